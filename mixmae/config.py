@@ -1,0 +1,392 @@
+"""The parts an experiment is made of, as frozen pydantic models: encoders, methods, data, recipes (no torch here)."""
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from mixmae.encoders.variants import VARIANTS
+from mixmae.identity import Recorded
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+Ints = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], ...], Field(strict=False, min_length=2, max_length=4)]
+Betas = Annotated[tuple[Ratio, Ratio], Field(strict=False)]
+Range = Annotated[tuple[float, float], Field(strict=False)]
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Size = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], StrictInt], Field(strict=False), BeforeValidator(_square)]
+"""Height and width in pixels; one number is a square."""
+
+
+class Model(BaseModel):
+    """Frozen, strict about types, refusing unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def impossible(path: tuple, what: str) -> PydanticCustomError:
+    """An error about the field at `path` (relative to the model that raises it); `what` ends in what to write instead."""
+    return PydanticCustomError("impossible", "{what}", {"path": list(path), "what": what})
+
+
+# --------------------------------------------------------------------------------------------------------- encoders
+
+
+class Hierarchical(Model):
+    """What the three hierarchical families share. Per-stage tuples have one entry a stage."""
+
+    name: Annotated[str, Recorded] = "custom"
+    """The variant this was written as: a label."""
+    patch_size: Positive = 4
+    widths: Ints
+    depths: Ints
+    heads: Ints
+    mlp_ratios: Ints
+
+    @property
+    def stages(self) -> int:
+        return len(self.depths)
+
+    @property
+    def unit(self) -> int:
+        """Side in pixels of what is masked as one: the last stage's token."""
+        return self.patch_size * 2 ** (self.stages - 1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_mlp_ratio_for_all_stages(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "mlp_ratios" not in raw and "depths" in raw:
+            raw = {**raw, "mlp_ratios": (4,) * len(raw["depths"])}
+        return raw
+
+    @model_validator(mode="after")
+    def _as_many_entries_as_stages(self):
+        for field in ("widths", "heads", "mlp_ratios", "windows", "sr_ratios"):
+            value = getattr(self, field, None)
+            if isinstance(value, tuple) and len(value) != self.stages:
+                raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")
+        for width, heads in zip(self.widths, self.heads):
+            if width % heads:
+                raise impossible(("heads",), f"width {width} is not divisible by {heads} heads; write a divisor")
+        return self
+
+
+class SwinConfig(Hierarchical):
+    family: Literal["swin"] = "swin"
+    windows: Literal["grid"] | Ints = "grid"
+    """Window sides in tokens. "grid": the whole grid in the last two stages, a half and a quarter before (the
+    released MixMAE windows, [14, 14, 14, 7] at 224)."""
+    shift: bool = False
+    """Shift every second block's windows by half a window (stock Swin)."""
+    positions: Literal["sincos", "none"] = "sincos"
+    """Absolute position embedding, beside the relative position bias every block has."""
+    norm_eps: NotNegative = 1e-5
+
+
+class TwinsConfig(Hierarchical):
+    family: Literal["twins_svt"] = "twins_svt"
+    windows: Ints = (7, 7, 7, 7)
+    """Sides in tokens of the windows of the even (local) blocks."""
+    sr_ratios: Literal["unit"] | Ints = "unit"
+    """Sides in tokens of what one reduced key stands for. "unit": a reduced key is a unit."""
+    norm_eps: NotNegative = 1e-6
+
+
+class PvtConfig(Hierarchical):
+    family: Literal["pvt"] = "pvt"
+    sr_ratios: Literal["unit"] | Ints = "unit"
+    norm_eps: NotNegative = 1e-6
+
+
+class VitConfig(Model):
+    family: Literal["vit"] = "vit"
+    name: Annotated[str, Recorded] = "custom"
+    patch_size: Positive = 16
+    width: Positive
+    depth: Positive
+    heads: Positive
+    mlp_ratio: Positive = 4
+    style: Literal["mae", "beit"] = "mae"
+    """"mae": sin-cos positions. "beit": one relative position bias for all blocks and LayerScale, as in SimMIM."""
+    norm_eps: NotNegative = 1e-6
+
+    @property
+    def unit(self) -> int:
+        return self.patch_size
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self):
+        if self.width % self.heads:
+            raise impossible(("heads",), f"width {self.width} is not divisible by {self.heads} heads; write a divisor")
+        return self
+
+
+def _from_variant(raw: Any) -> Any:
+    """Lays what the user wrote over the named variant: `swin_base_w14` or {name: swin_base_w14, windows: …}."""
+    raw = _named(raw)
+    if not isinstance(raw, dict) or "family" in raw:
+        return raw
+    if raw.get("name") not in VARIANTS:
+        near = get_close_matches(str(raw.get("name")), VARIANTS, 1) or ["swin_base_w14"]
+        raise impossible(("name",), f"no encoder variant {raw.get('name')!r}; did you mean {near[0]}?")
+    return {**VARIANTS[raw["name"]], **raw}
+
+
+# ---------------------------------------------------------------------------------------------------------- methods
+
+
+class MixmaeConfig(Model):
+    """MixMAE (Liu et al., CVPR 2023). The defaults reproduce the released code; the paper adds `mix_embedding`."""
+
+    name: Literal["mixmae"] = "mixmae"
+    images: Annotated[int, Field(ge=2, le=4)] = 2
+    """Images mixed into one."""
+    ratio: Ratio
+    """Share of units that do not show the mixed image's own image; default (images - 1) / images."""
+    fill: Literal["image", "zero", "token", "noise"] = "image"
+    """What fills the hidden units: other images, or zeros, one learnable token, or noise N(0, 1)."""
+    dual: bool = True
+    """Reconstruct every image of the mix, not only the mixed image's own."""
+    masked_attention: bool = True
+    """Tokens attend only to tokens of the same source image."""
+    mix_embedding: bool = False
+    """One learnable vector a slot and stage, added at the start of each stage."""
+    normalised_target: bool = True
+    decoder_depth: Positive = 8
+    decoder_width: Positive = 512
+    decoder_heads: Positive = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ratio_follows_images(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("ratio") is None:
+            images = raw.get("images", 2)
+            if isinstance(images, int) and images >= 2:
+                raw = {**raw, "ratio": (images - 1) / images}
+            filled = raw.get("fill", "image") != "image"
+            if filled:
+                raw = {"dual": False, "masked_attention": False, **raw}
+        return raw
+
+    @model_validator(mode="after")
+    def _fills_stand_alone(self):
+        if self.fill != "image":
+            for field, wanted in (("dual", False), ("masked_attention", False), ("mix_embedding", False), ("images", 2)):
+                if getattr(self, field) != wanted:
+                    what = f"means nothing with fill: {self.fill}, which mixes no images; write {str(wanted).lower()}"
+                    raise impossible((field,), what)
+        _check_decoder(self)
+        return self
+
+
+class SimmimConfig(Model):
+    """SimMIM (Xie et al., CVPR 2022)."""
+
+    name: Literal["simmim"] = "simmim"
+    ratio: Ratio = 0.6
+    mask_unit: Positive | None = None
+    """Side in pixels of what is masked as one, from one patch to 64 px; default: the unit (32 px for four
+    stages at patch 4), and two patches for ViT (32 px at patch 16)."""
+
+
+class MaeConfig(Model):
+    """MAE (He et al., CVPR 2022); on hierarchical encoders as GreenMIM (Huang et al. 2022)."""
+
+    name: Literal["mae"] = "mae"
+    ratio: Ratio = 0.75
+    normalised_target: bool = True
+    decoder_depth: Positive = 8
+    decoder_width: Positive = 512
+    decoder_heads: Positive = 16
+
+    @model_validator(mode="after")
+    def _decoder_fits(self):
+        _check_decoder(self)
+        return self
+
+
+class SupervisedConfig(Model):
+    """No pretraining: evaluations start from random weights."""
+
+    name: Literal["supervised"] = "supervised"
+
+
+def _check_decoder(method) -> None:
+    if method.decoder_width % method.decoder_heads or method.decoder_width % 4:
+        what = (
+            f"{method.decoder_width} is not divisible by 4 and by {method.decoder_heads} heads; "
+            f"write a multiple of both"
+        )
+        raise impossible(("decoder_width",), what)
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+class DigitsConfig(Model):
+    """scikit-learn's 1,797 real 8 x 8 digits, upsampled; the last 20 % of each class in file order is val."""
+
+    name: Literal["digits"] = "digits"
+
+
+class ImageFolderConfig(Model):
+    """The ImageNet layout: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg."""
+
+    name: Literal["image_folder"] = "image_folder"
+    path: Annotated[str, Recorded]
+
+
+class Subset(Model):
+    """A deterministic part of the train split; at most one of the two."""
+
+    fraction: Fraction | None = None
+    """This share of every class."""
+    labels_per_class: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self):
+        if self.fraction is not None and self.labels_per_class is not None:
+            raise impossible(("labels_per_class",), "fraction is given too; write only one of them")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------------- recipes
+
+
+class Optimisation(Model):
+    """AdamW with warm-up and decay a step; the absolute learning rate is base_lr * batch / base_batch."""
+
+    epochs: Positive
+    batch: Positive
+    """Images an optimiser step, over all processes."""
+    base_lr: Annotated[float, Field(gt=0)]
+    base_batch: Positive = 256
+    min_lr: NotNegative = 0.0
+    """Absolute, not scaled by the batch."""
+    warmup_lr: NotNegative = 0.0
+    warmup_epochs: NotNegative = 0.0
+    schedule: Literal["cosine", "multistep"] = "cosine"
+    decay_epochs: Annotated[tuple[StrictInt, ...], Field(strict=False)] = ()
+    """multistep: the epochs after which the learning rate is multiplied by decay_rate."""
+    decay_rate: Ratio = 0.1
+    betas: Betas = (0.9, 0.999)
+    weight_decay: NotNegative = 0.05
+    """Not applied to biases, norms, position embeddings, mask tokens and relative position tables."""
+    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    """Largest L2 norm of the gradient."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Stochastic depth at the last block; it grows linearly from zero."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
+
+    @property
+    def lr(self) -> float:
+        """The absolute learning rate."""
+        return self.base_lr * self.batch / self.base_batch
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training_does(self):
+        if self.warmup_epochs >= self.epochs:
+            what = f"{self.warmup_epochs:g} warm-up epochs of {self.epochs}; write fewer than {self.epochs}"
+            raise impossible(("warmup_epochs",), what)
+        if (self.schedule == "multistep") != bool(self.decay_epochs):
+            raise impossible(("decay_epochs",), "goes with schedule: multistep, and only with it; write both or neither")
+        return self
+
+
+class PretrainRecipe(Optimisation):
+    betas: Betas = (0.9, 0.95)
+    chunk: Positive | None = None
+    """Consecutive images of a batch that share mask and mixing partners; default: the batch."""
+    crop_scale: Range = (0.2, 1.0)
+    crop_ratio: Range = (3 / 4, 4 / 3)
+    flip: bool = True
+    subset: Subset = Subset()
+
+    @model_validator(mode="after")
+    def _chunks_fill_the_batch(self):
+        if self.chunk and self.batch % self.chunk:
+            raise impossible(("chunk",), f"does not divide the batch of {self.batch}; write a divisor of {self.batch}")
+        return self
+
+
+class FinetuneRecipe(Optimisation):
+    image_size: Size | None = None
+    """Default: that of pretraining."""
+    windows: Ints | None = None
+    """Default: the encoder's; relative position tables are interpolated when they change."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate factor from one block to the one below."""
+    head_as_last_block: bool = False
+    """Train final norm and head at the last block's learning rate, lr * layer_decay, as the released MixMAE does."""
+    head_init_std: Annotated[float, Field(gt=0)] = 2e-5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    mixup: NotNegative = 0.8
+    cutmix: NotNegative = 1.0
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
+    """timm's RandAugment string."""
+    color_jitter: NotNegative | None = None
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability of random erasing."""
+    crop_scale: Range = (0.08, 1.0)
+    crop_ratio: Range = (3 / 4, 4 / 3)
+    flip: bool = True
+    eval_crop: Fraction = 0.875
+    """Side of the central crop of the resized validation image."""
+    subset: Subset = Subset()
+
+
+class LinearRecipe(Model):
+    """A linear classifier on frozen features, extracted once from the central crop and standardised."""
+
+    epochs: Positive = 100
+    batch: Positive = 256
+    base_lr: Annotated[float, Field(gt=0)] = 1e-3
+    base_batch: Positive = 256
+    weight_decay: NotNegative = 0.0
+    eval_crop: Fraction = 0.875
+    subset: Subset = Subset()
+
+
+class KnnRecipe(Model):
+    """Weighted k nearest neighbours (Wu et al. 2018): votes weighted by exp(cosine / temperature)."""
+
+    k: Positive = 20
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    features: Literal["encoder", "pixels"] = "encoder"
+    """"pixels": the raw normalised image, to read the encoder's figure against."""
+    eval_crop: Fraction = 0.875
+    subset: Subset = Subset()
+
+
+class Evaluations(Model):
+    finetune: FinetuneRecipe | None = None
+    linear: LinearRecipe | None = None
+    knn: KnnRecipe | None = None
+
+
+# ----------------------------------------------------------------------------------------------------------- choices
+
+EncoderConfig = Annotated[
+    SwinConfig | TwinsConfig | PvtConfig | VitConfig,
+    Field(discriminator="family"),
+    BeforeValidator(_from_variant),
+]
+MethodConfig = Annotated[
+    MixmaeConfig | SimmimConfig | MaeConfig | SupervisedConfig,
+    Field(discriminator="name"),
+    BeforeValidator(_named),
+]
+DataConfig = Annotated[DigitsConfig | ImageFolderConfig, Field(discriminator="name"), BeforeValidator(_named)]

@@ -1,0 +1,50 @@
+"""What makes two configs the same: a hash over every field that changes what is computed.
+
+A field is left out of the hash when it is marked `Recorded` (paths, workers: where and how, not what), or `Neutral(v)`
+and equal to v (fields added after ids were first handed out, so that older ids stay valid).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Recorded:
+    """Marks a field that is written down but does not change what is computed."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field added later; at `value` it is left out of the hash."""
+
+    value: Any
+
+
+def hashed_fields(value: Any) -> Any:
+    """`value` as plain JSON data, holding only what counts for identity."""
+    if isinstance(value, BaseModel):
+        return {
+            name: hashed_fields(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if not _left_out(getattr(value, name), field.metadata)
+        }
+    if isinstance(value, (list, tuple)):
+        return [hashed_fields(item) for item in value]
+    if isinstance(value, dict):
+        return {key: hashed_fields(item) for key, item in value.items()}
+    return value
+
+
+def _left_out(value: Any, metadata: list) -> bool:
+    return any(
+        mark is Recorded or (isinstance(mark, Neutral) and mark.value == value) for mark in metadata
+    )
+
+
+def identity(config: BaseModel, **more: Any) -> str:
+    """16 hex digits naming `config` together with `more` (such as a data fingerprint)."""
+    text = json.dumps({"config": hashed_fields(config), **more}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
