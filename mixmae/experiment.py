@@ -72,7 +72,7 @@ def hidden_units(method: MixmaeConfig | SimmimConfig | MaeConfig, cells: int) ->
 def mask_unit(method: MethodConfig, encoder: EncoderConfig) -> int:
     """Side in pixels of one cell of the method's mask."""
     if isinstance(method, SimmimConfig):
-    return method.mask_unit or encoder.unit * (2 if isinstance(encoder, VitConfig) else 1)
+        return method.mask_unit or encoder.unit * (2 if isinstance(encoder, VitConfig) else 1)
     return encoder.unit
 
 
