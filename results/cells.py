@@ -1,0 +1,136 @@
+"""Which runs are averaged together: repetitions that differ in their seed, and in nothing else.
+
+A table's cell or a plot's point gathers the runs that agree in some columns. Where those would mix runs that differ in
+more than the seed, further columns are added until they do not; where no column tells them apart, it is an error.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import get_args
+
+import pandas as pd
+
+from mixmae.encoders.variants import VARIANTS
+from mixmae.presentation import Column
+
+Members = dict[str, set[tuple[str, str]]]
+"""Of each sweep of a grid, its runs as (stage, id)."""
+
+MISSING = "\N{EN DASH}"
+"""What stands where there is nothing."""
+
+METHOD_LABELS = {
+    "mixmae": "MixMAE",
+    "simmim": "SimMIM",
+    "mae": "MAE",
+    "unknown": "unknown",
+    "supervised": "from scratch",
+    "random init": "random init",
+    "raw pixels": "raw pixels",
+}
+"""The methods as they are shown, in the order in which they are shown."""
+
+STAGE_LABELS = {"pretrain": "pretraining", "finetune": "fine-tuning", "linear": "linear", "knn": "kNN"}
+
+REFERENCES = ("supervised", "random init", "raw pixels")
+"""What is called a method though nothing was pretrained."""
+
+
+class MixedCell(ValueError):
+    """Runs that differ in more than the seed would be averaged."""
+
+
+def member_ids(members: Members, sweeps: Collection[str]) -> set[tuple[str, str]]:
+    """The (stage, id) of the runs of `sweeps`, of all where it is empty. Raises ValueError for an unknown sweep."""
+    for sweep in sweeps:
+        if sweep not in members:
+            raise ValueError(f"no sweep {sweep!r}; write one of {', '.join(sorted(members))}")
+    return set().union(*(members[sweep] for sweep in sweeps or members))
+
+
+def member_rows(
+    frame: pd.DataFrame, members: Members, sweeps: Collection[str], stages: Collection[str]
+) -> pd.DataFrame:
+    """The rows of `frame` that belong to the sweeps and stages."""
+    ids = member_ids(members, sweeps)
+    named = [pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]
+    return frame[pd.Series(named, index=frame.index, dtype=bool) & frame["stage"].isin(list(stages))]
+
+
+def separating_columns(rows: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> tuple[str, ...]:
+    """`keys` and the further columns needed for (keys, within) to gather only runs that differ in their seed.
+
+    Raises MixedCell, naming the differing fields, where no column tells such runs apart.
+    """
+    columns = tuple(keys)
+    for candidate in get_args(Column):
+        mixed = _mixed(rows, [*columns, *within])
+        if not mixed:
+            return columns
+        if candidate not in (*columns, *within) and any(_varies(cell[candidate]) for cell in mixed):
+            columns = (*columns, candidate)
+    mixed = _mixed(rows, [*columns, *within])
+    if mixed:
+        first = mixed[0].drop_duplicates("config")
+        names = " and ".join(f"{row.stage}/{row.id}" for row in list(first.itertuples())[:2])
+        fields = ", ".join(differing_fields(first["config"].iloc[0], first["config"].iloc[1]))
+        raise MixedCell(f"{names} would be averaged though they differ in {fields}; show them in separate sweeps")
+    return columns
+
+
+def cells(rows: pd.DataFrame, columns: Iterable[str]) -> list[tuple[tuple, pd.DataFrame]]:
+    """The groups of rows with equal values in `columns`, a missing value (None) being a value of its own, in the order
+    in which they are shown."""
+    columns = list(columns)
+    groups: dict[tuple, list] = {}
+    for index, values in zip(rows.index, rows[columns].itertuples(index=False, name=None), strict=True):
+        groups.setdefault(tuple(None if pd.isna(value) else value for value in values), []).append(index)
+    ordered = sorted(groups, key=lambda values: [_position(*pair) for pair in zip(columns, values, strict=True)])
+    return [(values, rows.loc[groups[values]]) for values in ordered]
+
+
+def shown(column: str, value) -> str:
+    """A cell's value as text."""
+    if value is None or value == "-":
+        return MISSING
+    if column == "method":
+        return METHOD_LABELS[value]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def differing_fields(one: str, other: str) -> list[str]:
+    """The dotted fields in which two canonical JSON objects differ."""
+    flat_one, flat_other = _flat(json.loads(one)), _flat(json.loads(other))
+    names = sorted(flat_one.keys() | flat_other.keys())
+    return [name for name in names if flat_one.get(name) != flat_other.get(name)]
+
+
+def _mixed(rows: pd.DataFrame, columns: Sequence[str]) -> list[pd.DataFrame]:
+    return [cell for _, cell in cells(rows, columns) if _varies(cell["config"])]
+
+
+def _varies(column: pd.Series) -> bool:
+    return column.nunique(dropna=False) > 1
+
+
+def _position(column: str, value) -> tuple:
+    """Sorts methods and encoders as they are listed, other values by size, missing ones last."""
+    order = {"method": list(METHOD_LABELS), "encoder": list(VARIANTS)}.get(column, [])
+    if value is None:
+        return (2, 0, "")
+    if value in order:
+        return (0, order.index(value), "")
+    if column == "image_size":
+        return (1, int(value.split("x")[0]), value)
+    return (1, 0, value) if isinstance(value, str) else (1, value, "")
+
+
+def _flat(value, path: str = "") -> dict:
+    if not isinstance(value, dict):
+        return {path: value}
+    merged = {}
+    for name, item in value.items():
+        merged.update(_flat(item, f"{path}.{name}" if path else name))
+    return merged

@@ -1,0 +1,80 @@
+"""Run folders as the library writes them, for the tests of what reads them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mixmae.experiment import Experiment
+from mixmae.jobs import PlannedJob, stage_jobs
+from mixmae.runs import RunFolder
+
+FINGERPRINT = "f" * 16
+PRETRAIN = {"epochs": 20, "batch": 64, "base_lr": 1e-3, "warmup_epochs": 1}
+FINETUNE = {"epochs": 4, "batch": 64, "base_lr": 1e-3}
+EVALUATIONS = {"finetune": FINETUNE, "linear": {}, "knn": {}}
+
+
+def experiment(method: dict | str = "mixmae", encoder: str = "swin_nano", seed: int = 0, **more) -> Experiment:
+    """A small experiment; `epochs` and `labels` (a class, of fine-tuning) are shorthands."""
+    epochs, labels = more.pop("epochs", 20), more.pop("labels", None)
+    finetune = {**FINETUNE, "subset": {"labels_per_class": labels}}
+    fields = {
+        "method": method,
+        "encoder": encoder,
+        "image_size": 32,
+        "evaluations": {**EVALUATIONS, "finetune": finetune},
+        "seed": seed,
+    }
+    if method != "supervised":
+        fields["pretrain"] = {**PRETRAIN, "epochs": epochs}
+    return Experiment.model_validate({**fields, **more})
+
+
+@dataclass
+class Made:
+    """A root and the runs made in it, as the members of one sweep."""
+
+    root: Path
+    members: dict[str, set] = field(default_factory=dict)
+
+    def add(self, what: Experiment, sweep: str = "main", **figures) -> list[PlannedJob]:
+        """Makes the folders of an experiment, all done; `figures` are top-1 in percent by stage, and `loss`."""
+        jobs = stage_jobs(what, FINGERPRINT)
+        for planned in jobs:
+            if planned.stage == "pretrain":
+                write_pretraining(self.root, planned, figures.get("loss", 0.5))
+            elif planned.stage in figures:
+                write_evaluation(self.root, planned, figures[planned.stage])
+            else:
+                continue
+            self.members.setdefault(sweep, set()).add((planned.stage, planned.id))
+        return jobs
+
+
+def write_config(root: Path, planned: PlannedJob) -> RunFolder:
+    run = RunFolder(root, planned.stage, planned.id)
+    job = planned.job.model_dump(mode="json")
+    run.write("config", {"id": planned.id, "data_fingerprint": FINGERPRINT, "job": job})
+    return run
+
+
+def write_state(run: RunFolder, state: str, reason: str | None = None) -> None:
+    run.write("state", {"state": state, "reason": reason, "epoch": 1, "epochs": 4, "loss": 0.7, "tries": 1})
+
+
+def write_pretraining(root: Path, planned: PlannedJob, loss: float) -> RunFolder:
+    run = write_config(root, planned)
+    epochs = planned.job.recipe.epochs
+    lines = [
+        f'{{"epoch": {e}, "step": {e * 22}, "loss": {loss + 0.6 / e:.5f}, "lr": 0.001}}' for e in range(1, epochs + 1)
+    ]
+    (run.path / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+    run.write("result", {"loss": loss, "epochs": epochs, "steps": epochs * 22, "images": epochs * 1408})
+    write_state(run, "done")
+    return run
+
+
+def write_evaluation(root: Path, planned: PlannedJob, top1: float) -> RunFolder:
+    run = write_config(root, planned)
+    run.write("result", {"top1": top1, "top5": min(100.0, top1 + 5), "loss": 0.3, "epochs": 4})
+    write_state(run, "done")
+    return run
