@@ -1,0 +1,100 @@
+"""Attention over the groups of a layout: in windows, and over spatially reduced keys."""
+
+import torch
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from mixmae.layouts import Groups, recursive_offsets
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention within groups; tokens are (B, N, width) in the groups' order.
+
+    table_side: side of the window that the relative position bias table is made for; None: no bias (Twins).
+    """
+
+    def __init__(self, width: int, heads: int, table_side: int | None):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        if table_side is not None:
+            self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * table_side - 1) ** 2, heads))
+            trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor, groups: Groups) -> Tensor:
+        qkv = self.qkv(x)
+        parts = [
+            self._own_bias(qkv[:, bucket.start : bucket.stop], bucket)
+            if bucket.relative is not None and bucket.count > 1 and len(bucket.relative) > 1
+            else self._shared_bias(qkv[:, bucket.start : bucket.stop], bucket)
+            for bucket in groups.buckets
+        ]
+        return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+
+    def _shared_bias(self, qkv: Tensor, bucket) -> Tensor:
+        """All groups have the same bias or none: they are folded into the batch."""
+        batch, tokens, _ = qkv.shape
+        q, k, v = qkv.reshape(batch * bucket.count, bucket.size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        bias = None if bucket.relative is None else self._bias(bucket.relative)[:, 0]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return out.transpose(1, 2).reshape(batch, tokens, -1)
+
+    def _own_bias(self, qkv: Tensor, bucket) -> Tensor:
+        """Every group has its own bias: groups are folded into the heads, so that the bias is shared by the batch."""
+        batch, tokens, _ = qkv.shape
+        count, size, heads = bucket.count, bucket.size, self.heads
+        qkv = qkv.reshape(batch, count, size, 3, heads, -1).permute(3, 0, 4, 1, 2, 5)
+        q, k, v = qkv.reshape(3, batch, heads * count, size, -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(bucket.relative).flatten(0, 1))
+        return out.reshape(batch, heads, count, size, -1).permute(0, 2, 3, 1, 4).reshape(batch, tokens, -1)
+
+    def _bias(self, relative: Tensor) -> Tensor:
+        """(heads, groups, size, size); one gather from the transposed table, whose backward is fast."""
+        table = self.relative_position_bias_table.t()
+        return table.index_select(1, relative.flatten()).reshape(self.heads, *relative.shape)
+
+
+class ReducedAttention(nn.Module):
+    """Global attention of every source to itself over spatially reduced keys; tokens are in unit order.
+
+    A key stands for sr_ratio x sr_ratio tokens (PVT, eq. 3–5; Twins' global attention); 1: no reduction, no norm.
+    """
+
+    def __init__(self, width: int, heads: int, sr_ratio: int):
+        super().__init__()
+        self.heads, self.sr_ratio = heads, sr_ratio
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        if sr_ratio > 1:
+            self.sr = nn.Conv2d(width, width, sr_ratio, sr_ratio)
+            self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, groups: Groups) -> Tensor:
+        reduced = self.norm(strided_convolution(self.sr, x)) if self.sr_ratio > 1 else x
+        q, kv, area = self.q(x), self.kv(reduced), self.sr_ratio**2
+        parts = []
+        for bucket in groups.buckets:
+            some_q = q[:, bucket.start : bucket.stop]
+            some_kv = kv[:, bucket.start // area : bucket.stop // area]
+            parts.append(self._attend(some_q, some_kv, bucket.count))
+        return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+
+    def _attend(self, q: Tensor, kv: Tensor, count: int) -> Tensor:
+        batch, tokens, width = q.shape
+        q = q.reshape(batch * count, tokens // count, self.heads, -1).transpose(1, 2)
+        k, v = kv.reshape(batch * count, kv.shape[1] // count, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+
+
+def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv`, whose stride is its kernel s, on tokens (B, N, C) in unit order -> (B, N / s², C').
+
+    The s x s tokens of one output follow one another, so it is a reshape and a matrix product.
+    """
+    side = conv.stride[0]
+    offsets = recursive_offsets(side)
+    weight = conv.weight[:, :, offsets[:, 0], offsets[:, 1]].transpose(1, 2).flatten(1)
+    return F.linear(x.reshape(x.shape[0], x.shape[1] // side**2, -1), weight, conv.bias)

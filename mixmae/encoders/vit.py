@@ -1,0 +1,105 @@
+"""Plain vision transformers: MAE's (He et al. 2022) and the BEiT kind that SimMIM trains (Xie et al. 2022)."""
+
+from functools import partial
+
+import torch
+from timm.layers import calculate_drop_path_rates, trunc_normal_
+from timm.models.beit import Block as BeitBlock
+from timm.models.beit import RelativePositionBias
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from mixmae.encoders.hierarchical import HierarchicalEncoder
+from mixmae.positions import sincos_positions
+
+
+class ViT(nn.Module):
+    """A class token and one stage of global attention; a unit is a patch.
+
+    style "mae": sin-cos positions. "beit": no absolute positions, one relative position bias shared by all blocks (for
+    `image_size` only), LayerScale, and no bias for keys.
+    """
+
+    hierarchical = False
+    stages = 1
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        patch_size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: int,
+        style: str,
+        norm_eps: float,
+        drop_path: float,
+    ):
+        super().__init__()
+        self.image_size, self.patch_size, self.unit = tuple(image_size), patch_size, patch_size
+        self.width, self.style, self.depth = width, style, depth
+        norm = partial(nn.LayerNorm, eps=norm_eps)
+        rates = calculate_drop_path_rates(drop_path, depth)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch_size, patch_size)})
+        self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
+        if style == "beit":
+            window = tuple(side // patch_size for side in image_size)
+            self.rel_pos_bias = RelativePositionBias(window_size=window, num_heads=heads)
+            block = partial(BeitBlock, init_values=0.1)
+        else:
+            block = Block
+        self.blocks = nn.ModuleList(
+            block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
+        )
+        self.norm = norm(width)
+
+    grid = HierarchicalEncoder.grid
+    pixels = HierarchicalEncoder.pixels
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(B, n, 1, 3 * patch²) -> patch tokens (B, n, width), before positions."""
+        proj = self.patch_embed["proj"]
+        return nn.functional.linear(pixels.flatten(1, 2), proj.weight.flatten(1), proj.bias)
+
+    def encode(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None = None) -> Tensor:
+        """Patch tokens (B, n, width) -> normed tokens (B, 1 + n, width), the class token first.
+
+        index: (B, n) row-major places of the patches that are present; None: all of them.
+        """
+        bias = None
+        if self.style == "mae":
+            positions = sincos_positions(self.width, grid).to(tokens.device)
+            tokens = tokens + (positions if index is None else positions[index])
+        else:
+            bias = self._bias(grid, index)
+        x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
+        for block in self.blocks:
+            x = block(x) if bias is None else block(x, shared_rel_pos_bias=bias)
+        return self.norm(x)
+
+    def _bias(self, grid: tuple[int, int], index: Tensor | None) -> Tensor:
+        made_for = tuple(side // self.patch_size for side in self.image_size)
+        if grid != made_for or index is not None:
+            raise ValueError(f"style beit encodes all patches of {made_for} grids only, not of {grid}")
+        return self.rel_pos_bias()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, patches, width), row-major."""
+        return self.encode(self.embed(self.pixels(images)), self.grid(images))[:, 1:]
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, width): the mean over patch tokens."""
+        return self(images).mean(1)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"cls_token", "rel_pos_bias.relative_position_bias_table"}
+
+    @property
+    def last_layer(self) -> int:
+        return self.depth + 1
+
+    def layer_of(self, name: str) -> int:
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return self.last_layer if parts[0] == "norm" else 0
