@@ -55,6 +55,7 @@ class ViT(nn.Module):
 
     grid = HierarchicalEncoder.grid
     pixels = HierarchicalEncoder.pixels
+    whole = HierarchicalEncoder.whole
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, n, 1, 3 * patch²) -> patch tokens (B, n, width), before positions."""
