@@ -1,0 +1,47 @@
+"""The official recipes: partial experiments to build on as `base: NAME`, and what their headers say (no torch).
+
+A recipe's header is the comment it starts with: a title, then fields such as Reproduces, Accuracy, Hardware, Differs
+(what this project does otherwise, knowingly) and Approximate (what could not be read in any source, so that the result
+may be another).
+"""
+
+from importlib import resources
+
+
+def names() -> list[str]:
+    """Every recipe's name, sorted."""
+    return sorted(file.name.removesuffix(".yaml") for file in resources.files(__name__).iterdir() if _is_recipe(file))
+
+
+def _is_recipe(file) -> bool:
+    return file.name.endswith(".yaml")
+
+
+def header(name: str) -> dict[str, str]:
+    """The header of a recipe: `name`, `title`, and its fields in lower case, each on one line.
+
+    Raises FileNotFoundError where there is no such recipe.
+    """
+    title, *lines = _comment(resources.files(__name__).joinpath(f"{name}.yaml").read_text("utf-8"))
+    fields = {"name": name, "title": title.removesuffix(".")}
+    field = None
+    for line in lines:
+        label, text = line[:14].strip(), line[14:].strip()
+        if label and line[:14].endswith("  "):
+            field = label.lower()
+            fields[field] = text
+        elif field and not label and text:
+            fields[field] += f" {text}"
+        else:
+            field = None
+    return fields
+
+
+def _comment(text: str) -> list[str]:
+    """The lines of the comment that `text` starts with, without their `# `."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    return lines
