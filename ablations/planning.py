@@ -1,0 +1,170 @@
+"""What a grid amounts to: its stage jobs once each, what they wait for and how they stand (no torch)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.grid import Case
+from mixmae.config import DataConfig, ImageFolderConfig
+from mixmae.data.fingerprint import fingerprint
+from mixmae.documents import mark_of
+from mixmae.experiment import Experiment
+from mixmae.jobs import PlannedJob, PretrainJob, stage_jobs
+from mixmae.runs import RunFolder, RunState, read_json, run_state, write_json
+
+Key = tuple[str, str]
+"""(stage, id)."""
+STARTED_ANEW = ("planned", "waiting", "pending", "stopped", "blocked", "cancelled")
+"""The states that running a grid starts from: not what is done, runs elsewhere, or failed (which `retry` queues)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stage job of a plan."""
+
+    planned: PlannedJob
+    method: str | None
+    """None where no network is looked at."""
+    fingerprint: str
+    sweeps: tuple[str, ...]
+    run: RunFolder
+
+    @property
+    def key(self) -> Key:
+        return self.planned.stage, self.planned.id
+
+    @property
+    def needs(self) -> Key | None:
+        return ("pretrain", self.planned.needs) if self.planned.needs else None
+
+    @property
+    def encoder(self) -> str | None:
+        return self.planned.job.encoder.name if self.planned.job.encoder else None
+
+    @property
+    def title(self) -> str:
+        parts = (self.planned.stage, self.method or "pixels", self.encoder, f"seed {self.planned.job.seed}")
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stage jobs of a grid (or of one experiment), a pretraining before what needs it."""
+
+    name: str
+    root: Path
+    experiments: int
+    entries: tuple[Entry, ...]
+    outside: tuple[RunFolder, ...]
+    """Runs that this grid once launched and no longer names."""
+
+    @property
+    def members(self) -> dict[str, set[Key]]:
+        """Which jobs belong to each sweep."""
+        found: dict[str, set[Key]] = {}
+        for entry in self.entries:
+            for sweep in entry.sweeps:
+                found.setdefault(sweep, set()).add(entry.key)
+        return found
+
+
+def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
+    """The stage jobs of `cases`. Raises ConfigError where a data set is not on disk."""
+    root = root.resolve()
+    prints: dict[DataConfig, str] = {}
+    sweeps: dict[Key, dict[str, None]] = {}
+    first: dict[Key, tuple[PlannedJob, str | None, str]] = {}
+    experiments = set()
+    for case in cases:
+        experiment = _on_this_machine(case)
+        experiments.add(experiment)
+        if experiment.data not in prints:
+            prints[experiment.data] = fingerprint(experiment.data, root)
+        for planned in stage_jobs(experiment, prints[experiment.data]):
+            key = planned.stage, planned.id
+            method = experiment.method.name if planned.job.encoder else None
+            first.setdefault(key, (planned, method, prints[experiment.data]))
+            sweeps.setdefault(key, {})[case.sweep] = None
+    entries = tuple(
+        Entry(planned, method, print_, tuple(sweeps[key]), RunFolder(root, *key))
+        for key, (planned, method, print_) in first.items()
+    )
+    return Plan(name, root, len(experiments), entries, _outside(root, name, set(first)))
+
+
+def _on_this_machine(case: Case) -> Experiment:
+    """The experiment with the path of its images made absolute. Raises ConfigError where there are none."""
+    data = case.experiment.data
+    if not isinstance(data, ImageFolderConfig):
+        return case.experiment
+    path = Path(data.path).expanduser().resolve()
+    for split in ("train", "val"):
+        if not (path / split).is_dir():
+            what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"
+            raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
+    return case.experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
+
+
+def states(entries: Iterable[Entry], settled: dict[Key, RunState] | None = None) -> dict[Key, RunState]:
+    """How each run stands. `settled` holds, and is given, the states of runs that are done: they are not read again."""
+    settled = {} if settled is None else settled
+    found: dict[Key, RunState] = {}
+    for entry in entries:
+        if entry.key in settled:
+            found[entry.key] = settled[entry.key]
+            continue
+        state = run_state(entry.run, found.get(entry.needs) if entry.needs else None)
+        found[entry.key] = state
+        if state.state == "done":
+            settled[entry.key] = state
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def create_run(root: Path, planned: PlannedJob, fingerprint: str) -> RunFolder:
+    """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
+    run = RunFolder(root, planned.stage, planned.id)
+    config = {"id": planned.id, "data_fingerprint": fingerprint, "job": planned.job.model_dump(mode="json")}
+    if {**(run.read("config") or {}), "schema": None} != {**config, "schema": None}:
+        run.write("config", config)
+    return run
+
+
+def queue(run: RunFolder) -> None:
+    """Asks for one more start of the run."""
+    tries = (run.read("state") or {}).get("tries", 0)
+    run.write("launch", {"tries": tries + 1, "cancelled": False})
+
+
+def cancel(run: RunFolder) -> None:
+    """Takes back what `queue` asked for."""
+    run.write("launch", {"tries": 0, **(run.read("launch") or {}), "cancelled": True})
+
+
+def grid_folder(root: Path, name: str) -> Path:
+    """Where the launcher of a grid keeps its own files."""
+    return root / "grids" / name
+
+
+def remember(plan: Plan) -> None:
+    """Adds the plan's runs to those this grid has launched."""
+    known = _launched(plan.root, plan.name) | {entry.key for entry in plan.entries}
+    write_json(plan.root / "grids" / f"{plan.name}.json", {"launched": sorted(known)})
+
+
+def _outside(root: Path, name: str, named: set[Key]) -> tuple[RunFolder, ...]:
+    gone = sorted(_launched(root, name) - named)
+    return tuple(run for run in (RunFolder(root, *key) for key in gone) if run.path.exists())
+
+
+def _launched(root: Path, name: str) -> set[Key]:
+    try:
+        return {(stage, id) for stage, id in read_json(root / "grids" / f"{name}.json")["launched"]}
+    except FileNotFoundError:
+        return set()
+
+
+def is_pretraining(entry: Entry) -> bool:
+    return isinstance(entry.planned.job, PretrainJob)

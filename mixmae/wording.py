@@ -1,0 +1,147 @@
+"""pydantic's errors in plain words: where, what is wrong and what to write instead (no torch)."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+_WANTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping (name: value lines)",
+    "model_type": "a mapping (name: value lines)",
+    "model_attributes_type": "a mapping (name: value lines)",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number from {ge:g} up",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number up to {le:g}",
+    "literal_error": "{expected}",
+}
+
+
+def dotted(path: tuple) -> str:
+    """`("sweeps", 0, "name")` as `sweeps[0].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[tuple[tuple, str]]:
+    """Yields (path, what) for every error that `model` found in `data`, the alternatives of a choice in one."""
+    found = [(_user_path(item, data), item) for item in error.errors(include_url=False)]
+    deepest = {path for path, _ in found}
+    by_path: dict[tuple, list[dict]] = {}
+    for path, item in found:
+        one_of_several = isinstance(item["loc"][-1], str) and "[" in item["loc"][-1] if item["loc"] else False
+        if one_of_several and any(other[: len(path)] == path and len(other) > len(path) for other in deepest):
+            continue
+        by_path.setdefault(path, []).append(item)
+    for path, items in by_path.items():
+        yield path, _what(path, items, model)
+
+
+def _user_path(item: dict, data: Any) -> tuple:
+    """pydantic's `loc` without what it adds to the user's path: the tags and labels of a choice's alternatives."""
+    path, here = [], data
+    loc = item["loc"]
+    for place, part in enumerate(loc):
+        last = place == len(loc) - 1
+        inside = isinstance(part, int) or (isinstance(here, dict) and part in here)
+        if inside:
+            path.append(part)
+            here = _item(here, part)
+        elif last and item["type"] == "missing":
+            path.append(part)
+    if item["type"] == "impossible":
+        path += item["ctx"]["path"]
+    return tuple(path)
+
+
+def _item(data: Any, part: str | int) -> Any:
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _what(path: tuple, items: list[dict], model: type[BaseModel]) -> str:
+    first = items[0]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "impossible":
+        return context["what"]
+    if kind == "extra_forbidden":
+        return _unknown(str(path[-1]), _fields(model, first["loc"]))
+    if kind == "missing":
+        return "missing entry; write it" if isinstance(path[-1], int) else f"missing field; write {path[-1]}: …"
+    if kind == "union_tag_invalid":
+        near = get_close_matches(context["tag"], _unquoted(context["expected_tags"]), 1)
+        instead = f"did you mean {near[0]}?" if near else f"write one of {context['expected_tags'].replace(chr(39), '')}"
+        return f"no {path[-1] if path else 'such choice'} {context['tag']!r}; {instead}"
+    if kind == "union_tag_not_found":
+        return f"missing {context['discriminator'].strip(chr(39))}; write which one it is"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"expected {bound} entries, found {context['actual_length']}"
+    if all(item["type"] in _WANTED for item in items):
+        wanted = dict.fromkeys(_WANTED[item["type"]].format(**item.get("ctx", {})) for item in items)
+        return f"expected {' or '.join(wanted)}, found {_found(first['input'])}{_near(first)}"
+    return f"{first['msg'][:1].lower()}{first['msg'][1:]}, found {_found(first['input'])}"
+
+
+def _unknown(name: str, fields: list[str]) -> str:
+    near = get_close_matches(name, fields, 1)
+    if near:
+        return f"unknown field (did you mean {near[0]}?)"
+    return f"unknown field; write one of {', '.join(fields)}"
+
+
+def _near(item: dict) -> str:
+    if item["type"] != "literal_error" or not isinstance(item["input"], str):
+        return ""
+    near = get_close_matches(item["input"], _unquoted(item["ctx"]["expected"]), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _unquoted(alternatives: str) -> list[str]:
+    return alternatives.split("'")[1::2]
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, dict):
+        return "a mapping"
+    return "a list" if isinstance(value, list | tuple) else f"{value}"
+
+
+def _fields(model: type[BaseModel], loc: tuple) -> list[str]:
+    """The fields of the model that `loc` ends in."""
+    here = [model]
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        named = [one.model_fields[part] for one in here if part in one.model_fields]
+        if named:
+            here = [found for field in named for found in models_in(field.annotation)]
+        else:
+            here = [one for one in here if any(field.default == part for field in one.model_fields.values())] or here
+    return list(dict.fromkeys(name for one in here for name in one.model_fields))
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models a field so annotated can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
