@@ -183,7 +183,12 @@ class MixmaeConfig(Model):
     @model_validator(mode="after")
     def _fills_stand_alone(self):
         if self.fill != "image":
-            for field, wanted in (("dual", False), ("masked_attention", False), ("mix_embedding", False), ("images", 2)):
+            for field, wanted in (
+                ("dual", False),
+                ("masked_attention", False),
+                ("mix_embedding", False),
+                ("images", 2),
+            ):
                 if getattr(self, field) != wanted:
                     what = f"means nothing with fill: {self.fill}, which mixes no images; write {str(wanted).lower()}"
                     raise impossible((field,), what)
@@ -302,7 +307,9 @@ class Optimisation(Model):
             what = f"{self.warmup_epochs:g} warm-up epochs of {self.epochs}; write fewer than {self.epochs}"
             raise impossible(("warmup_epochs",), what)
         if (self.schedule == "multistep") != bool(self.decay_epochs):
-            raise impossible(("decay_epochs",), "goes with schedule: multistep, and only with it; write both or neither")
+            raise impossible(
+                ("decay_epochs",), "goes with schedule: multistep, and only with it; write both or neither"
+            )
         return self
 
 

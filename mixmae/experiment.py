@@ -91,7 +91,10 @@ def impossibilities(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
     if isinstance(method, SupervisedConfig):
         return
     if experiment.pretrain is None:
-        yield ("pretrain",), f"{method.name} needs a pretrain recipe; write pretrain: {{epochs: …, batch: …, base_lr: …}}"
+        yield (
+            ("pretrain",),
+            f"{method.name} needs a pretrain recipe; write pretrain: {{epochs: …, batch: …, base_lr: …}}",
+        )
         return
     yield from _masks(experiment)
     if isinstance(method, MixmaeConfig):
@@ -100,7 +103,9 @@ def impossibilities(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
         field = "chunk" if experiment.pretrain.chunk else "batch"
         size = experiment.pretrain.chunk or experiment.pretrain.batch
         if method.fill == "image" and size % method.images:
-            what = f"{size} images cannot be mixed {method.images} by {method.images}; write a multiple of {method.images}"
+            what = (
+                f"{size} images cannot be mixed {method.images} by {method.images}; write a multiple of {method.images}"
+            )
             yield ("pretrain", field), what
 
 
@@ -127,7 +132,5 @@ def _masks(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
     hidden = hidden_units(method, cells)
     least = method.images - 1 if isinstance(method, MixmaeConfig) else 1
     if not least <= hidden < cells:
-        what = (
-            f"{method.ratio:g} hides {hidden} of {cells} units; write a ratio that hides at least {least} and leaves one"
-        )
+        what = f"{method.ratio:g} hides {hidden} of {cells} units; write a ratio that hides at least {least} and leaves one"
         yield ("method", "ratio"), what

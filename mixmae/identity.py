@@ -39,9 +39,7 @@ def hashed_fields(value: Any) -> Any:
 
 
 def _left_out(value: Any, metadata: list) -> bool:
-    return any(
-        mark is Recorded or (isinstance(mark, Neutral) and mark.value == value) for mark in metadata
-    )
+    return any(mark is Recorded or (isinstance(mark, Neutral) and mark.value == value) for mark in metadata)
 
 
 def identity(config: BaseModel, **more: Any) -> str:

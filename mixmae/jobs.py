@@ -85,7 +85,11 @@ def stage_jobs(experiment: Experiment, fingerprint: str) -> list[PlannedJob]:
         needs = identity(pretrain, data=fingerprint)
         jobs.append(PlannedJob(needs, pretrain))
     evaluations = experiment.evaluations
-    for kind, recipe in ((FinetuneJob, evaluations.finetune), (LinearJob, evaluations.linear), (KnnJob, evaluations.knn)):
+    for kind, recipe in (
+        (FinetuneJob, evaluations.finetune),
+        (LinearJob, evaluations.linear),
+        (KnnJob, evaluations.knn),
+    ):
         if recipe is None:
             continue
         job = _evaluation_job(kind, recipe, experiment, needs)

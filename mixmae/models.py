@@ -33,9 +33,7 @@ def load_encoder(encoder: nn.Module, weights: Path) -> None:
     naming the keys where the two disagree otherwise.
     """
     state = {
-        key.removeprefix("encoder."): tensor
-        for key, tensor in load_file(weights).items()
-        if key.startswith("encoder.")
+        key.removeprefix("encoder."): tensor for key, tensor in load_file(weights).items() if key.startswith("encoder.")
     }
     wanted = encoder.state_dict()
     if missing := sorted(wanted.keys() ^ state.keys()):

@@ -15,5 +15,7 @@ def sincos_positions(width: int, size: tuple[int, int]) -> Tensor:
     """
     omega = 1.0 / 10000 ** (np.arange(width // 4, dtype=np.float64) / (width / 4))
     row, column = np.divmod(np.arange(size[0] * size[1]), size[1])
-    halves = [part for place in (column, row) for part in (np.sin(place[:, None] * omega), np.cos(place[:, None] * omega))]
+    halves = [
+        part for place in (column, row) for part in (np.sin(place[:, None] * omega), np.cos(place[:, None] * omega))
+    ]
     return torch.from_numpy(np.concatenate(halves, 1)).float()

@@ -138,9 +138,9 @@ def _classifier_name(name):
     return name if name.startswith("head.") else f"encoder.{name}"
 
 
-_RENAMES = {kind: _with_decoder for kind in ("mixmae_pretrain", "mae_vit_pretrain", "mae_swin_pretrain")}
-_RENAMES |= {kind: _simmim for kind in ("simmim_swin_pretrain", "simmim_vit_pretrain")}
-_RENAMES |= {kind: _classifier_name for kind in ("mixmae_classifier", "pvt_classifier", "twins_svt_classifier")}
+_RENAMES = dict.fromkeys(("mixmae_pretrain", "mae_vit_pretrain", "mae_swin_pretrain"), _with_decoder)
+_RENAMES |= dict.fromkeys(("simmim_swin_pretrain", "simmim_vit_pretrain"), _simmim)
+_RENAMES |= dict.fromkeys(("mixmae_classifier", "pvt_classifier", "twins_svt_classifier"), _classifier_name)
 
 
 def run(golden: Golden) -> dict[str, torch.Tensor]:

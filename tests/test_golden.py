@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from golden import FILES, Golden, run
 
 

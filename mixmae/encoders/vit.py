@@ -93,7 +93,7 @@ class ViT(nn.Module):
         return self(images).mean(1)
 
     def no_weight_decay(self) -> set[str]:
-        return {"cls_token", "rel_pos_bias.relative_position_bias_table"}
+        return {name for name, _ in self.named_parameters() if name == "cls_token" or name.startswith("rel_pos_bias")}
 
     @property
     def last_layer(self) -> int:
