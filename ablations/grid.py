@@ -42,13 +42,13 @@ class Sweep(Model):
     """A block of cases: `product`, `zip` and `list` crossed with one another. Names are dotted paths."""
 
     name: str
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field({})
     """Laid over the base in this sweep only."""
     exclude: tuple[dict[str, Any], ...] = Field((), strict=False)
     """Cases that match every value of an entry are dropped."""
-    product: dict[str, list[Any]] = {}
+    product: dict[str, list[Any]] = Field({})
     """Every combination of these."""
-    zip: dict[str, list[Any]] = {}
+    zip: dict[str, list[Any]] = Field({})
     """Lists of one length, walked together."""
     list: tuple[dict[str, Any], ...] = Field((), strict=False)
     """Cases written out."""
@@ -59,7 +59,7 @@ class GridFile(Model):
 
     base: str
     """A recipe's name, or a path from this file's folder."""
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field({})
     """Laid over the base in every sweep."""
     sweeps: Annotated[tuple[Sweep, ...], Field(strict=False, min_length=1)]
     resources: GridResources = GridResources()

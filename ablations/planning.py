@@ -23,8 +23,8 @@ class Entry:
     """One stage job of a plan."""
 
     planned: PlannedJob
-    method: str | None
-    """None where no network is looked at."""
+    method: str
+    """The pretraining's, or what stands in its place: supervised, random init, raw pixels."""
     fingerprint: str
     sweeps: tuple[str, ...]
     run: RunFolder
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        parts = (self.planned.stage, self.method or "pixels", self.encoder, f"seed {self.planned.job.seed}")
+        parts = (self.planned.stage, self.method, self.encoder, f"seed {self.planned.job.seed}")
         return " ".join(part for part in parts if part)
 
 
@@ -73,7 +73,7 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
     root = root.resolve()
     prints: dict[DataConfig, str] = {}
     sweeps: dict[Key, dict[str, None]] = {}
-    first: dict[Key, tuple[PlannedJob, str | None, str]] = {}
+    first: dict[Key, tuple[PlannedJob, str, str]] = {}
     experiments = set()
     for case in cases:
         experiment = _on_this_machine(case)
@@ -82,14 +82,19 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
             prints[experiment.data] = fingerprint(experiment.data, root)
         for planned in stage_jobs(experiment, prints[experiment.data]):
             key = planned.stage, planned.id
-            method = experiment.method.name if planned.job.encoder else None
-            first.setdefault(key, (planned, method, prints[experiment.data]))
+            first.setdefault(key, (planned, _method(experiment, planned), prints[experiment.data]))
             sweeps.setdefault(key, {})[case.sweep] = None
     entries = tuple(
         Entry(planned, method, print_, tuple(sweeps[key]), RunFolder(root, *key))
         for key, (planned, method, print_) in first.items()
     )
     return Plan(name, root, len(experiments), entries, _outside(root, name, set(first)))
+
+
+def _method(experiment: Experiment, planned: PlannedJob) -> str:
+    if planned.needs or planned.stage in ("pretrain", "finetune"):
+        return experiment.method.name
+    return "random init" if planned.job.encoder else "raw pixels"
 
 
 def _on_this_machine(case: Case) -> Experiment:

@@ -54,7 +54,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Value:
-    """A scalar, a list of Value or a mapping from text to Value, and where it was written (a mapping's entry: its key)."""
+    """A scalar, a list of Value or a mapping to Value, and where it was written (an entry of a mapping: its key)."""
 
     data: Any
     mark: Mark
@@ -239,9 +239,7 @@ def validated(model: type[Parsed], document: Value) -> Parsed:
     try:
         return model.model_validate(plain(document))
     except ValidationError as error:
-        found = [
-            (mark_of(document, path), path, what) for path, what in in_words(error, model, plain(document))
-        ]
+        found = [(mark_of(document, path), path, what) for path, what in in_words(error, model, plain(document))]
         raise ConfigError([mark.complaint(what, path) for mark, path, what in sorted(found, key=_place)]) from None
 
 
@@ -260,7 +258,7 @@ def read_experiment(path: Path) -> tuple[Experiment, Value]:
 
 
 def with_base(document: Value, read: tuple[Path, ...]) -> Value:
-    """`document` laid over the recipe or file its `base:` names, if any. `read` holds the files it was reached through."""
+    """`document` laid over what its `base:` names, if anything. `read` holds the files it was reached through."""
     if not isinstance(document.data, dict) or "base" not in document.data:
         return document
     rest = Value({name: item for name, item in document.data.items() if name != "base"}, document.mark)
@@ -268,7 +266,7 @@ def with_base(document: Value, read: tuple[Path, ...]) -> Value:
 
 
 def load_base(name: Value, read: tuple[Path, ...]) -> Value:
-    """The document that `base: name` stands for: a recipe's name, or the path of a file, from the naming file's folder."""
+    """What `base: name` stands for: a recipe's name, or a path from the folder of the file that names it."""
     if not isinstance(name.data, str):
         raise name.mark.error("expected a recipe's name or a path ending in .yaml", ("base",))
     path = _base_path(name, read[-1].parent)

@@ -82,7 +82,9 @@ def _what(path: tuple, items: list[dict], model: type[BaseModel]) -> str:
         return "missing entry; write it" if isinstance(path[-1], int) else f"missing field; write {path[-1]}: …"
     if kind == "union_tag_invalid":
         near = get_close_matches(context["tag"], _unquoted(context["expected_tags"]), 1)
-        instead = f"did you mean {near[0]}?" if near else f"write one of {context['expected_tags'].replace(chr(39), '')}"
+        instead = (
+            f"did you mean {near[0]}?" if near else f"write one of {context['expected_tags'].replace(chr(39), '')}"
+        )
         return f"no {path[-1] if path else 'such choice'} {context['tag']!r}; {instead}"
     if kind == "union_tag_not_found":
         return f"missing {context['discriminator'].strip(chr(39))}; write which one it is"

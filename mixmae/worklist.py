@@ -86,7 +86,7 @@ def is_locked(path: Path) -> bool:
 
 
 class StopFlag:
-    """Raised by a signal; asked between steps."""
+    """Raised by a signal; asked between steps. A second Ctrl-C ends the process at once."""
 
     def __init__(self, *signals: signal.Signals):
         self.raised: signal.Signals | None = None
@@ -94,7 +94,9 @@ class StopFlag:
             signal.signal(number, self._raise)
 
     def _raise(self, number: int, frame) -> None:
-        self.raised = signal.Signals(number)
+        self.raised = self.raised or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
     def __call__(self) -> bool:
         return self.raised is not None
@@ -140,7 +142,7 @@ def _work(worklist: WorkList, root: Path, launcher: Path, stop: StopFlag) -> Non
 
 
 def _states(worklist: WorkList, root: Path, done: dict[Item, RunState]) -> dict[Item, RunState]:
-    """How each item stands; `done` keeps those that need no second look. A pretraining lies before what needs it or not."""
+    """How each item that is not done stands; `done` keeps the others, which need no second look."""
     by_id: dict[str, RunState] = {}
     found: dict[Item, RunState] = {}
     for item in worklist.items:
@@ -165,16 +167,17 @@ def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
         needs = run_state(RunFolder(root, "pretrain", item.needs)) if item.needs else None
         if not free or run_state(run, needs).state != "pending":
             return False
-        return _run_there(run, resources, stop)
+        try:
+            state = run_job(run, resources, stop)
+        except Held:
+            return False
+    print(json.dumps({"stage": item.stage, "id": item.id, "state": state}), flush=True)
+    return True
 
 
-def _run_there(run: RunFolder, resources: Resources, stop: StopFlag) -> bool:
+def run_job(run: RunFolder, resources: Resources, stop: StopFlag) -> str:
+    """Runs one stage job in its folder; "done", "stopped" or "failed". Raises Held where another process runs it."""
     from mixmae.execution import execute
 
     os.chdir(run.path)
-    try:
-        state = execute(run, resources, stop)
-    except Held:
-        return False
-    print(json.dumps({"stage": run.stage, "id": run.id, "state": state}), flush=True)
-    return True
+    return execute(run, resources, stop)

@@ -1,0 +1,36 @@
+"""Runs a plan in this process, one job after another (no torch until a job starts)."""
+
+import os
+import signal
+
+from rich.console import Console
+
+from ablations.planning import STARTED_ANEW, Plan, create_run, queue, states
+from mixmae.experiment import Resources
+from mixmae.worklist import StopFlag, run_job
+
+
+def run_here(plan: Plan, resources: Resources) -> int:
+    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C.
+
+    Unlike a grid it also runs anew what has failed before: its one experiment was asked for. Raises mixmae.runs.Held
+    where another process has a run.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(resources.threads)
+    stop = StopFlag(signal.SIGINT, signal.SIGTERM)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    failed = False
+    for number, entry in enumerate(plan.entries, start=1):
+        state = states(plan.entries)[entry.key]
+        if state.state in (*STARTED_ANEW, "failed", "running") and state.reason != "its pretraining is failed":
+            create_run(plan.root, entry.planned, entry.fingerprint)
+            queue(entry.run)
+            console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")
+            run_job(entry.run, resources, stop)
+            state = states(plan.entries)[entry.key]
+        reason = f": {state.reason}" if state.reason else ""
+        console.print(f"{number}/{len(plan.entries)} {state.state}: {entry.title}{reason}")
+        failed |= state.state in ("failed", "blocked")
+        if stop():
+            return 130 if stop.raised == signal.SIGINT else 75
+    return int(failed)

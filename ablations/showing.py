@@ -1,0 +1,94 @@
+"""Plans and states as tables for the terminal (no torch)."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from ablations.planning import Entry, Key, Plan, states
+from mixmae.identity import hashed_fields
+from mixmae.jobs import PretrainJob
+from mixmae.runs import STATES, RunState
+
+SHOWN_OF_METHOD = ("ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "mask_unit")
+"""Settings of a method that are shown where they are not its defaults."""
+
+
+def plan_table(plan: Plan) -> Table:
+    """One row for jobs that differ in nothing but their seed."""
+    found = states(plan.entries)
+    by_key = {entry.key: entry for entry in plan.entries}
+    groups: dict[str, list[Entry]] = {}
+    for entry in plan.entries:
+        groups.setdefault(_but_for_the_seed(entry, by_key), []).append(entry)
+    row_of = {entry.key: number for number, group in enumerate(groups.values(), start=1) for entry in group}
+    table = Table("#", "stage", "method", "encoder", "settings", "seeds", "needs", "state")
+    for number, group in enumerate(groups.values(), start=1):
+        first = group[0]
+        needs = f"#{row_of[first.needs]}" if first.needs else ""
+        seeds = ", ".join(str(entry.planned.job.seed) for entry in group)
+        names = (first.planned.stage, first.method, first.encoder or "-")
+        table.add_row(str(number), *names, settings(first), seeds, needs, _counts(found[entry.key] for entry in group))
+    return table
+
+
+def plan_summary(plan: Plan) -> list[str]:
+    found = states(plan.entries)
+    stages = Counter(entry.planned.stage for entry in plan.entries)
+    shared = Counter(entry.needs for entry in plan.entries if entry.needs)
+    jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
+    lines = [
+        f"{plan.experiments} experiments, {len(plan.entries)} jobs ({jobs}): {_counts(found.values())}",
+        f"{sum(count > 1 for count in shared.values())} pretrainings serve more than one evaluation and run once",
+    ]
+    if plan.outside:
+        lines.append(f"{len(plan.outside)} runs outside the grid (launched before, no longer named; kept):")
+        lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
+    return lines
+
+
+def status_table(plan: Plan) -> Table:
+    found = states(plan.entries)
+    table = Table("id", "stage", "method", "encoder", "seed", "state", "epoch", "loss", "metric", "reason")
+    for entry in plan.entries:
+        state = found[entry.key]
+        epoch = f"{state.epoch}/{state.epochs}" if state.epoch is not None else ""
+        numbers = ("" if value is None else f"{value:.4g}" for value in (state.loss, state.metric))
+        names = (entry.planned.id[:8], entry.planned.stage, entry.method, entry.encoder or "-")
+        table.add_row(*names, str(entry.planned.job.seed), state.state, epoch, *numbers, state.reason or "")
+    return table
+
+
+def settings(entry: Entry) -> str:
+    """The settings that tell the jobs of a grid apart, in a few words."""
+    job = entry.planned.job
+    recipe = job.recipe
+    words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
+    if hasattr(recipe, "epochs"):
+        words.append(f"{recipe.epochs} epochs")
+    if isinstance(job, PretrainJob):
+        for name in SHOWN_OF_METHOD:
+            value = getattr(job.method, name, None)
+            if value is not None and (name == "ratio" or value != type(job.method).model_fields[name].default):
+                words.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    subset = getattr(recipe, "subset", None)
+    if subset and subset.fraction:
+        words.append(f"{subset.fraction:.3g} of the images")
+    if subset and subset.labels_per_class:
+        words.append(f"{subset.labels_per_class} labels a class")
+    return ", ".join(words)
+
+
+def _but_for_the_seed(entry: Entry, by_key: dict[Key, Entry]) -> str:
+    job = entry.planned.job.model_copy(update={"seed": 0})
+    if hasattr(job, "pretraining"):
+        job = job.model_copy(update={"pretraining": None})
+    around = _but_for_the_seed(by_key[entry.needs], by_key) if entry.needs else ""
+    return f"{hashed_fields(job)}{around}"
+
+
+def _counts(found: Iterable[RunState]) -> str:
+    counts = Counter(state.state for state in found)
+    if len(counts) == 1 and counts.total() == 1:
+        return next(iter(counts))
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])

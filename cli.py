@@ -1,0 +1,323 @@
+"""The `mixmae` command: parses, calls, prints. Imports no torch until a command needs it."""
+
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import mixmae
+from mixmae.documents import ConfigError, load, recipe_files
+from mixmae.runs import Held, NewerSchema, default_root
+
+BAD_INPUT, FAILED = 2, 1
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
+)
+grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
+results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
+app.add_typer(grid_app, name="grid")
+app.add_typer(results_app, name="results")
+app.add_typer(bench_app, name="bench")
+
+GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
+
+root = Path()
+"""Where the runs lie: set by the global options before any command."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"mixmae {mixmae.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    root_: Annotated[
+        Path | None, typer.Option("--root", help="Where the runs lie; default: MIXMAE_ROOT, else runs/.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    global root
+    root = (root_ or default_root()).resolve()
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+@app.command()
+def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -> None:
+    """Run a small grid on real images and write its tables, plots and pictures into ROOT/demo-report."""
+    from ablations.launching import launch
+
+    with resources.as_file(resources.files("ablations") / "demo.yaml") as path:
+        grid, plan = _planned(path)
+    code = launch(plan, grid.spec.resources.model_copy(update={"slots": slots}))
+    if code in (75, 130):
+        raise typer.Exit(code)
+    _report(grid, plan, plan.root / "demo-report")
+    raise typer.Exit(code)
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")],
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
+) -> None:
+    """Run one experiment in this process: its pretraining, then its evaluations."""
+    from ablations.grid import Case
+    from ablations.planning import plan
+    from ablations.running import run_here
+    from mixmae.documents import read_experiment
+    from mixmae.experiment import Resources
+
+    parsed, document = read_experiment(experiment)
+    case = Case(experiment.stem, parsed, document)
+    raise typer.Exit(run_here(plan(experiment.stem, [case], root), Resources(threads=threads, workers=workers)))
+
+
+@grid_app.command("plan")
+def grid_plan(file: GridPath, as_json: AsJson = False) -> None:
+    """Show what the grid would run and what is done already."""
+    from ablations.showing import plan_summary, plan_table
+    from ablations.steering import as_text, plan_document
+
+    _, plan = _planned(file)
+    if as_json:
+        print(as_text(plan_document(plan)))
+        return
+    _show(plan_table(plan))
+    print(*plan_summary(plan), sep="\n")
+
+
+@grid_app.command("run")
+def grid_run(file: GridPath, slots: Slots = None) -> None:
+    """Run what of the grid is not done, several jobs at once. Ctrl-C lets running jobs save and stop."""
+    from ablations.launching import launch
+
+    grid, plan = _planned(file)
+    shared = grid.spec.resources
+    raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
+
+
+@grid_app.command("status")
+def grid_status(file: GridPath, as_json: AsJson = False) -> None:
+    """Show how the grid's runs stand."""
+    from ablations.showing import plan_summary, status_table
+    from ablations.steering import as_text, status_document
+
+    _, plan = _planned(file)
+    if as_json:
+        print(as_text(status_document(plan)))
+        return
+    _show(status_table(plan))
+    print(plan_summary(plan)[0])
+
+
+@grid_app.command("cancel")
+def grid_cancel(file: GridPath) -> None:
+    """Cancel what is not done; running jobs save and stop."""
+    from ablations.steering import cancel_grid
+
+    _, plan = _planned(file)
+    cancelled, still = cancel_grid(plan)
+    print(f"{cancelled} jobs cancelled" + (f", {still} of them still running" if still else ""))
+
+
+@grid_app.command("retry")
+def grid_retry(file: GridPath) -> None:
+    """Queue the failed runs again."""
+    from ablations.steering import retry_failed
+
+    _, plan = _planned(file)
+    count = retry_failed(plan)
+    print(f"{count} failed runs queued" + (f"; start them with: mixmae grid run {file}" if count else ""))
+
+
+@grid_app.command("logs")
+def grid_logs(run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")]) -> None:
+    """Print the log of a run."""
+    from ablations.steering import find_run
+
+    found = find_run(root, run_id)
+    log = found.path / "log.txt"
+    if not log.exists():
+        raise ConfigError([f"{found.stage}/{found.id} has written no log yet"])
+    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
+
+@results_app.command("collect")
+def results_collect(out: Out = None) -> None:
+    """Gather all runs under ROOT into results.parquet and results.csv."""
+    from results.collect import collect, write
+
+    folder = out or root / "results"
+    frame = collect(root)
+    write(frame, folder)
+    print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
+
+
+@results_app.command("table")
+def results_table(file: GridPath, out: Out = None) -> None:
+    """Write the grid's tables as Markdown, CSV and LaTeX, and print them."""
+    from results.collect import collect
+    from results.tables import write_tables
+
+    grid, plan = _planned(file)
+    paths = write_tables(collect(root), _asked(grid, "tables", file), plan.members, out or root / f"report-{grid.name}")
+    for path in paths:
+        if path.suffix == ".md":
+            print(path.read_text(encoding="utf-8"))
+    print(*paths, sep="\n")
+
+
+@results_app.command("plot")
+def results_plot(file: GridPath, out: Out = None) -> None:
+    """Draw the grid's plots as PNG and PDF."""
+    from results.collect import collect
+    from results.plots import write_plots
+
+    grid, plan = _planned(file)
+    folder = out or root / f"report-{grid.name}"
+    print(*write_plots(collect(root), root, _asked(grid, "plots", file), plan.members, folder), sep="\n")
+
+
+@results_app.command("gallery")
+def results_gallery(
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a MixMAE pretraining's id.")],
+    out: Out = None,
+) -> None:
+    """Draw images, their mix and both reconstructions of a finished MixMAE pretraining."""
+    from ablations.steering import find_run
+    from results.gallery import write_gallery
+
+    print(*write_gallery(root, find_run(root, run_id).id, out or root / "gallery"), sep="\n")
+
+
+# --------------------------------------------------------------------------------------------------- what there is
+
+
+@app.command()
+def encoders(as_json: AsJson = False) -> None:
+    """List the encoder variants with their parameters and multiply-adds."""
+    from mixmae.encoders.costs import rows
+
+    if as_json:
+        print(json.dumps({"schema": 1, "encoders": rows()}, indent=1))
+        return
+    table = Table("variant", "family", "parameters, M", "image, px", "multiply-adds, G")
+    for row in rows():
+        costs = (f"{row['params'] / 1e6:.2f}", str(row["image_size"]), f"{row['macs'] / 1e9:.2f}")
+        table.add_row(row["name"], row["family"], *costs)
+    _show(table)
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes that a file can name as its base."""
+    found = [{"name": path.stem, "about": _first_comment(path)} for path in recipe_files()]
+    if as_json:
+        print(json.dumps({"schema": 1, "recipes": found}, indent=1, ensure_ascii=False))
+        return
+    table = Table("recipe", "about")
+    for recipe in found:
+        table.add_row(*recipe.values())
+    _show(table)
+
+
+@bench_app.command("step")
+def bench_step(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="mixmae, simmim, mae or supervised.")],
+    encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="A variant; see mixmae encoders.")],
+    image_size: Annotated[int, typer.Option(min=1, help="Side in pixels.")] = 224,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 4,
+    ratio: Annotated[float | None, typer.Option(help="Mask ratio; default: the method's.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    compare: Annotated[str | None, typer.Option(help="dense: against the plain encoder.")] = None,
+) -> None:
+    """Measure images/s, multiply-adds and peak memory of one training step; prints JSON."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    from mixmae.bench import step
+
+    measured = step(method, encoder, image_size, batch, ratio, repeats, threads, compare)
+    print(json.dumps({"schema": 1, **measured}, indent=1))
+
+
+# ------------------------------------------------------------------------------------------------------------- shared
+
+
+def _planned(file: Path):
+    """The grid in `file` and its plan under the root."""
+    from ablations.grid import read_grid
+    from ablations.planning import plan
+
+    grid = read_grid(file)
+    return grid, plan(grid.name, grid.cases, root)
+
+
+def _asked(grid, block: str, file: Path) -> tuple:
+    specs = getattr(grid.spec, block)
+    if not specs:
+        raise load(file).mark.error(f"names no {block}; write {block}: [{{name: …}}]")
+    return specs
+
+
+def _report(grid, plan, folder: Path) -> None:
+    from results.collect import collect
+    from results.report import write_report
+
+    write_report(collect(plan.root), plan.root, grid.spec.tables, grid.spec.plots, plan.members, folder)
+    for table in grid.spec.tables:
+        for path in sorted(folder.rglob(f"{table.name}.md")):
+            print(path.read_text(encoding="utf-8"))
+    print(f"The report lies in {folder}: open {folder / 'index.html'}")
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
+
+
+def _show(table: Table) -> None:
+    console = Console()
+    console.width = console.width if console.is_terminal else 200
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the command line and turns errors into a message and an exit code: 2 bad input, 1 a failure."""
+    try:
+        app()
+    except (ConfigError, NewerSchema, FileNotFoundError, ValueError) as error:
+        _leave(error, BAD_INPUT)
+    except (Held, RuntimeError) as error:
+        _leave(error, FAILED)
+
+
+def _leave(error: Exception, code: int) -> None:
+    if "--debug" in sys.argv:
+        raise error
+    print(error, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
