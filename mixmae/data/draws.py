@@ -1,0 +1,29 @@
+"""Random draws as functions of what they are for: (seed, purpose, epoch or step, chunk or sample index).
+
+No draw depends on what was drawn before, so workers, processes and interruptions change nothing and there is no
+generator state to save.
+"""
+
+import hashlib
+import random
+
+import numpy as np
+import torch
+
+
+def seed_of(seed: int, purpose: str, *place: int) -> int:
+    """63 bits that name the draw; numpy integers and Python's count the same."""
+    text = "/".join([str(int(seed)), purpose, *(str(int(number)) for number in place)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
+    return np.random.default_rng(seed_of(seed, purpose, *place))
+
+
+def seed_everything(seed: int, purpose: str, *place: int) -> None:
+    """Seeds Python's, numpy's and torch's global generators, which timm's augmentations and layers draw from."""
+    number = seed_of(seed, purpose, *place)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)

@@ -1,0 +1,201 @@
+"""Runs one stage job in its folder: lease, states, environment, log. Loads torch only when called."""
+
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import mixmae
+from mixmae.data.fingerprint import fingerprint
+from mixmae.experiment import Resources
+from mixmae.jobs import STAGE_JOB
+from mixmae.names import STAGES, resolve
+from mixmae.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 1.0
+"""state.json is rewritten after an epoch, but not more often than this."""
+
+
+def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool]) -> str:
+    """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
+
+    A stopped run is gone on with. `stop()` is asked between steps. The reason of a failure is in state.json, its
+    traceback in log.txt. Raises runs.Held where another process has the run.
+    """
+    with run.lease(), _logging_to(run.path / "log.txt"):
+        state = _State(run)
+        if run.read("result") is not None:
+            return _done(run, state)
+        state.start()
+        try:
+            result = _result(run, resources, stop, state)
+        except KeyboardInterrupt:
+            state.end("stopped", "interrupted; goes on from its last checkpoint")
+            raise
+        except Exception as error:
+            return _ended_early(error, state)
+        run.write("result", result)
+        return _done(run, state)
+
+
+def _done(run: RunFolder, state: "_State") -> str:
+    from mixmae.training.checkpoints import remove_steps
+
+    remove_steps(run.checkpoints)
+    state.end("done", None)
+    return "done"
+
+
+def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State") -> dict:
+    import torch
+
+    from mixmae.training.session import Session
+
+    torch.set_num_threads(resources.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    job = _job(run)
+    _record_environment(run, resources, device)
+    log.info("%s %s on %s, %d threads", job.stage, run.id, device, resources.threads)
+    session = Session(run, device, resources.workers, stop, state.report)
+    return resolve(STAGES[job.stage])(session, job)
+
+
+def _job(run: RunFolder):
+    config = run.read("config")
+    if config is None:
+        raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
+    job = STAGE_JOB.validate_python(config["job"])
+    found = fingerprint(job.data, run.root)
+    if found != config["data_fingerprint"]:
+        raise ValueError(
+            f"the data is not what was planned for ({config['data_fingerprint']}, now {found}); plan again"
+        )
+    return job
+
+
+def _ended_early(error: Exception, state: "_State") -> str:
+    from mixmae.training.session import Stopped
+
+    if isinstance(error, Stopped):
+        state.end("stopped", str(error))
+        return "stopped"
+    for line in traceback.format_exc().splitlines():
+        log.error(line)
+    first = (str(error) or "no message").splitlines()[0]
+    state.end("failed", first if isinstance(error, ValueError) else f"{type(error).__name__}: {first}")
+    return "failed"
+
+
+class _State:
+    """state.json, which this process alone writes."""
+
+    def __init__(self, run: RunFolder):
+        self._run = run
+        known = run.read("state") or {}
+        names = ("epoch", "epochs", "loss", "metric", "node", "pid")
+        self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
+        self._data["tries"] = known.get("tries", 0)
+        self._written_at = 0.0
+
+    def start(self) -> None:
+        self._data.update(node=socket.gethostname(), pid=os.getpid(), tries=self._data["tries"] + 1)
+        self._write(state="running", reason=None)
+
+    def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
+        self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
+        if time.monotonic() - self._written_at >= REPORT_EVERY_S:
+            self._write()
+
+    def end(self, state: str, reason: str | None) -> None:
+        self._write(state=state, reason=reason)
+        log.info("%s%s", state, f": {reason}" if reason else "")
+
+    def _write(self, **changed) -> None:
+        self._data.update(changed)
+        self._run.write("state", self._data)
+        self._written_at = time.monotonic()
+
+
+# --------------------------------------------------------------------------------------------------------- environment
+
+
+def _record_environment(run: RunFolder, resources: Resources, device) -> None:
+    """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of."""
+    now = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "timm", "numpy")},
+        "mixmae": mixmae.__version__,
+        "commit": _commit(),
+        "cpu": _cpu(),
+        "host": socket.gethostname(),
+        "threads": resources.threads,
+        "workers": resources.workers,
+        "device": _device_name(device),
+    }
+    before = run.read("environment") or {}
+    earlier = before.pop("earlier", [])
+    before.pop("schema", None)
+    if before and before != now:
+        earlier = [*earlier, before]
+        for name in sorted(now.keys() & before.keys()):
+            if now[name] != before[name] and name not in ("host", "workers"):
+                log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
+    run.write("environment", {**now, "earlier": earlier})
+
+
+def _commit() -> str | None:
+    """The commit of a checkout this runs from, "-dirty" after it where files differ; None for an installed package."""
+    checkout = Path(mixmae.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _device_name(device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Sends what `mixmae` and `baselines` log to `path`, with the time, and to standard error, without."""
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("mixmae")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in (to_file, to_terminal):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (to_file, to_terminal):
+            logger.removeHandler(handler)
+        to_file.close()
+        logger.setLevel(level)

@@ -1,0 +1,39 @@
+"""What stage jobs start from: an encoder, pretrained or random, and the samples of both splits."""
+
+import logging
+
+from torch import nn
+
+from mixmae.data.batches import Samples, open_split
+from mixmae.data.draws import seed_everything
+from mixmae.data.transforms import evaluation_transform
+from mixmae.jobs import KnnJob, LinearJob, PretrainJob
+from mixmae.models import build_encoder, load_encoder
+from mixmae.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def encoder_of(job, run: RunFolder, drop_path: float) -> nn.Module:
+    """The job's encoder, its random weights drawn by (seed, "init"), then those of its pretraining where it has one.
+
+    Raises ValueError where that pretraining is not done: nothing is ever evaluated from random weights instead.
+    """
+    seed_everything(job.seed, "init")
+    encoder = build_encoder(job.encoder, job.image_size, drop_path=drop_path)
+    if isinstance(job, PretrainJob) or job.pretraining is None:
+        return encoder
+    pretraining = RunFolder(run.root, "pretrain", job.pretraining)
+    state = (pretraining.read("state") or {"state": "not started"})["state"]
+    if state != "done" or not pretraining.weights.exists():
+        raise ValueError(f"its pretraining {job.pretraining} is not done (it is {state}); run that first")
+    load_encoder(encoder, pretraining.weights)
+    log.info("encoder of pretraining %s", job.pretraining)
+    return encoder
+
+
+def central_crops(job: LinearJob | KnnJob) -> tuple[Samples, Samples]:
+    """The train and the val split under the central crop."""
+    transform = evaluation_transform(job.image_size, job.recipe.eval_crop)
+    train, val = (Samples(open_split(job.data, split), transform, job.seed) for split in ("train", "val"))
+    return train, val

@@ -1,0 +1,58 @@
+"""Step checkpoints of a training run and its final weights."""
+
+import logging
+import pickle
+import re
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from mixmae.runs import write_atomically
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+BROKEN = (RuntimeError, EOFError, OSError, KeyError, ValueError, BadZipFile, pickle.UnpicklingError)
+"""What torch.load raises for a file that is cut short or damaged."""
+
+
+def save(folder: Path, step: int, state: dict) -> None:
+    """Writes `folder/step-XXXXXXXX.pt` and then removes all but the newest two."""
+    write_atomically(folder / f"step-{step:08d}.pt", lambda path: torch.save(state, path))
+    for path in _saved(folder)[:-KEPT]:
+        path.unlink()
+
+
+def load_newest(folder: Path) -> dict | None:
+    """The newest checkpoint that can be read; None where there is none at all.
+
+    Raises ValueError where there are some and none can be read: starting over would lose them without a word.
+    """
+    paths = _saved(folder)
+    for path in reversed(paths):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except BROKEN as error:
+            log.warning("%s cannot be read (%s); trying the one before", path.name, str(error).split("\n")[0])
+    if paths:
+        raise ValueError(f"none of the checkpoints in {folder} can be read; remove them to start over")
+    return None
+
+
+def write_weights(path: Path, model: nn.Module) -> None:
+    """The whole state dict, on the CPU, as safetensors."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def remove_steps(folder: Path) -> None:
+    """Removes the step checkpoints, and what a killed process left half-written."""
+    for path in [*_saved(folder), *folder.glob(".step-*")]:
+        path.unlink()
+
+
+def _saved(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}\.pt", path.name))

@@ -1,0 +1,103 @@
+"""The classification loop: fine-tuning and training from scratch, with the val split measured after every epoch."""
+
+import logging
+
+import torch
+from timm.data.mixup import Mixup, mixup_target
+from timm.utils import accuracy
+from torch import nn
+from torch.nn import functional as F
+
+from mixmae.config import FinetuneRecipe
+from mixmae.data.batches import Samples, evaluation_keys, load, training_keys
+from mixmae.data.draws import seed_everything
+from mixmae.jobs import FinetuneJob
+from mixmae.training.optimisation import finetuning_optimizer, schedule
+from mixmae.training.pretraining import full_batches
+from mixmae.training.progress import Progress
+from mixmae.training.session import Session, computation
+
+log = logging.getLogger(__name__)
+
+
+def classify(
+    session: Session, job: FinetuneJob, model: nn.Module, train: Samples, indices: list[int], val: Samples
+) -> dict:
+    """Trains `model` on the samples at `indices`, from its newest checkpoint if it has one.
+
+    Returns {"top1", "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
+    one. Raises Stopped.
+    """
+    recipe, device = job.recipe, session.device
+    steps_per_epoch = full_batches(len(indices), recipe.batch)
+    soften = Softening(recipe, len(train.split.classes))
+    optimizer = finetuning_optimizer(model.to(device), recipe)
+    rates = schedule(optimizer, recipe, steps_per_epoch)
+    progress = Progress(session, model, optimizer, rates, steps_per_epoch, recipe.epochs, recipe.clip_grad)
+    _announce(recipe, len(indices), steps_per_epoch)
+    progress.resume()
+    keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)
+    for images, labels in load(train, keys, session.workers):
+        progress.begin_step()
+        seed_everything(job.seed, "mixup", progress.step, 0)
+        images, targets = soften(images.to(device), labels.to(device))
+        seed_everything(job.seed, "forward", progress.step, 0)
+        with computation(device, recipe.precision):
+            loss = model(images, targets).loss.float()
+        loss.backward()
+        if progress.end_step(loss.detach()):
+            progress.end_epoch(recipe.batch, **validate(session, model, val, recipe))
+    progress.finish()
+    last = progress.journal.lines[-1]
+    return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
+
+
+class Softening:
+    """Mixup or CutMix (one of the two a batch, timm's) and label smoothing: (images, labels) -> (images, soft targets).
+
+    Images (B, 3, H, W), labels (B,), targets (B, classes). Raises ValueError where an odd batch is to be mixed.
+    """
+
+    def __init__(self, recipe: FinetuneRecipe, classes: int):
+        self.classes = classes
+        self.smoothing = recipe.label_smoothing
+        self.mixes = recipe.mixup > 0 or recipe.cutmix > 0
+        if self.mixes and recipe.batch % 2:
+            what = f"mixup and cutmix pair images; write an even batch, such as {recipe.batch + 1}"
+            raise ValueError(f"batch: {recipe.batch} is odd; {what}")
+        self._mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=self.smoothing, num_classes=classes)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.mixes:
+            return self._mixup(images, labels)
+        return images, mixup_target(labels, self.classes, lam=1.0, smoothing=self.smoothing)
+
+
+@torch.no_grad()
+def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneRecipe) -> dict[str, float]:
+    """Mean cross-entropy and accuracies of every image of the val split."""
+    model.eval()
+    logits, labels = [], []
+    for images, targets in load(val, evaluation_keys(list(range(len(val.split))), recipe.batch), session.workers):
+        images, targets = images.to(session.device), targets.to(session.device)
+        with computation(session.device, recipe.precision):
+            logits.append(model(images, targets).prediction.float())
+        labels.append(targets)
+    return scores(torch.cat(logits), torch.cat(labels))
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """{"val_loss", "top1", "top5"} of logits (N, classes) and labels (N,); top-1 and top-5 in percent."""
+    top1, top5 = accuracy(logits, labels, topk=(1, 5))
+    return {"val_loss": F.cross_entropy(logits, labels).item(), **percents(top1, top5)}
+
+
+def percents(top1: torch.Tensor, top5: torch.Tensor) -> dict[str, float]:
+    """Rounded to what a million images can tell apart, without the tail that float32 adds."""
+    return {"top1": round(top1.item(), 4), "top5": round(top5.item(), 4)}
+
+
+def _announce(recipe: FinetuneRecipe, images: int, steps_per_epoch: int) -> None:
+    log.info("learning rate %g (%g x %d / %d)", recipe.lr, recipe.base_lr, recipe.batch, recipe.base_batch)
+    log.info("batch of %d images, layer decay %g", recipe.batch, recipe.layer_decay)
+    log.info("%d images, %d steps an epoch, %d steps", images, steps_per_epoch, steps_per_epoch * recipe.epochs)

@@ -1,0 +1,34 @@
+"""Features of whole splits under the central crop, from a frozen encoder or from the pixels themselves."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mixmae.data.batches import Samples, evaluation_keys, load
+from mixmae.training.session import Session
+
+BATCH = 64
+
+
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) normalised -> (B, 3 * H * W)."""
+    return images.flatten(1)
+
+
+def frozen(encoder: nn.Module, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The pooled features of `encoder`: (B, 3, H, W) -> (B, width)."""
+    return encoder.to(device).eval().requires_grad_(False).features
+
+
+@torch.no_grad()
+def extract(
+    session: Session, features: Callable[[torch.Tensor], torch.Tensor], samples: Samples, indices: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, width) float32 features and (N,) labels of the samples at `indices`, in order. Raises Stopped."""
+    found, labels = [], []
+    for images, targets in load(samples, evaluation_keys(indices, BATCH), session.workers):
+        session.check_stop("extracting features")
+        found.append(features(images.to(session.device)).float())
+        labels.append(targets.to(session.device))
+    return torch.cat(found), torch.cat(labels)
