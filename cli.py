@@ -94,15 +94,17 @@ def run(
 @grid_app.command("plan")
 def grid_plan(file: GridPath, as_json: AsJson = False) -> None:
     """Show what the grid would run and what is done already."""
+    from ablations.planning import states
     from ablations.showing import plan_summary, plan_table
     from ablations.steering import as_text, plan_document
 
     _, plan = _planned(file)
+    found = states(plan.entries)
     if as_json:
-        print(as_text(plan_document(plan)))
+        print(as_text(plan_document(plan, found)))
         return
-    _show(plan_table(plan))
-    print(*plan_summary(plan), sep="\n")
+    _show(plan_table(plan, found))
+    print(*plan_summary(plan, found), sep="\n")
 
 
 @grid_app.command("run")
@@ -118,15 +120,17 @@ def grid_run(file: GridPath, slots: Slots = None) -> None:
 @grid_app.command("status")
 def grid_status(file: GridPath, as_json: AsJson = False) -> None:
     """Show how the grid's runs stand."""
+    from ablations.planning import states
     from ablations.showing import plan_summary, status_table
     from ablations.steering import as_text, status_document
 
     _, plan = _planned(file)
+    found = states(plan.entries)
     if as_json:
-        print(as_text(status_document(plan)))
+        print(as_text(status_document(plan, found)))
         return
-    _show(status_table(plan))
-    print(plan_summary(plan)[0])
+    _show(status_table(plan, found))
+    print(plan_summary(plan, found)[0])
 
 
 @grid_app.command("cancel")

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from ablations.planning import Entry, Key, Plan, states
-from mixmae.identity import hashed_fields
+from ablations.planning import Entry, Key, Plan
 from mixmae.jobs import PretrainJob
 from mixmae.runs import STATES, RunState
 
@@ -14,13 +13,13 @@ SHOWN_OF_METHOD = ("ratio", "images", "fill", "dual", "masked_attention", "mix_e
 """Settings of a method that are shown where they are not its defaults."""
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
     """One row for jobs that differ in nothing but their seed."""
-    found = states(plan.entries)
-    by_key = {entry.key: entry for entry in plan.entries}
     groups: dict[str, list[Entry]] = {}
+    texts: dict[Key | None, str] = {None: ""}
     for entry in plan.entries:
-        groups.setdefault(_but_for_the_seed(entry, by_key), []).append(entry)
+        texts[entry.key] = _but_for_the_seed(entry) + texts[entry.needs]
+        groups.setdefault(texts[entry.key], []).append(entry)
     row_of = {entry.key: number for number, group in enumerate(groups.values(), start=1) for entry in group}
     table = Table("#", "stage", "method", "encoder", "settings", "seeds", "needs", "state")
     for number, group in enumerate(groups.values(), start=1):
@@ -32,8 +31,7 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def plan_summary(plan: Plan) -> list[str]:
-    found = states(plan.entries)
+def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
     stages = Counter(entry.planned.stage for entry in plan.entries)
     shared = Counter(entry.needs for entry in plan.entries if entry.needs)
     jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
@@ -47,8 +45,7 @@ def plan_summary(plan: Plan) -> list[str]:
     return lines
 
 
-def status_table(plan: Plan) -> Table:
-    found = states(plan.entries)
+def status_table(plan: Plan, found: dict[Key, RunState]) -> Table:
     table = Table("id", "stage", "method", "encoder", "seed", "state", "epoch", "loss", "metric", "reason")
     for entry in plan.entries:
         state = found[entry.key]
@@ -79,12 +76,10 @@ def settings(entry: Entry) -> str:
     return ", ".join(words)
 
 
-def _but_for_the_seed(entry: Entry, by_key: dict[Key, Entry]) -> str:
-    job = entry.planned.job.model_copy(update={"seed": 0})
-    if hasattr(job, "pretraining"):
-        job = job.model_copy(update={"pretraining": None})
-    around = _but_for_the_seed(by_key[entry.needs], by_key) if entry.needs else ""
-    return f"{hashed_fields(job)}{around}"
+def _but_for_the_seed(entry: Entry) -> str:
+    fields = {"seed": 0, "pretraining": None}
+    job = entry.planned.job
+    return job.model_copy(update={name: fields[name] for name in fields if hasattr(job, name)}).model_dump_json()
 
 
 def _counts(found: Iterable[RunState]) -> str:

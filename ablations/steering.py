@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from ablations.launching import signal_workers
-from ablations.planning import Plan, cancel, create_run, grid_folder, queue, states
-from mixmae.runs import RunFolder, all_runs, read_json
+from ablations.planning import Key, Plan, cancel, create_run, grid_folder, queue, states
+from mixmae.runs import RunFolder, RunState, all_runs, read_json
 from mixmae.worklist import is_locked
 
 PATIENCE_S = 60
@@ -69,9 +69,8 @@ def find_run(root: Path, prefix: str) -> RunFolder:
     raise NoSuchRun(f"{len(runs)} runs have ids that begin with {prefix!r} ({names}…); write more of the id")
 
 
-def status_document(plan: Plan) -> dict:
+def status_document(plan: Plan, found: dict[Key, RunState]) -> dict:
     """How the runs of the plan stand, as plain data."""
-    found = states(plan.entries)
     jobs = []
     for entry in plan.entries:
         state = found[entry.key]
@@ -80,9 +79,9 @@ def status_document(plan: Plan) -> dict:
     return {"schema": 1, "grid": plan.name, "jobs": jobs}
 
 
-def plan_document(plan: Plan) -> dict:
+def plan_document(plan: Plan, found: dict[Key, RunState]) -> dict:
     """What the plan holds, as plain data."""
-    document = status_document(plan)
+    document = status_document(plan, found)
     for job, entry in zip(document["jobs"], plan.entries, strict=True):
         job |= {"needs": entry.planned.needs, "sweeps": list(entry.sweeps), "seed": entry.planned.job.seed}
     outside = [{"stage": run.stage, "id": run.id} for run in plan.outside]

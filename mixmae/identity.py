@@ -7,6 +7,7 @@ and equal to v (fields added after ids were first handed out, so that older ids 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,18 +29,24 @@ def hashed_fields(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return {
             name: hashed_fields(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if not _left_out(getattr(value, name), field.metadata)
+            for name, neutral in _fields_that_count(type(value))
+            if not (neutral and getattr(value, name) in neutral)
         }
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [hashed_fields(item) for item in value]
     if isinstance(value, dict):
         return {key: hashed_fields(item) for key, item in value.items()}
     return value
 
 
-def _left_out(value: Any, metadata: list) -> bool:
-    return any(mark is Recorded or (isinstance(mark, Neutral) and mark.value == value) for mark in metadata)
+@cache
+def _fields_that_count(model: type[BaseModel]) -> tuple[tuple[str, tuple], ...]:
+    """Names of the fields that are not Recorded, each with its Neutral values."""
+    return tuple(
+        (name, tuple(mark.value for mark in field.metadata if isinstance(mark, Neutral)))
+        for name, field in model.model_fields.items()
+        if Recorded not in field.metadata
+    )
 
 
 def identity(config: BaseModel, **more: Any) -> str:
