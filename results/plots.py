@@ -32,14 +32,16 @@ _DASHES = ((), (5, 2), (1, 1.5), (5, 2, 1, 2), (3, 1, 1, 1, 1, 1))
 _REFERENCE_DASHES = ((6, 3), (2, 2), (6, 2, 1, 2), (1, 3), (10, 3), (4, 1, 1, 1, 1, 1), (8, 2, 2, 2, 2, 2))
 
 
-def write_plots(frame: pd.DataFrame, root: Path, specs: Sequence[PlotSpec], members: Members, folder: Path) -> None:
-    """Draws NAME.png and NAME.pdf of every spec into `folder`; the losses are read from the run folders under `root`.
+def write_plots(
+    frame: pd.DataFrame, root: Path, specs: Sequence[PlotSpec], members: Members, folder: Path
+) -> list[Path]:
+    """Draws NAME.png and NAME.pdf of every spec into `folder` and returns their paths; the losses are read from the run
+    folders under `root`.
 
     Raises ValueError for an unknown sweep and `results.cells.MixedCell` where a point would average runs that differ
     in more than their seed and no column tells them apart.
     """
-    for spec in specs:
-        save(draw(frame, root, spec, members), spec.name, folder)
+    return [path for spec in specs for path in save(draw(frame, root, spec, members), spec.name, folder)]
 
 
 def draw(frame: pd.DataFrame, root: Path, spec: PlotSpec, members: Members) -> "Figure":
@@ -52,14 +54,15 @@ def draw(frame: pd.DataFrame, root: Path, spec: PlotSpec, members: Members) -> "
         return _draw_curves(member_rows(frame, members, spec.sweeps, spec.stages), spec)
 
 
-def save(figure: "Figure", name: str, folder: Path) -> None:
-    """Writes the figure as PNG and PDF, the same bytes whenever it is drawn of the same data."""
+def save(figure: "Figure", name: str, folder: Path) -> list[Path]:
+    """Writes the figure as PNG and PDF, the same bytes whenever it is drawn of the same data; returns their paths."""
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
     for kind, metadata in undated.items():
         write_atomically(
             folder / f"{name}.{kind}",
             lambda path, kind=kind, metadata=metadata: figure.savefig(path, format=kind, dpi=DPI, metadata=metadata),
         )
+    return [folder / f"{name}.{kind}" for kind in undated]
 
 
 # ------------------------------------------------------------------------------------------------------------ curves

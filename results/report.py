@@ -7,6 +7,7 @@ Every output is made again only when what it is made of has changed: the hashes 
 import hashlib
 import html
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ from mixmae.runs import RunFolder, read_json, write_atomically, write_json
 from results import collect
 from results.cells import METHOD_LABELS, STAGE_LABELS, Members, member_ids, member_rows
 from results.tables import MISSING, Table, build_table, markdown, write_table
+
+log = logging.getLogger(__name__)
+
+_ENVIRONMENT = ("mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "threads")
+"""What decides the last bits, as environment.json has it."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }
@@ -59,7 +65,8 @@ def write_report(
     ids = member_ids(members, ())
     shown = frame[[pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]]
     built = [build_table(frame, spec, members) for spec in tables]
-    galleries = _gallery_ids(shown)
+    galleries, problems = _galleries(shown, root)
+    problems = [*frame.attrs.get("problems", []), *problems]
     versions = _versions(shown, root)
     outputs = [_results_output(frame, folder)]
     outputs += [_table_output(table, spec, folder) for table, spec in zip(built, tables, strict=True)]
@@ -67,7 +74,7 @@ def write_report(
     outputs += [_gallery_output(root, encoder, id, folder) for encoder, id in galleries.items()]
     pages = {
         "README.md": _readme(built, plots, list(galleries)),
-        "index.html": _index(built, plots, list(galleries), shown, frame.attrs.get("problems", []), versions),
+        "index.html": _index(built, plots, list(galleries), shown, problems, versions),
     }
     outputs += [_page_output(name, text, folder) for name, text in pages.items()]
     return _make_changed(outputs, folder)
@@ -130,6 +137,22 @@ def _gallery_ids(shown: pd.DataFrame) -> dict[str, str]:
     return {encoder: group["id"].iloc[0] for encoder, group in order.groupby("encoder", sort=True)}
 
 
+def _galleries(shown: pd.DataFrame, root: Path) -> tuple[dict[str, str], list[str]]:
+    """The pretrainings to show, by encoder, and why some cannot be: a root may be copied without weights or images."""
+    drawable, problems = {}, []
+    for encoder, id in _gallery_ids(shown).items():
+        run = RunFolder(root, "pretrain", id)
+        images = run.read("config")["job"]["data"].get("path")
+        absent = [str(path) for path in (run.weights, images and Path(images)) if path and not path.exists()]
+        if absent:
+            problems.append(f"pretrain/{id}: no gallery, since {' and '.join(absent)} is not here")
+        else:
+            drawable[encoder] = id
+    for problem in problems:
+        log.warning("%s", problem)
+    return drawable, problems
+
+
 def _gallery_output(root: Path, encoder: str, id: str, folder: Path) -> Output:
     def draw() -> None:
         from results.gallery import write_gallery
@@ -138,7 +161,7 @@ def _gallery_output(root: Path, encoder: str, id: str, folder: Path) -> Output:
 
     run = RunFolder(root, "pretrain", id)
     inputs = _hash(_file_hash(run.path / "config.json"), _file_hash(run.weights))
-    return Output(f"gallery/{encoder}", (f"gallery/{encoder}.png",), inputs, draw)
+    return Output(f"gallery/{encoder}", tuple(f"gallery/{encoder}.{kind}" for kind in ("png", "pdf")), inputs, draw)
 
 
 def _page_output(name: str, text: str, folder: Path) -> Output:
@@ -229,9 +252,10 @@ def _versions(shown: pd.DataFrame, root: Path) -> list[str]:
     """What the runs' environments say of versions, and how many runs say so."""
     said: dict[str, int] = {}
     for run in shown.itertuples():
-        environment = RunFolder(root, run.stage, run.id).read("environment")
-        if environment and environment.get("versions"):
-            text = ", ".join(f"{name} {version}" for name, version in sorted(environment["versions"].items()))
+        environment = RunFolder(root, run.stage, run.id).read("environment") or {}
+        named = [f"{name} {environment[name]}" for name in _ENVIRONMENT if environment.get(name) is not None]
+        if named:
+            text = ", ".join(named)
             said[text] = said.get(text, 0) + 1
     return [f"{count} run{'s' * (count > 1)}: {text}" for text, count in sorted(said.items())]
 

@@ -78,20 +78,22 @@ class Table:
         return header, body, self.notes + numbered
 
 
-def write_tables(frame: pd.DataFrame, specs: Sequence[TableSpec], members: Members, folder: Path) -> None:
-    """Writes NAME.md, NAME.csv and NAME.tex of every spec into `folder`.
+def write_tables(frame: pd.DataFrame, specs: Sequence[TableSpec], members: Members, folder: Path) -> list[Path]:
+    """Writes NAME.md, NAME.csv and NAME.tex of every spec into `folder`; returns their paths.
 
     Raises ValueError for an unknown sweep and `results.cells.MixedCell` where a cell would average runs that differ in
     more than their seed and no column tells them apart.
     """
-    for spec in specs:
-        write_table(build_table(frame, spec, members), folder)
+    tables = [build_table(frame, spec, members) for spec in specs]
+    return [path for table in tables for path in write_table(table, folder)]
 
 
-def write_table(table: Table, folder: Path) -> None:
-    _write_text(folder / f"{table.name}.md", markdown(table))
-    _write_text(folder / f"{table.name}.csv", numeric(table).to_csv(index=False, lineterminator="\n"))
-    _write_text(folder / f"{table.name}.tex", latex(table))
+def write_table(table: Table, folder: Path) -> list[Path]:
+    numbers = numeric(table).to_csv(index=False, lineterminator="\n")
+    texts = {"md": markdown(table), "csv": numbers, "tex": latex(table)}
+    for kind, text in texts.items():
+        _write_text(folder / f"{table.name}.{kind}", text)
+    return [folder / f"{table.name}.{kind}" for kind in texts]
 
 
 def build_table(frame: pd.DataFrame, spec: TableSpec, members: Members) -> Table:
