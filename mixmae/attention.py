@@ -24,13 +24,10 @@ class WindowAttention(nn.Module):
             trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, groups: Groups) -> Tensor:
-        qkv = self.qkv(x)
-        parts = [
-            self._own_bias(qkv[:, bucket.start : bucket.stop], bucket)
-            if bucket.relative is not None and bucket.count > 1 and len(bucket.relative) > 1
-            else self._shared_bias(qkv[:, bucket.start : bucket.stop], bucket)
-            for bucket in groups.buckets
-        ]
+        parts = []
+        for qkv, bucket in zip(self.qkv(x).split(groups.sizes, 1), groups.buckets, strict=True):
+            own_bias = bucket.relative is not None and len(bucket.relative) > 1
+            parts.append(self._own_bias(qkv, bucket) if own_bias else self._shared_bias(qkv, bucket))
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
 
     def _shared_bias(self, qkv: Tensor, bucket) -> Tensor:
@@ -74,12 +71,9 @@ class ReducedAttention(nn.Module):
 
     def forward(self, x: Tensor, groups: Groups) -> Tensor:
         reduced = self.norm(strided_convolution(self.sr, x)) if self.sr_ratio > 1 else x
-        q, kv, area = self.q(x), self.kv(reduced), self.sr_ratio**2
-        parts = []
-        for bucket in groups.buckets:
-            some_q = q[:, bucket.start : bucket.stop]
-            some_kv = kv[:, bucket.start // area : bucket.stop // area]
-            parts.append(self._attend(some_q, some_kv, bucket.count))
+        queries = self.q(x).split(groups.sizes, 1)
+        keys = self.kv(reduced).split([size // self.sr_ratio**2 for size in groups.sizes], 1)
+        parts = [self._attend(q, kv, b.count) for q, kv, b in zip(queries, keys, groups.buckets, strict=True)]
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
 
     def _attend(self, q: Tensor, kv: Tensor, count: int) -> Tensor:

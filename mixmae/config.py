@@ -37,7 +37,7 @@ class Model(BaseModel):
 
 
 def impossible(path: tuple, what: str) -> PydanticCustomError:
-    """An error about the field at `path` (relative to the model that raises it); `what` ends in what to write instead."""
+    """An error about the field at `path`, relative to the model that raises it; `what` ends in what to write."""
     return PydanticCustomError("impossible", "{what}", {"path": list(path), "what": what})
 
 
@@ -77,7 +77,7 @@ class Hierarchical(Model):
             value = getattr(self, field, None)
             if isinstance(value, tuple) and len(value) != self.stages:
                 raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")
-        for width, heads in zip(self.widths, self.heads):
+        for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise impossible(("heads",), f"width {width} is not divisible by {heads} heads; write a divisor")
         return self

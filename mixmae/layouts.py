@@ -34,17 +34,12 @@ def recursive_offsets(side: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bucket:
-    """`count` groups of `size` tokens each, one after another from token `start` on."""
+    """`count` groups of `size` tokens each, one after another."""
 
-    start: int
     count: int
     size: int
     relative: torch.Tensor | None = None
     """(count or 1, size, size) rows of the relative position bias table; 1 where all groups have the same shape."""
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.count * self.size
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,11 @@ class Groups:
     order: torch.Tensor | None = None
     """(N,) indices into unit order; None where the groups already are slices of it."""
     inverse: torch.Tensor | None = None
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each bucket, in order."""
+        return [bucket.count * bucket.size for bucket in self.buckets]
 
 
 class StageLayout:
@@ -103,7 +103,7 @@ class StageLayout:
         while sizes:
             count = next((i for i, size in enumerate(sizes) if size != sizes[0]), len(sizes))
             members = np.arange(start, start + count * sizes[0]).reshape(count, -1)
-            buckets.append(Bucket(start, count, sizes[0], self._relative(members, table_side, same=False)))
+            buckets.append(Bucket(count, sizes[0], self._relative(members, table_side, same=False)))
             start += count * sizes[0]
             sizes = sizes[count:]
         return Groups(tuple(buckets))
@@ -130,7 +130,7 @@ class StageLayout:
             size, whole = int(kinds[start, 0]), kinds[start, 1] > 0
             members = order[start:stop].reshape(-1, size)
             relative = self._relative(members, table_side, same=bool(whole))
-            buckets.append(Bucket(int(start), len(members), size, relative))
+            buckets.append(Bucket(len(members), size, relative))
         return Groups(tuple(buckets), self._tensor(order), self._tensor(np.argsort(order)))
 
     def _relative(self, members: np.ndarray, table_side: int | None, same: bool) -> torch.Tensor | None:
@@ -162,7 +162,7 @@ class Layout:
         units = np.concatenate(slots)
         self.slots = [torch.from_numpy(np.asarray(slot, dtype=np.int64)).to(self.device) for slot in slots]
         self.units = torch.cat(self.slots)
-        bounds = np.cumsum([0, *(len(slot) for slot in slots)])
+        bounds = np.cumsum([0, *(len(slot) for slot in slots)]).tolist()
         self.stages = []
         for stage in range(stages):
             side = 2 ** (stages - 1 - stage)

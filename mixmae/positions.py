@@ -9,7 +9,7 @@ from torch import Tensor
 
 @lru_cache(maxsize=32)
 def sincos_positions(width: int, size: tuple[int, int]) -> Tensor:
-    """(rows * columns, width) float32, row-major: the first half of the channels from the column, the second from the row.
+    """(rows * columns, width) float32, row-major: first half of the channels from the column, second from the row.
 
     Each half is [sin, cos] of position * ω, ω_i = 10000^(-i / (width / 4)) (He et al. 2022, official formula).
     """

@@ -34,7 +34,7 @@ def default_root() -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write(temporary)` in the same folder, then flushes to disk and renames: `path` is old or new, never half."""
+    """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -78,7 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a `.jsonl` file, one a line; none where there is no file. A half-written last line is left."""
+    """The JSON objects of a `.jsonl` file, one a line; none where there is no file. A half-written line is left."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]

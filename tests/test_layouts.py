@@ -57,8 +57,9 @@ def test_window_groups_are_what_the_definition_says(drawn, window, shifted, data
     key = np.stack([(place.yx[:, 0] - shift) // height, (place.yx[:, 1] - shift) // width, slot * separate], 1)
     expected = (key[:, None] == key[None]).all(-1)
     together = np.zeros_like(expected)
-    for bucket in groups.buckets:
-        members = order[bucket.start : bucket.stop].reshape(bucket.count, bucket.size)
+    starts = np.cumsum([0, *groups.sizes])
+    for start, bucket in zip(starts, groups.buckets, strict=False):
+        members = order[start : start + bucket.count * bucket.size].reshape(bucket.count, bucket.size)
         for number, member in enumerate(members):
             together[np.ix_(member, member)] = True
             relative = bucket.relative[number % len(bucket.relative)].numpy()

@@ -26,7 +26,7 @@ class HierarchicalEncoder(nn.Module):
         self.width = widths[-1]
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns in units of images (B, 3, H, W). Raises ValueError where a side is no multiple of the unit."""
+        """Rows and columns in units of images (B, 3, H, W). Raises ValueError where a unit does not divide a side."""
         height, width = images.shape[-2:]
         if height % self.unit or width % self.unit:
             raise ValueError(f"{height} x {width} px images: both sides must be multiples of the unit, {self.unit} px")

@@ -89,7 +89,7 @@ class PVT(HierarchicalEncoder):
         with_class = stage == self.stages - 1 and hasattr(self, "cls_token")
         if with_class:
             x = torch.cat([(self.cls_token + self._of_stage("pos_embed", stage)[:, :1]).expand(len(x), -1, -1), x], 1)
-            groups = Groups((Bucket(0, 1, x.shape[1]),))
+            groups = Groups((Bucket(1, x.shape[1]),))
         for block in self._of_stage("block", stage):
             x = block(x, groups)
         return x
