@@ -12,15 +12,17 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from mixmae.jobs import stage_jobs
 from mixmae.mixmae import MixMAE
 from mixmae.models import build_encoder, build_method
+from results.collect import collect
 from results.gallery import TITLES, compose, draw, restore, write_gallery
+from results.report import write_report
 
 SMALL = {"name": "mixmae", "decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2}
 MEAN, STD = np.array(IMAGENET_DEFAULT_MEAN), np.array(IMAGENET_DEFAULT_STD)
 
 
-def finished(root, **method):
+def finished(root, **fields):
     """A finished pretraining with untrained weights."""
-    planned = stage_jobs(experiment({**SMALL, **method}), FINGERPRINT)[0]
+    planned = stage_jobs(experiment(SMALL, **fields), FINGERPRINT)[0]
     run = write_pretraining(root, planned, 0.5)
     torch.manual_seed(0)
     model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
@@ -149,3 +151,35 @@ def test_an_unknown_or_unfinished_run_is_refused(tmp_path):
     write_config(tmp_path, planned)
     with pytest.raises(ValueError, match="has no final weights; finish it first"):
         write_gallery(tmp_path, planned.id, tmp_path)
+
+
+def test_a_report_draws_the_gallery_once_for_the_same_weights(tmp_path):
+    run, _, model = finished(tmp_path / "runs")
+    ids = {"main": {("pretrain", run.id)}}
+
+    def report():
+        return write_report(collect(tmp_path / "runs"), tmp_path / "runs", [], [], ids, tmp_path / "report")
+
+    assert report() == ["results", "gallery/swin_nano", "README.md", "index.html"]
+    assert 'src="gallery/swin_nano.png"' in (tmp_path / "report" / "index.html").read_text()
+    assert report() == []
+    first = (tmp_path / "report" / "gallery" / "swin_nano.png").read_bytes()
+    torch.nn.init.normal_(model.decoder.pred.weight)
+    save_file(model.state_dict(), run.weights)
+    assert report() == ["gallery/swin_nano"]
+    assert (tmp_path / "report" / "gallery" / "swin_nano.png").read_bytes() != first
+
+
+def test_images_in_folders_of_any_size_are_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    data = {"name": "image_folder", "path": str(tmp_path / "images")}
+    run, job, _ = finished(tmp_path, data=data, image_size=(32, 48))
+    restored = restore(run, job)
+    assert restored.a.shape == (2, 32, 48, 3) and restored.shows_b.shape == (4, 6)
+    write_gallery(tmp_path, run.id, tmp_path / "out")
