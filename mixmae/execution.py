@@ -182,7 +182,7 @@ def _device_name(device) -> str:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Sends what `mixmae` and `baselines` log to `path`, with the time, and to standard error, without."""
+    """Sends what `mixmae` logs to `path`, with the time, and to standard error, without."""
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)

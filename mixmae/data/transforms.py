@@ -36,4 +36,4 @@ def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
 
 def _crop_and_flip(recipe: PretrainRecipe | FinetuneRecipe) -> dict:
     flip = 0.5 if recipe.flip else 0.0
-    return dict(scale=recipe.crop_scale, ratio=recipe.crop_ratio, hflip=flip, interpolation="bicubic")
+    return {"scale": recipe.crop_scale, "ratio": recipe.crop_ratio, "hflip": flip, "interpolation": "bicubic"}

@@ -1,10 +1,9 @@
 """Step checkpoints of a training run and its final weights."""
 
 import logging
-import pickle
 import re
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors.torch import save_file
@@ -15,8 +14,6 @@ from mixmae.runs import write_atomically
 log = logging.getLogger(__name__)
 
 KEPT = 2
-BROKEN = (RuntimeError, EOFError, OSError, KeyError, ValueError, BadZipFile, pickle.UnpicklingError)
-"""What torch.load raises for a file that is cut short or damaged."""
 
 
 def save(folder: Path, step: int, state: dict) -> None:
@@ -33,13 +30,23 @@ def load_newest(folder: Path) -> dict | None:
     """
     paths = _saved(folder)
     for path in reversed(paths):
-        try:
+        if damage := _damage(path):
+            log.warning("%s cannot be read (%s); trying the one before", path.name, damage)
+        else:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except BROKEN as error:
-            log.warning("%s cannot be read (%s); trying the one before", path.name, str(error).split("\n")[0])
     if paths:
         raise ValueError(f"none of the checkpoints in {folder} can be read; remove them to start over")
     return None
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at."""
+    try:
+        with ZipFile(path) as archive:
+            bad = archive.testzip()
+    except BadZipFile as error:
+        return str(error)
+    return f"damaged at {bad}" if bad else None
 
 
 def write_weights(path: Path, model: nn.Module) -> None:

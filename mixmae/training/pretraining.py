@@ -59,6 +59,6 @@ def _announce(job: PretrainJob, images: int, steps_per_epoch: int) -> None:
     recipe, unit = job.recipe, mask_unit(job.method, job.encoder)
     cells = (job.image_size[0] // unit) * (job.image_size[1] // unit)
     log.info("learning rate %g (%g x %d / %d)", recipe.lr, recipe.base_lr, recipe.batch, recipe.base_batch)
-    log.info("batch of %d images in %d chunks of %d", recipe.batch, recipe.batch // recipe.chunk, recipe.chunk)
+    log.info("batch of %d images, cut into chunks of %d", recipe.batch, recipe.chunk)
     log.info("%d images, %d steps an epoch, %d steps", images, steps_per_epoch, steps_per_epoch * recipe.epochs)
     log.info("%s hides %d of %d units of %d px", job.method.name, hidden_units(job.method, cells), cells, unit)

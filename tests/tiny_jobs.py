@@ -1,0 +1,95 @@
+"""Stage jobs small enough to run in a second, for the tests that train."""
+
+import json
+from pathlib import Path
+
+from mixmae.data.fingerprint import fingerprint
+from mixmae.experiment import Experiment
+from mixmae.jobs import stage_jobs
+from mixmae.runs import RunFolder
+
+DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
+METHODS = {
+    "mixmae": {"name": "mixmae", **DECODER},
+    "simmim": {"name": "simmim"},
+    "mae": {"name": "mae", **DECODER},
+    "supervised": {"name": "supervised"},
+}
+ENCODERS = {
+    "swin": {"family": "swin", "patch_size": 4, "widths": (16, 32), "depths": (1, 1), "heads": (1, 2)},
+    "twins_svt": {
+        "family": "twins_svt",
+        "patch_size": 4,
+        "widths": (16, 32),
+        "depths": (2, 2),
+        "heads": (1, 2),
+        "windows": (4, 4),
+    },
+    "pvt": {"family": "pvt", "patch_size": 4, "widths": (16, 32), "depths": (1, 1), "heads": (1, 2)},
+}
+PRETRAIN = {
+    "epochs": 3,
+    "batch": 32,
+    "chunk": 16,
+    "base_lr": 2e-3,
+    "base_batch": 32,
+    "warmup_epochs": 1.0,
+    "drop_path": 0.1,
+    "crop_scale": (0.6, 1.0),
+    "subset": {"fraction": 0.1},
+}
+FINETUNE = {
+    "epochs": 3,
+    "batch": 20,
+    "base_lr": 2e-3,
+    "base_batch": 20,
+    "warmup_epochs": 1.0,
+    "drop_path": 0.1,
+    "layer_decay": 0.8,
+    "subset": {"labels_per_class": 10},
+}
+
+
+def experiment(method: str = "mixmae", encoder: str = "swin", pretrain=None, evaluations=None, seed: int = 0):
+    """`pretrain` is laid over PRETRAIN; `evaluations` is taken as it is."""
+    return Experiment.model_validate(
+        {
+            "method": METHODS[method],
+            "encoder": ENCODERS[encoder],
+            "image_size": 32,
+            "pretrain": None if method == "supervised" else {**PRETRAIN, **(pretrain or {})},
+            "evaluations": evaluations or {},
+            "seed": seed,
+        }
+    )
+
+
+def planned_runs(root: Path, exp: Experiment) -> dict[str, RunFolder]:
+    """The experiment's run folders by stage, with their config.json written."""
+    found = fingerprint(exp.data, root)
+    runs = {}
+    for planned in stage_jobs(exp, found):
+        run = RunFolder(root, planned.stage, planned.id)
+        job = planned.job.model_dump(mode="json")
+        run.write("config", {"id": planned.id, "data_fingerprint": found, "job": job})
+        runs[planned.stage] = run
+    return runs
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class StopAfter:
+    """Says stop from the `asked`-th question on."""
+
+    def __init__(self, asked: int):
+        self.left = asked
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def never() -> bool:
+    return False
