@@ -156,15 +156,18 @@ def _draw_losses(rows: pd.DataFrame, spec: PlotSpec) -> "Figure":
 
 
 def _with_lines(rows: pd.DataFrame, columns: Sequence[str], but: str | None = None) -> pd.DataFrame:
-    """The rows in the order shown, with `line`: the name of the line a row belongs to, made of `columns`."""
+    """The rows in the order shown, with `line`: the name of the line a row belongs to, made of method and encoder and of
+    what else in `columns` varies among the runs of that method and encoder."""
     named = []
-    for values, group in cells(rows, columns):
-        parts = [
-            _part(column, value)
-            for column, value in zip(columns, values, strict=True)
-            if column != but and value not in (None, "-")
+    for _, alike in cells(rows, ("method", "encoder")):
+        told = [
+            column
+            for column in columns
+            if column != but and (column in ("method", "encoder") or alike[column].nunique(dropna=False) > 1)
         ]
-        named.append(group.assign(line=" · ".join(parts)))
+        for values, group in cells(alike, told):
+            parts = [_part(*pair) for pair in zip(told, values, strict=True) if pair[1] not in (None, "-")]
+            named.append(group.assign(line=" · ".join(parts)))
     return pd.concat(named) if named else rows.assign(line="")
 
 
@@ -174,10 +177,11 @@ def _part(column: str, value) -> str:
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict]:
-    """Colour, marker and dashes a line: colour-blind safe, and distinct without colour."""
+    """Colour, marker and dashes a line: colour-blind safe, dark enough for a white page, and distinct without colour."""
     import seaborn as sns
 
-    palette = sns.color_palette("colorblind")
+    yellow = 8
+    palette = [colour for place, colour in enumerate(sns.color_palette("colorblind")) if place != yellow]
     return {
         name: {
             "color": palette[place % len(palette)],
