@@ -156,7 +156,7 @@ def _draw_losses(rows: pd.DataFrame, spec: PlotSpec) -> "Figure":
 
 
 def _with_lines(rows: pd.DataFrame, columns: Sequence[str], but: str | None = None) -> pd.DataFrame:
-    """The rows in the order shown, with `line`: the name of the line a row belongs to, made of method and encoder and of
+    """The rows in the order shown, with `line`: the name of the line a row belongs to, made of method, encoder and
     what else in `columns` varies among the runs of that method and encoder."""
     named = []
     for _, alike in cells(rows, ("method", "encoder")):
@@ -177,7 +177,7 @@ def _part(column: str, value) -> str:
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict]:
-    """Colour, marker and dashes a line: colour-blind safe, dark enough for a white page, and distinct without colour."""
+    """Colour, marker and dashes a line: colour-blind safe, dark enough for white paper, distinct without colour."""
     import seaborn as sns
 
     yellow = 8
