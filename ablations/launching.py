@@ -113,9 +113,11 @@ class Launcher:
         if self.signals:
             self._stop()
             return not self.jobs
-        for entry in self.plan.entries:
-            if found[entry.key].reason == WITHOUT_A_WORD:
+        dead = [entry for entry in self.plan.entries if found[entry.key].reason == WITHOUT_A_WORD]
+        if dead:
+            for entry in dead:
                 self._after_a_death(entry)
+            return False
         left = Counter(state.state for state in found.values())
         wanted = min(self.resources.slots, left["pending"] + left["running"])
         if left["pending"] and len(self.jobs) < wanted:

@@ -39,12 +39,17 @@ def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Itera
     deepest = {path for path, _ in found}
     by_path: dict[tuple, list[dict]] = {}
     for path, item in found:
-        one_of_several = isinstance(item["loc"][-1], str) and "[" in item["loc"][-1] if item["loc"] else False
-        if one_of_several and any(other[: len(path)] == path and len(other) > len(path) for other in deepest):
+        outdone = any(len(other) > len(path) and other[: len(path)] == path for other in deepest)
+        if outdone and (item["type"] == "too_short" or _is_alternative(item)):
             continue
         by_path.setdefault(path, []).append(item)
     for path, items in by_path.items():
         yield path, _what(path, items, model)
+
+
+def _is_alternative(item: dict) -> bool:
+    """Whether the error is one of several, a choice's alternative each, as `loc` says: (…, "literal['grid']")."""
+    return bool(item["loc"]) and isinstance(item["loc"][-1], str) and "[" in item["loc"][-1]
 
 
 def _user_path(item: dict, data: Any) -> tuple:
@@ -72,7 +77,7 @@ def _item(data: Any, part: str | int) -> Any:
 
 
 def _what(path: tuple, items: list[dict], model: type[BaseModel]) -> str:
-    first = items[0]
+    first = next((item for item in items if item["type"] not in _WANTED), items[0])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "impossible":
         return context["what"]
