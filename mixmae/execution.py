@@ -77,9 +77,8 @@ def _job(run: RunFolder):
     job = STAGE_JOB.validate_python(config["job"])
     found = fingerprint(job.data, run.root)
     if found != config["data_fingerprint"]:
-        raise ValueError(
-            f"the data is not what was planned for ({config['data_fingerprint']}, now {found}); plan again"
-        )
+        what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
+        raise ValueError(f"the data has changed: {what}; plan again")
     return job
 
 

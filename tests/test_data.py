@@ -243,6 +243,18 @@ def test_flips_and_crops_follow_the_recipe():
     assert all(torch.equal(x, plain) or torch.equal(x, plain.flip(2)) for x in found)
 
 
+def test_randaugment_at_full_magnitude_posterizes_to_black():
+    """timm then asks for 0 bits, which Pillow 13 refuses."""
+    transform = finetuning_transform(finetune_recipe(rand_augment="rand-m10-n15-mstd0-inc1", erase=0.0), (32, 32))
+    operations = [operation for step in transform.transforms for operation in getattr(step, "ops", [])]
+    (posterizing,) = [operation for operation in operations if operation.name == "PosterizeIncreasing"]
+    posterizing.prob = 1.0
+    image = Image.new("RGB", (32, 32), (200, 100, 50))
+    assert posterizing(image).getextrema() == ((0, 0),) * 3
+    posterizing.magnitude = 5
+    assert posterizing(image).getextrema() == ((192, 192), (64, 64), (0, 0))
+
+
 def test_training_order_is_full_batches_and_resumes_anywhere():
     indices = list(range(100, 110))
     keys = list(training_keys(indices, batch=4, seed=0, epochs=3, start=0))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from timm.data import create_transform
+from timm.data.auto_augment import RandAugment, posterize
+from torchvision.transforms import Compose
 
 from mixmae.config import FinetuneRecipe, PretrainRecipe
 
@@ -18,7 +20,7 @@ def pretraining_transform(recipe: PretrainRecipe, size: tuple[int, int]) -> Tran
 
 def finetuning_transform(recipe: FinetuneRecipe, size: tuple[int, int]) -> Transform:
     """Crop, flip, RandAugment (or else colour jitter) and random erasing with noise, as MAE's fine-tuning has it."""
-    return create_transform(
+    transform = create_transform(
         size,
         is_training=True,
         auto_augment=recipe.rand_augment,
@@ -27,6 +29,8 @@ def finetuning_transform(recipe: FinetuneRecipe, size: tuple[int, int]) -> Trans
         re_mode="pixel",
         **_crop_and_flip(recipe),
     )
+    _let_posterize_keep_no_bits(transform)
+    return transform
 
 
 def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
@@ -37,3 +41,16 @@ def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
 def _crop_and_flip(recipe: PretrainRecipe | FinetuneRecipe) -> dict:
     flip = 0.5 if recipe.flip else 0.0
     return {"scale": recipe.crop_scale, "ratio": recipe.crop_ratio, "hflip": flip, "interpolation": "bicubic"}
+
+
+def _let_posterize_keep_no_bits(transform: Compose) -> None:
+    """RandAugment at full magnitude asks for 0 bits: a black image, which Pillow 13 refuses to make."""
+    for step in transform.transforms:
+        if isinstance(step, RandAugment):
+            for operation in step.ops:
+                if operation.aug_fn is posterize:
+                    operation.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits: int, **_) -> Image.Image:
+    return posterize(image, bits) if bits > 0 else Image.new(image.mode, image.size)
