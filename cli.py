@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -186,7 +187,8 @@ def results_table(file: GridPath, out: Out = None) -> None:
     from results.tables import write_tables
 
     grid, plan = _planned(file)
-    paths = write_tables(collect(root), _asked(grid, "tables", file), plan.members, out or root / f"report-{grid.name}")
+    specs = _asked(grid, "tables", file)
+    paths = write_tables(collect(root), specs, plan.members, out or root / f"report-{grid.name}")
     for path in paths:
         if path.suffix == ".md":
             print(path.read_text(encoding="utf-8"))
@@ -200,8 +202,9 @@ def results_plot(file: GridPath, out: Out = None) -> None:
     from results.plots import write_plots
 
     grid, plan = _planned(file)
+    specs = _asked(grid, "plots", file)
     folder = out or root / f"report-{grid.name}"
-    print(*write_plots(collect(root), root, _asked(grid, "plots", file), plan.members, folder), sep="\n")
+    print(*write_plots(collect(root), root, specs, plan.members, folder), sep="\n")
 
 
 @results_app.command("gallery")
@@ -314,12 +317,15 @@ def main() -> None:
         _leave(error, BAD_INPUT)
     except (Held, RuntimeError) as error:
         _leave(error, FAILED)
+    except Exception as error:
+        _leave(error, FAILED, f"a fault of this program ({type(error).__name__}), --debug shows where: ")
 
 
-def _leave(error: Exception, code: int) -> None:
+def _leave(error: Exception, code: int, before: str = "") -> None:
     if "--debug" in sys.argv:
-        raise error
-    print(error, file=sys.stderr)
+        traceback.print_exc()
+    else:
+        print(f"{before}{error}", file=sys.stderr)
     sys.exit(code)
 
 

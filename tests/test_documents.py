@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from mixmae.documents import ConfigError, Value, find, load, mark_of, overlay, parse, plain, read_experiment, recipe_files
+from mixmae.documents import (
+    ConfigError,
+    Value,
+    find,
+    load,
+    mark_of,
+    overlay,
+    parse,
+    plain,
+    read_experiment,
+    recipe_files,
+)
 
 COMPLETE = """\
 method: mixmae
@@ -80,11 +91,17 @@ def test_marks_are_those_of_keys_and_of_list_items():
         ("a: {b: 1, b: 1}", "file.yaml:1:11: b: given twice, first on line 1; write it once"),
         ("a: *b", "file.yaml:1:4: not YAML: found undefined alias 'b'"),
         ("a: &b [*b]", "file.yaml:1:4: an alias of what it lies in; write the value out"),
-        ("a: !!python/none", "file.yaml:1:4: the tag tag:yaml.org,2002:python/none is not known here; write a plain value"),
+        (
+            "a: !!python/none",
+            "file.yaml:1:4: the tag tag:yaml.org,2002:python/none is not known here; write a plain value",
+        ),
         ("a: !!int x", "file.yaml:1:4: 'x' does not fit its tag; write a plain value"),
         ("a: .inf", "file.yaml:1:4: .inf is not a finite number; write one"),
         ("[a]: 1", "file.yaml:1:1: a name is expected before the colon; write name: value"),
-        ("a: 1\n---\nb: 1", "file.yaml:2:1: not YAML: expected a single document in the stream but found another document"),
+        (
+            "a: 1\n---\nb: 1",
+            "file.yaml:2:1: not YAML: expected a single document in the stream but found another document",
+        ),
         (b"a: 1\nb: \xff", "file.yaml:2:4: not UTF-8 text; save the file as UTF-8"),
         ("a: \x07", "file.yaml:1:4: the character U+0007 is not allowed; remove it"),
         ("a: " + "[" * 5000, "file.yaml:1:1: nested too deeply; write fewer levels"),
@@ -165,7 +182,10 @@ def test_a_file_that_is_not_there(tmp_path):
         ),
         (
             COMPLETE.replace("mixmae", "{name: mixmae, ratio: 0.01}"),
-            ["file.yaml:1:24: method.ratio: 0.01 hides 0 of 16 units; write a ratio that hides at least 1 and leaves one"],
+            [
+                "file.yaml:1:24: method.ratio: 0.01 hides 0 of 16 units; "
+                "write a ratio that hides at least 1 and leaves one"
+            ],
         ),
         (
             COMPLETE.replace("64", "64, precision: float23"),

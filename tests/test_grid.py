@@ -75,7 +75,9 @@ def test_the_number_of_cases_is_the_product_less_the_excluded(tmp_path_factory, 
     exclude: {[{"seed": s, "pretrain.epochs": 10 + p} for s, p in gone]}
 """
     grid = expand(tmp_path_factory.mktemp("grid"), text)
-    found = [(c.experiment.seed, c.experiment.pretrain.epochs - 10, c.experiment.evaluations.knn.k - 1) for c in grid.cases]
+    found = [
+        (c.experiment.seed, c.experiment.pretrain.epochs - 10, c.experiment.evaluations.knn.k - 1) for c in grid.cases
+    ]
     every = itertools.product(range(seeds), range(pairs), range(cases))
     assert sorted(found) == [case for case in every if case[:2] not in gone]
     assert all(c.experiment.pretrain.batch - 64 == 2 * (c.experiment.pretrain.epochs - 10) for c in grid.cases)
@@ -144,7 +146,8 @@ def test_wholes_are_set_before_their_parts(tmp_path):
         ),
         (
             "sweeps: [{name: a, product: {method.ratio: [0.5, 0.001], seed: [0, 1]}}]",
-            "grid.yaml:2:50: method.ratio: 0.001 hides 0 of 16 units; write a ratio that hides at least 1 and leaves one",
+            "grid.yaml:2:50: method.ratio: 0.001 hides 0 of 16 units; "
+            "write a ratio that hides at least 1 and leaves one",
         ),
         (
             "sweeps: [{name: one}]\ntables: [{name: t, sweeps: [on]}]",
@@ -252,7 +255,9 @@ def examples() -> list[BaseModel]:
         ("mae", "pvt_nano", "digits"),
         ("simmim", "vit_nano", "digits"),
     ):
-        written = dict(method=method, encoder=encoder, image_size=32, data=data, pretrain=pretrain, evaluations=evaluations)
+        written = dict(
+            method=method, encoder=encoder, image_size=32, data=data, pretrain=pretrain, evaluations=evaluations
+        )
         jobs += [planned.job for planned in stage_jobs(Experiment.model_validate(written), "data")]
     return jobs
 
@@ -264,7 +269,8 @@ def changed(model: BaseModel) -> list[tuple[str, bool, BaseModel]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             copies += [
-                (f"{name}.{path}", counts, model.model_copy(update={name: copy})) for path, counts, copy in changed(value)
+                (f"{name}.{path}", counts, model.model_copy(update={name: copy}))
+                for path, counts, copy in changed(value)
             ]
         else:
             neutral = [mark.value for mark in field.metadata if isinstance(mark, Neutral)]
