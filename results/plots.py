@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
 DPI = 200
 PANEL = (4.2, 3.4)
@@ -251,16 +252,20 @@ def _finish(figure: "Figure", styles: dict[str, dict], title: str, seeds: str) -
         if dashes:
             handle.set_dashes(dashes)
         handles.append(handle)
+    heading = figure.suptitle(f"{title} ({seeds})" if title else seeds)
     if handles:
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
-        _grow(figure, legend)
-    figure.suptitle(f"{title} ({seeds})" if title else seeds)
+        _grow(figure, heading, legend)
+    else:
+        _grow(figure, heading)
 
 
-def _grow(figure: "Figure", legend: "Legend") -> None:
+def _grow(figure: "Figure", heading: "Text", legend: "Legend | None" = None) -> None:
+    """Makes the figure wide enough for both, and higher by the legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure)
-    extent = legend.get_window_extent(figure.canvas.get_renderer())
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [part.get_window_extent(renderer) for part in (heading, legend) if part]
     width, height = figure.get_size_inches()
-    figure.set_size_inches(max(width, extent.width / figure.dpi + 0.3), height + extent.height / figure.dpi)
+    needed = max(box.width for box in boxes) / figure.dpi + 0.3
+    figure.set_size_inches(max(width, needed), height + (boxes[1].height / figure.dpi if legend else 0))

@@ -10,6 +10,8 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -170,7 +172,15 @@ def _page_output(name: str, text: str, folder: Path) -> Output:
 
 
 def _hash(*texts: str) -> str:
-    return hashlib.sha256(json.dumps([mixmae.__version__, *texts]).encode()).hexdigest()
+    """Of what an output is made of: `texts`, this package's code and its published numbers."""
+    return hashlib.sha256(json.dumps([mixmae.__version__, _package_hash(), *texts]).encode()).hexdigest()
+
+
+@cache
+def _package_hash() -> str:
+    found = [file for file in files("results").iterdir() if file.name.endswith((".py", ".csv"))]
+    texts = [f"{file.name}\n{file.read_text('utf-8')}" for file in sorted(found, key=lambda file: file.name)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _file_hash(path: Path) -> str:

@@ -78,3 +78,14 @@ def write_evaluation(root: Path, planned: PlannedJob, top1: float) -> RunFolder:
     run.write("result", {"top1": top1, "top5": min(100.0, top1 + 5), "loss": 0.3, "epochs": 4})
     write_state(run, "done")
     return run
+
+
+def two_methods_and_references(root: Path) -> Made:
+    """Two seeds of MixMAE, one of SimMIM, and what they are read against: 15 runs."""
+    made = Made(root)
+    made.add(experiment("mixmae", seed=0), finetune=91.0, linear=80.0, knn=83.0, loss=0.4)
+    made.add(experiment("mixmae", seed=1), finetune=92.0, linear=82.0, knn=83.0, loss=0.6)
+    made.add(experiment("simmim", seed=0), finetune=90.5, linear=66.6)
+    made.add(experiment("supervised", seed=0), finetune=90.25, linear=60.0, knn=65.0)
+    made.add(experiment("supervised", seed=0, evaluations={"knn": {"features": "pixels"}}), knn=88.0)
+    return made

@@ -57,7 +57,8 @@ def test_files_are_there_and_the_same_bytes_again(made, tmp_path, spec):
 @pytest.mark.parametrize("spec", [EPOCHS, LOSS], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("stages", [("knn",), ("finetune", "linear", "knn")], ids=len)
 def test_no_text_is_clipped_and_none_covers_another(made, spec, stages):
-    figure = drawn(made, spec.model_copy(update={"stages": stages}))
+    title = "A title that is longer than a single panel is wide, as titles of figures often are"
+    figure = drawn(made, spec.model_copy(update={"stages": stages, "title": title}))
     renderer = figure.canvas.get_renderer()
     width, height = figure.canvas.get_width_height()
     texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
