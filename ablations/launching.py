@@ -71,6 +71,7 @@ class Launcher:
         self.jobs: list = []
         self.lost: list = []
         self.deaths: Counter[Key] = Counter()
+        self.failed: set[Key] = set()
         self.settled: dict[Key, RunState] = {}
         self.signals: list[signal.Signals] = []
         self.sent_at = 0.0
@@ -78,6 +79,10 @@ class Launcher:
     def run(self) -> int:
         started = self._queue()
         with self._listening(), Watch(self.plan, started, self.resources.slots) as watch:
+            if self.failed:
+                watch.say(
+                    f"{len(self.failed)} runs have failed before and are left so; mixmae grid retry queues them again"
+                )
             while True:
                 found = states(self.plan.entries, self.settled)
                 watch.update(found)
@@ -95,14 +100,14 @@ class Launcher:
         """Asks for a start of every run that needs one; the keys of all that this command will see through."""
         remember(self.plan)
         found = states(self.plan.entries, self.settled)
-        failed = {key for key, state in found.items() if state.state == "failed"}
+        self.failed = {key for key, state in found.items() if state.state == "failed"}
         started = set()
         for entry in self.plan.entries:
             state = found[entry.key].state
-            if state in STARTED_ANEW and entry.needs not in failed:
+            if state in STARTED_ANEW and entry.needs not in self.failed:
                 create_run(self.plan.root, entry.planned, entry.fingerprint)
                 queue(entry.run)
-            if state in (*STARTED_ANEW, "running") and entry.needs not in failed:
+            if state in (*STARTED_ANEW, "running") and entry.needs not in self.failed:
                 started.add(entry.key)
         items = tuple(Item(*entry.key, entry.planned.needs) for entry in in_order(self.plan.entries))
         shared = Resources(threads=self.resources.threads, workers=self.resources.workers)

@@ -5,8 +5,9 @@ import signal
 
 from rich.console import Console
 
-from ablations.planning import STARTED_ANEW, Plan, create_run, queue, states
+from ablations.planning import Plan, create_run, queue, states
 from mixmae.experiment import Resources
+from mixmae.runs import Held
 from mixmae.worklist import StopFlag, run_job
 
 
@@ -21,13 +22,16 @@ def run_here(plan: Plan, resources: Resources) -> int:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     failed = False
     for number, entry in enumerate(plan.entries, start=1):
-        state = states(plan.entries)[entry.key]
-        if state.state in (*STARTED_ANEW, "failed", "running") and state.reason != "its pretraining is failed":
+        found = states(plan.entries)
+        able = not entry.needs or found[entry.needs].state == "done"
+        if found[entry.key].state == "running":
+            raise Held(f"{entry.run.path} is run by another process; try again when it has ended")
+        if able and found[entry.key].state != "done":
             create_run(plan.root, entry.planned, entry.fingerprint)
             queue(entry.run)
             console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")
             run_job(entry.run, resources, stop)
-            state = states(plan.entries)[entry.key]
+        state = states(plan.entries)[entry.key]
         reason = f": {state.reason}" if state.reason else ""
         console.print(f"{number}/{len(plan.entries)} {state.state}: {entry.title}{reason}")
         failed |= state.state in ("failed", "blocked")

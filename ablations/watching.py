@@ -40,11 +40,11 @@ class Watch(AbstractContextManager):
             if state.state in ENDED and entry.key not in self.told:
                 self.told.add(entry.key)
                 self.seconds_by_stage[entry.planned.stage].append(seconds_spent(entry))
-                self._print(f"{len(self.told)}/{len(self.entries)} {state.state}: {entry.title}{_outcome(state)}")
+                self.say(f"{len(self.told)}/{len(self.entries)} {state.state}: {entry.title}{_outcome(state)}")
         if self.console.is_terminal:
             self.live.update(self._picture(found), refresh=True)
 
-    def _print(self, line: str) -> None:
+    def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _picture(self, found: dict[Key, RunState]) -> Group:
