@@ -26,6 +26,7 @@ from ablations.planning import (
     queue,
     remember,
     states,
+    withdraw,
 )
 from ablations.watching import Watch
 from mixmae.experiment import Resources
@@ -93,6 +94,9 @@ class Launcher:
             found = states(self.plan.entries)
             watch.update(found)
         if self.signals:
+            for entry in self.plan.entries:
+                if entry.key in started and found[entry.key].state in ("pending", "waiting"):
+                    withdraw(entry.run)
             return 130 if signal.SIGINT in self.signals else 75
         return int(any(found[key].state in ("failed", "blocked") for key in started))
 

@@ -143,8 +143,17 @@ def queue(run: RunFolder) -> None:
     run.write("launch", {"tries": tries + 1, "cancelled": False})
 
 
+def withdraw(run: RunFolder) -> None:
+    """Takes a run that was not started out of the queue: it is what it was before. A retry stays asked for."""
+    state = run.read("state") or {}
+    if not state:
+        (run.path / "launch.json").unlink()
+    elif state["state"] != "failed":
+        run.write("launch", {"tries": state["tries"], "cancelled": False})
+
+
 def cancel(run: RunFolder) -> None:
-    """Takes back what `queue` asked for."""
+    """Marks the run as not to be started."""
     run.write("launch", {"tries": 0, **(run.read("launch") or {}), "cancelled": True})
 
 

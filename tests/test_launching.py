@@ -186,7 +186,7 @@ def test_the_second_ctrl_c_kills_and_cancel_reaches_a_launcher_elsewhere(launch)
     os.killpg(running.pid, signal.SIGINT)
     assert ended(running)[0] == 130
     until(lambda: grid.workers() == [])
-    assert grid.states() == [("knn", 0, "waiting"), ("pretrain", 0, "stopped")]
+    assert grid.states() == [("knn", 0, "planned"), ("pretrain", 0, "stopped")]
 
     running = grid.start("grid", "run", "tiny.yaml")
     grid.wait_for_epoch(1)
@@ -201,7 +201,7 @@ def test_the_second_ctrl_c_kills_and_cancel_reaches_a_launcher_elsewhere(launch)
 
 def test_one_experiment_in_this_process_stops_and_goes_on(launch):
     grid = launch(epochs=300, seeds=[0])
-    text = GRID[: GRID.index("sweeps:")].replace("set:\n", "").replace("\n  ", "\n").replace("EPOCHS", "20")
+    text = GRID[: GRID.index("sweeps:")].replace("set:\n", "").replace("\n  ", "\n").replace("EPOCHS", "12")
     (grid.folder / "one.yaml").write_text(text)
     running = grid.start("run", "one.yaml")
     until(lambda: list(grid.folder.glob("runs/pretrain/*/metrics.jsonl")) or running.poll() is not None)
