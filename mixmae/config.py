@@ -74,7 +74,7 @@ class Hierarchical(Model):
     @model_validator(mode="after")
     def _as_many_entries_as_stages(self):
         for field in ("widths", "heads", "mlp_ratios", "windows", "sr_ratios"):
-            value = getattr(self, field, None)
+            value = vars(self).get(field)
             if isinstance(value, tuple) and len(value) != self.stages:
                 raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")
         for width, heads in zip(self.widths, self.heads, strict=True):

@@ -84,7 +84,7 @@ def impossibilities(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
         path = ("evaluations", "finetune")
         if finetune.image_size:
             yield from _sizes(finetune.image_size, encoder.unit, (*path, "image_size"))
-        if finetune.windows and not hasattr(encoder, "windows"):
+        if finetune.windows and "windows" not in vars(encoder):
             yield (*path, "windows"), f"{encoder.family} has no windows; leave it out"
         elif finetune.windows and len(finetune.windows) != encoder.stages:
             yield (*path, "windows"), f"{len(finetune.windows)} windows for {encoder.stages} stages; write one a stage"

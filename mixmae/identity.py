@@ -26,17 +26,18 @@ class Neutral:
 
 def hashed_fields(value: Any) -> Any:
     """`value` as plain JSON data, holding only what counts for identity."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
     if isinstance(value, BaseModel):
+        values = vars(value)
         return {
-            name: hashed_fields(getattr(value, name))
+            name: hashed_fields(values[name])
             for name, neutral in _fields_that_count(type(value))
-            if not (neutral and getattr(value, name) in neutral)
+            if not (neutral and values[name] in neutral)
         }
     if isinstance(value, list | tuple):
         return [hashed_fields(item) for item in value]
-    if isinstance(value, dict):
-        return {key: hashed_fields(item) for key, item in value.items()}
-    return value
+    return {key: hashed_fields(item) for key, item in value.items()}
 
 
 @cache

@@ -112,11 +112,11 @@ def _pretrain_job(experiment: Experiment) -> PretrainJob:
 
 
 def _evaluation_job(kind: type[Evaluation], recipe, experiment: Experiment, pretraining: str | None) -> Evaluation:
-    size = getattr(recipe, "image_size", None) or experiment.image_size
+    size = vars(recipe).get("image_size") or experiment.image_size
     encoder = experiment.encoder
-    if getattr(recipe, "windows", None):
+    if vars(recipe).get("windows"):
         encoder = encoder.model_copy(update={"windows": recipe.windows})
-    looks_at_pixels = getattr(recipe, "features", None) == "pixels"
+    looks_at_pixels = vars(recipe).get("features") == "pixels"
     return kind(
         encoder=None if looks_at_pixels else _resolved(encoder, size),
         image_size=size,
@@ -129,18 +129,18 @@ def _evaluation_job(kind: type[Evaluation], recipe, experiment: Experiment, pret
 
 def _without_resolved(recipe):
     """The recipe with what the job now states itself (size, windows) set back to its default."""
-    moved = {name: None for name in ("image_size", "windows") if hasattr(recipe, name)}
-    return recipe.model_copy(update=moved)
+    moved = {name: None for name in ("image_size", "windows") if vars(recipe).get(name) is not None}
+    return recipe.model_copy(update=moved) if moved else recipe
 
 
 def _resolved(encoder, image_size: tuple[int, int]):
     """The encoder with windows and spatial-reduction ratios as numbers for this image size."""
     update = {}
-    if getattr(encoder, "windows", None) == "grid":
+    if vars(encoder).get("windows") == "grid":
         update["windows"] = grid_windows(min(image_size) // encoder.patch_size, encoder.stages)
-    if getattr(encoder, "sr_ratios", None) == "unit":
+    if vars(encoder).get("sr_ratios") == "unit":
         update["sr_ratios"] = tuple(2 ** (encoder.stages - 1 - stage) for stage in range(encoder.stages))
-    return encoder.model_copy(update=update)
+    return encoder.model_copy(update=update) if update else encoder
 
 
 def grid_windows(side: int, stages: int) -> tuple[int, ...]:
