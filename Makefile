@@ -1,0 +1,37 @@
+# Everything from a fresh clone: `make demo` and `make test`. Both make .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json')
+
+.PHONY: demo test clean
+
+demo: $(VENV)/project
+	$(VENV)/bin/mixmae demo
+
+test: $(VENV)/project $(VENV)/test-extra
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# What the project needs, installed again when its declaration changes.
+$(VENV)/dependencies: $(VENV)/bin/python pyproject.toml constraints.txt
+	@rm -rf build
+	$(PIP) install -q -c constraints.txt .
+	@touch $@ $(VENV)/project
+
+$(VENV)/test-extra: $(VENV)/dependencies
+	$(PIP) install -q -c constraints.txt '.[test]'
+	@touch $@ $(VENV)/project
+
+# The project itself, installed again when a file of it changes.
+$(VENV)/project: $(VENV)/dependencies $(SOURCES)
+	@rm -rf build
+	$(PIP) install -q --no-deps .
+	@touch $@
