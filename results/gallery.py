@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROWS = 4
 TITLES = ("image A", "image B", "mix", "A restored", "B restored")
 COLOURS = {"A": "#0173b2", "B": "#de8f05"}
+OUTLINED = "outlined: the units that the encoder was shown, blue of A, orange of B"
+GIVEN_BACK = "restored units are given the true unit's mean and contrast, which a normalised target leaves out"
 SIDE = 1.5
 """Inches an image takes."""
 
@@ -49,7 +51,8 @@ def write_gallery(root: Path, pretrain_id: str, folder: Path) -> list[Path]:
     run = RunFolder(root, "pretrain", pretrain_id)
     job = _finished_job(run)
     title = f"MixMAE · {job.encoder.name} · {job.recipe.epochs} epochs · validation images"
-    return save(draw(restore(run, job), title), job.encoder.name, folder)
+    caption = OUTLINED + (f"\n{GIVEN_BACK}" if job.method.normalised_target else "")
+    return save(draw(restore(run, job), title, caption), job.encoder.name, folder)
 
 
 def _finished_job(run: RunFolder) -> PretrainJob:
@@ -150,7 +153,7 @@ def _denormalised(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ drawing
 
 
-def draw(restored: Restored, title: str) -> "Figure":
+def draw(restored: Restored, title: str, caption: str) -> "Figure":
     """A row a pair, a column a picture; a coloured outline marks the units that the encoder was shown."""
     from matplotlib.figure import Figure
 
@@ -168,7 +171,7 @@ def draw(restored: Restored, title: str) -> "Figure":
             ax.set_axis_off()
         axes[0][column].set_title(TITLES[column], fontsize=10)
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel("outlined: the units that the encoder was shown, blue of A, orange of B", fontsize=9)
+    figure.supxlabel(caption, fontsize=9)
     return figure
 
 

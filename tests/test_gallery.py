@@ -13,7 +13,7 @@ from mixmae.jobs import stage_jobs
 from mixmae.mixmae import MixMAE
 from mixmae.models import build_encoder, build_method
 from results.collect import collect
-from results.gallery import TITLES, compose, draw, restore, write_gallery
+from results.gallery import GIVEN_BACK, OUTLINED, TITLES, compose, draw, restore, write_gallery
 from results.report import write_report
 
 SMALL = {"name": "mixmae", "decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2}
@@ -123,7 +123,7 @@ def test_files_are_named_after_the_encoder_and_the_same_again(tmp_path):
 
 def test_columns_are_labelled_and_nothing_is_clipped(tmp_path):
     run, job, _ = finished(tmp_path)
-    figure = draw(restore(run, job), "MixMAE")
+    figure = draw(restore(run, job), "MixMAE", f"{OUTLINED}\n{GIVEN_BACK}")
     FigureCanvasAgg(figure).draw()
     width, height = figure.canvas.get_width_height()
     texts = [*figure.texts, *(ax.title for ax in figure.axes[: len(TITLES)])]
