@@ -129,3 +129,14 @@ def test_layer_ids_cover_the_depth_and_rise_with_it(name):
 def test_an_image_that_is_no_multiple_of_the_unit_is_refused():
     with pytest.raises(ValueError, match="multiples of the unit, 8 px"):
         make_encoder("swin")(torch.randn(1, 3, 36, 32))
+
+
+def test_vit_features_are_pooled_before_the_norm():
+    encoder, images = make_encoder(VIT), torch.randn(2, 3, *SIZE)
+    tokens = []
+    encoder.norm.register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0]))
+    encoder(images)
+    expected = torch.nn.functional.layer_norm(
+        tokens[0][:, 1:].mean(1), (encoder.width,), encoder.norm.weight, encoder.norm.bias, encoder.norm.eps
+    )
+    torch.testing.assert_close(encoder.features(images), expected)

@@ -67,6 +67,9 @@ class ViT(nn.Module):
 
         index: (B, n) row-major places of the patches that are present; None: all of them.
         """
+        return self.norm(self._transformed(tokens, grid, index))
+
+    def _transformed(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None) -> Tensor:
         bias = None
         if self.style == "mae":
             positions = sincos_positions(self.width, grid).to(tokens.device)
@@ -76,7 +79,7 @@ class ViT(nn.Module):
         x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
         for block in self.blocks:
             x = block(x) if bias is None else block(x, shared_rel_pos_bias=bias)
-        return self.norm(x)
+        return x
 
     def _bias(self, grid: tuple[int, int], index: Tensor | None) -> Tensor:
         made_for = tuple(side // self.patch_size for side in self.image_size)
@@ -89,8 +92,9 @@ class ViT(nn.Module):
         return self.encode(self.embed(self.pixels(images)), self.grid(images))[:, 1:]
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, width): the mean over patch tokens."""
-        return self(images).mean(1)
+        """(B, 3, H, W) -> (B, width): the mean over patch tokens, then the norm (as both fine-tune)."""
+        tokens = self._transformed(self.embed(self.pixels(images)), self.grid(images), None)
+        return self.norm(tokens[:, 1:].mean(1))
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name == "cls_token" or name.startswith("rel_pos_bias")}
