@@ -1,4 +1,4 @@
-"""What each encoder variant costs: parameters and multiply-adds, counted once and kept in costs.json (no torch to read).
+"""What each encoder variant costs: parameters and multiply-adds, counted once, kept in costs.json (no torch to read).
 
 Run as `python -m mixmae.encoders.costs` to count again after a change to the encoders.
 """
