@@ -1,8 +1,8 @@
-"""Attention over the groups of a layout: in windows, and over spatially reduced keys."""
+"""Attention over the groups of a layout, in windows or over spatially reduced keys, and the block around it."""
 
 import torch
 import torch.nn.functional as F
-from timm.layers import trunc_normal_
+from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from mixmae.layouts import Groups, recursive_offsets
@@ -16,7 +16,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, table_side: int | None):
         super().__init__()
-        self.heads = heads
+        self.heads, self.table_side = heads, table_side
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         if table_side is not None:
@@ -83,6 +83,25 @@ class ReducedAttention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
 
 
+class Block(nn.Module):
+    """A pre-norm transformer block around one of the attentions above, with stochastic depth.
+
+    norm: makes a norm layer of a width. Tokens are (B, N, width) in the order that `attn` takes.
+    """
+
+    def __init__(self, attn: nn.Module, width: int, mlp_ratio: int, drop_path: float, norm):
+        super().__init__()
+        self.norm1 = norm(width)
+        self.attn = attn
+        self.norm2 = norm(width)
+        self.mlp = Mlp(width, width * mlp_ratio)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, groups: Groups) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), groups))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
 def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv`, whose stride is its kernel s, on tokens (B, N, C) in unit order -> (B, N / s², C').
 
@@ -92,3 +111,14 @@ def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
     offsets = recursive_offsets(side)
     weight = conv.weight[:, :, offsets[:, 0], offsets[:, 1]].transpose(1, 2).flatten(1)
     return F.linear(x.reshape(x.shape[0], x.shape[1] // side**2, -1), weight, conv.bias)
+
+
+def reorder(x: Tensor, current: Groups | None, wanted: Groups | None) -> Tensor:
+    """Tokens from the order of `current` into that of `wanted`; None and groups without order are unit order."""
+    before = None if current is None else current.inverse
+    after = None if wanted is None else wanted.order
+    if current is wanted or (before is None and after is None):
+        return x
+    if before is None or after is None:
+        return x.index_select(1, before if after is None else after)
+    return x.index_select(1, before[after])

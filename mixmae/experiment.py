@@ -132,5 +132,6 @@ def _masks(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
     hidden = hidden_units(method, cells)
     least = method.images - 1 if isinstance(method, MixmaeConfig) else 1
     if not least <= hidden < cells:
-        what = f"{method.ratio:g} hides {hidden} of {cells} units; write a ratio that hides at least {least} and leaves one"
+        hides = f"{method.ratio:g} hides {hidden} of {cells} units"
+        what = f"{hides}; write a ratio that hides at least {least} and leaves one"
         yield ("method", "ratio"), what

@@ -1,4 +1,4 @@
-"""From an experiment to its stage jobs: fully resolved configs, which run folders hold and ids are made of (no torch)."""
+"""From an experiment to its stage jobs: fully resolved configs, in run folders and behind ids (no torch)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -74,8 +74,14 @@ def _swin(encoder, images, source):
     for layer in encoder.layers:
         own = _sources_at(source, x.shape[-2:])
         for number, block in enumerate(layer.blocks):
-            shift = block.window // 2 if encoder.shift and number % 2 and min(x.shape[-2:]) > block.window else 0
-            x = _block(block, x, lambda y, b=block, s=shift, o=own: _window_attention(b.attn, y, o, b.window, s))
+            shift = (
+                block.attn.table_side // 2
+                if encoder.shift and number % 2 and min(x.shape[-2:]) > block.attn.table_side
+                else 0
+            )
+            x = _block(
+                block, x, lambda y, b=block, s=shift, o=own: _window_attention(b.attn, y, o, b.attn.table_side, s)
+            )
         if hasattr(layer, "downsample"):
             corners = [x[:, :, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
             merge = layer.downsample

@@ -1,6 +1,7 @@
 """What the hierarchical encoders share: pixels in unit order, the walk through the stages, features and maps."""
 
 import torch
+import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
@@ -9,7 +10,7 @@ from mixmae.layouts import Layout, StageLayout, recursive_offsets, whole_layout
 
 
 class HierarchicalEncoder(nn.Module):
-    """Base of Swin, Twins and PVT. A family gives `patch_embedding`, `enter`, `run_stage`, `finish` and `layer_of`.
+    """Base of Swin, Twins and PVT. A family gives `patch_embedding`, `enter`, `run_stage`, `norm` and `layer_of`.
 
     Tokens are (B, N, width of the stage) in the unit order of a `Layout`; a layout decides what is present and who
     attends with whom, so plain, masked and visible-only encoding are one code path.
@@ -52,9 +53,8 @@ class HierarchicalEncoder(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, n units, tokens a unit, 3 * patch²) -> tokens of the first stage (B, N, widths[0]), before positions."""
-        projection, norm = self.patch_embedding()
-        weight = projection.weight.flatten(1)
-        return norm(nn.functional.linear(pixels.flatten(1, 2), weight, projection.bias))
+        first = self.patch_embedding()
+        return first.norm(F.linear(pixels.flatten(1, 2), first.proj.weight.flatten(1), first.proj.bias))
 
     def encode(self, tokens: Tensor, layout: Layout, mix_embeddings: list[Tensor] | None = None) -> list[Tensor]:
         """The tokens after each stage, in unit order; the last are normed: (B, n units, width).
@@ -68,7 +68,7 @@ class HierarchicalEncoder(nn.Module):
                 x = x + _by_slot(mix_embeddings[stage], place)
             x = self.run_stage(stage, x, place)
             outputs.append(x)
-        outputs[-1] = self.finish(x)
+        outputs[-1] = self.norm(x)
         return outputs
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,9 +107,16 @@ def to_map(x: Tensor, place: StageLayout) -> Tensor:
     return x[:, row_major].transpose(1, 2).unflatten(2, place.size)
 
 
-def reduce_tokens(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    """The embedding of a later stage: a strided convolution, then a norm."""
-    return norm(strided_convolution(conv, x))
+class PatchEmbedding(nn.Module):
+    """A strided convolution and a norm; called, it embeds the tokens of an earlier stage (B, N, C) in unit order."""
+
+    def __init__(self, in_width: int, width: int, side: int, norm=nn.LayerNorm):
+        super().__init__()
+        self.proj = nn.Conv2d(in_width, width, side, side)
+        self.norm = norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(strided_convolution(self.proj, x))
 
 
 def reset_parameters(module: nn.Module) -> None:

@@ -4,27 +4,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, calculate_drop_path_rates, trunc_normal_
+from timm.layers import calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 
-from mixmae.attention import ReducedAttention
-from mixmae.encoders.hierarchical import HierarchicalEncoder, reduce_tokens, reset_parameters
-from mixmae.encoders.twins_svt import StageEmbedding
+from mixmae.attention import Block, ReducedAttention
+from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import Bucket, Groups, StageLayout
-
-
-class PvtBlock(nn.Module):
-    def __init__(self, width: int, heads: int, sr_ratio: int, mlp_ratio: int, drop_path: float, norm):
-        super().__init__()
-        self.norm1 = norm(width)
-        self.attn = ReducedAttention(width, heads, sr_ratio)
-        self.norm2 = norm(width)
-        self.mlp = Mlp(width, width * mlp_ratio)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, groups: Groups) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), groups))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class PVT(HierarchicalEncoder):
@@ -55,10 +40,16 @@ class PVT(HierarchicalEncoder):
             rows, columns = self.stage_size(stage)
             extra = int(class_token and stage == self.stages - 1)
             blocks = [
-                PvtBlock(widths[stage], heads[stage], sr_ratios[stage], mlp_ratios[stage], rate, norm)
+                Block(
+                    ReducedAttention(widths[stage], heads[stage], sr_ratios[stage]),
+                    widths[stage],
+                    mlp_ratios[stage],
+                    rate,
+                    norm,
+                )
                 for rate in rates[stage]
             ]
-            embedding = StageEmbedding(before[stage], widths[stage], 2 if stage else patch_size)
+            embedding = PatchEmbedding(before[stage], widths[stage], 2 if stage else patch_size)
             positions = nn.Parameter(trunc_normal_(torch.zeros(1, rows * columns + extra, widths[stage]), std=0.02))
             self.register_module(f"patch_embed{stage + 1}", embedding)
             self.register_parameter(f"pos_embed{stage + 1}", positions)
@@ -71,12 +62,11 @@ class PVT(HierarchicalEncoder):
     def _of_stage(self, kind: str, stage: int):
         return getattr(self, f"{kind}{stage + 1}")
 
-    def patch_embedding(self) -> tuple[nn.Conv2d, nn.Module]:
-        return self.patch_embed1.proj, self.patch_embed1.norm
+    def patch_embedding(self) -> PatchEmbedding:
+        return self.patch_embed1
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        embedding = self._of_stage("patch_embed", stage)
-        x = reduce_tokens(embedding.proj, embedding.norm, x) if stage else x
+        x = self._of_stage("patch_embed", stage)(x) if stage else x
         rows, columns = self.stage_size(stage)
         positions = self._of_stage("pos_embed", stage)[:, -rows * columns :]
         if place.size != (rows, columns):
@@ -93,9 +83,6 @@ class PVT(HierarchicalEncoder):
         for block in self._of_stage("block", stage):
             x = block(x, groups)
         return x
-
-    def finish(self, x: Tensor) -> Tensor:
-        return self.norm(x)
 
     def features(self, images: Tensor) -> Tensor:
         return self(images)[:, 0] if hasattr(self, "cls_token") else super().features(images)

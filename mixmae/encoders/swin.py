@@ -2,30 +2,13 @@
 
 from functools import partial
 
-from timm.layers import DropPath, Mlp, calculate_drop_path_rates
+from timm.layers import calculate_drop_path_rates
 from torch import Tensor, nn
 
-from mixmae.attention import WindowAttention
-from mixmae.encoders.hierarchical import HierarchicalEncoder, reset_parameters
-from mixmae.layouts import Groups, StageLayout
+from mixmae.attention import Block, WindowAttention, reorder
+from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.layouts import StageLayout
 from mixmae.positions import sincos_positions
-
-
-class SwinBlock(nn.Module):
-    """Pre-norm window attention and MLP; the relative position bias table fits windows of `window`."""
-
-    def __init__(self, width: int, heads: int, window: int, mlp_ratio: int, drop_path: float, norm):
-        super().__init__()
-        self.window = window
-        self.norm1 = norm(width)
-        self.attn = WindowAttention(width, heads, window)
-        self.norm2 = norm(width)
-        self.mlp = Mlp(width, width * mlp_ratio)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, groups: Groups) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), groups))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class PatchMerging(nn.Module):
@@ -41,18 +24,11 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    def __init__(self, blocks: list[SwinBlock], downsample: PatchMerging | None):
+    def __init__(self, blocks: list[Block], downsample: PatchMerging | None):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         if downsample is not None:
             self.downsample = downsample
-
-
-class PatchEmbedding(nn.Module):
-    def __init__(self, patch_size: int, width: int, norm):
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
-        self.norm = norm(width)
 
 
 class Swin(HierarchicalEncoder):
@@ -77,19 +53,24 @@ class Swin(HierarchicalEncoder):
         norm = partial(nn.LayerNorm, eps=norm_eps)
         rates = calculate_drop_path_rates(drop_path, list(depths), stagewise=True)
         self.shift, self.positions = shift, positions
-        self.patch_embed = PatchEmbedding(patch_size, widths[0], norm)
+        self.patch_embed = PatchEmbedding(3, widths[0], patch_size, norm)
         self.layers = nn.ModuleList()
         for stage in range(self.stages):
             window = min(windows[stage], *self.stage_size(stage))
-            blocks = [SwinBlock(widths[stage], heads[stage], window, mlp_ratios[stage], r, norm) for r in rates[stage]]
+            blocks = [
+                Block(
+                    WindowAttention(widths[stage], heads[stage], window), widths[stage], mlp_ratios[stage], rate, norm
+                )
+                for rate in rates[stage]
+            ]
             last = stage == self.stages - 1
             merging = None if last else PatchMerging(widths[stage], widths[stage + 1], norm)
             self.layers.append(SwinStage(blocks, merging))
         self.norm = norm(self.width)
         reset_parameters(self)
 
-    def patch_embedding(self) -> tuple[nn.Conv2d, nn.Module]:
-        return self.patch_embed.proj, self.patch_embed.norm
+    def patch_embedding(self) -> PatchEmbedding:
+        return self.patch_embed
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         if stage > 0:
@@ -102,15 +83,13 @@ class Swin(HierarchicalEncoder):
         """The residual stream is reordered only where the groups change from one block to the next."""
         current = None
         for number, block in enumerate(self.layers[stage].blocks):
-            shifted = self.shift and number % 2 == 1 and min(place.size) > block.window
-            groups = place.window_groups(block.window, block.window // 2 if shifted else 0, block.window)
+            window = block.attn.table_side
+            shifted = self.shift and number % 2 == 1 and min(place.size) > window
+            groups = place.window_groups(window, window // 2 if shifted else 0, window)
             x = reorder(x, current, groups)
             x = block(x, groups)
             current = groups
         return reorder(x, current, None)
-
-    def finish(self, x: Tensor) -> Tensor:
-        return self.norm(x)
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
@@ -122,14 +101,3 @@ class Swin(HierarchicalEncoder):
             stage = int(parts[1])
             return self.block_layer(stage, int(parts[3]) if parts[2] == "blocks" else self.depths[stage] - 1)
         return 0 if parts[0] == "patch_embed" else self.last_layer
-
-
-def reorder(x: Tensor, current: Groups | None, wanted: Groups | None) -> Tensor:
-    """Tokens from the order of `current` into that of `wanted`; None and groups without order are unit order."""
-    before = None if current is None else current.inverse
-    after = None if wanted is None else wanted.order
-    if current is wanted or (before is None and after is None):
-        return x
-    if before is None or after is None:
-        return x.index_select(1, before if after is None else after)
-    return x.index_select(1, before[after])

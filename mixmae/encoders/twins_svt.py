@@ -4,29 +4,12 @@ import math
 from functools import partial
 
 import torch
-from timm.layers import DropPath, Mlp, calculate_drop_path_rates
+from timm.layers import calculate_drop_path_rates
 from torch import Tensor, nn
 
-from mixmae.attention import ReducedAttention, WindowAttention
-from mixmae.encoders.hierarchical import HierarchicalEncoder, reduce_tokens, reset_parameters
-from mixmae.encoders.swin import reorder
+from mixmae.attention import Block, ReducedAttention, WindowAttention, reorder
+from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import StageLayout
-
-
-class TwinsBlock(nn.Module):
-    def __init__(self, width: int, heads: int, sr_ratio: int | None, mlp_ratio: int, drop_path: float, norm):
-        """sr_ratio: None makes a local block, a number a global one."""
-        super().__init__()
-        self.norm1 = norm(width)
-        local = sr_ratio is None
-        self.attn = WindowAttention(width, heads, None) if local else ReducedAttention(width, heads, sr_ratio)
-        self.norm2 = norm(width)
-        self.mlp = Mlp(width, width * mlp_ratio)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, groups) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), groups))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class ConvolutionalPositions(nn.Module):
@@ -45,13 +28,6 @@ class ConvolutionalPositions(nn.Module):
             grid = self.proj(grid.transpose(1, 2).unflatten(2, place.size))
             out.append(grid.flatten(2).transpose(1, 2)[:, index])
         return x + (out[0] if len(out) == 1 else torch.cat(out, 1))
-
-
-class StageEmbedding(nn.Module):
-    def __init__(self, in_width: int, width: int, side: int):
-        super().__init__()
-        self.proj = nn.Conv2d(in_width, width, side, side)
-        self.norm = nn.LayerNorm(width)
 
 
 class TwinsSVT(HierarchicalEncoder):
@@ -76,11 +52,17 @@ class TwinsSVT(HierarchicalEncoder):
         self.windows = tuple(windows)
         before = (3, *widths)
         self.patch_embeds = nn.ModuleList(
-            StageEmbedding(before[stage], widths[stage], 2 if stage else patch_size) for stage in range(self.stages)
+            PatchEmbedding(before[stage], widths[stage], 2 if stage else patch_size) for stage in range(self.stages)
         )
+
+        def attention(stage: int, number: int) -> nn.Module:
+            if number % 2:
+                return ReducedAttention(widths[stage], heads[stage], sr_ratios[stage])
+            return WindowAttention(widths[stage], heads[stage], None)
+
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                TwinsBlock(widths[s], heads[s], sr_ratios[s] if number % 2 else None, mlp_ratios[s], rate, norm)
+                Block(attention(s, number), widths[s], mlp_ratios[s], rate, norm)
                 for number, rate in enumerate(rates[s])
             )
             for s in range(self.stages)
@@ -93,12 +75,11 @@ class TwinsSVT(HierarchicalEncoder):
             nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
             nn.init.zeros_(conv.bias)
 
-    def patch_embedding(self) -> tuple[nn.Conv2d, nn.Module]:
-        return self.patch_embeds[0].proj, self.patch_embeds[0].norm
+    def patch_embedding(self) -> PatchEmbedding:
+        return self.patch_embeds[0]
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        embedding = self.patch_embeds[stage]
-        return reduce_tokens(embedding.proj, embedding.norm, x) if stage else x
+        return self.patch_embeds[stage](x) if stage else x
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         current = None
@@ -110,9 +91,6 @@ class TwinsSVT(HierarchicalEncoder):
             if number == 0:
                 x, current = self.pos_block[stage](reorder(x, current, None), place), None
         return reorder(x, current, None)
-
-    def finish(self, x: Tensor) -> Tensor:
-        return self.norm(x)
 
     def no_weight_decay(self) -> set[str]:
         return set()
