@@ -1,4 +1,5 @@
-# Everything from a fresh clone: `make demo` and `make test`. Both make .venv first, once.
+# Everything from a fresh clone: `make demo` and `make test`. Both make .venv first, once. Tests run against what is
+# installed there (-P), not against this folder.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -10,20 +11,22 @@ demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
 test: $(VENV)/project $(VENV)/test-extra
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -P -m pytest $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-$(VENV)/bin/python:
+$(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # What the project needs, installed again when its declaration changes.
-$(VENV)/dependencies: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/dependencies: $(VENV)/made pyproject.toml constraints.txt
 	@rm -rf build
-	$(PIP) install -q -c constraints.txt .
+	@echo "Installing into $(VENV): about 6 GB, some minutes"
+	$(PIP) install -c constraints.txt .
 	@touch $@ $(VENV)/project
 
 $(VENV)/test-extra: $(VENV)/dependencies

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mixmae
-from mixmae.documents import ConfigError, load, recipe_files
+from mixmae.documents import ConfigError, load
 from mixmae.runs import Held, NewerSchema, default_root
 
 BAD_INPUT, FAILED = 2, 1
@@ -240,13 +240,15 @@ def encoders(as_json: AsJson = False) -> None:
 @app.command()
 def recipes(as_json: AsJson = False) -> None:
     """List the recipes that a file can name as its base."""
-    found = [{"name": path.stem, "about": _first_comment(path)} for path in recipe_files()]
+    from mixmae.recipes import header, names
+
+    found = [header(name) for name in names()]
     if as_json:
         print(json.dumps({"schema": 1, "recipes": found}, indent=1, ensure_ascii=False))
         return
-    table = Table("recipe", "about")
+    table = Table("recipe", "about", "accuracy")
     for recipe in found:
-        table.add_row(*recipe.values())
+        table.add_row(recipe["name"], recipe["title"], recipe["accuracy"])
     _show(table)
 
 
@@ -297,10 +299,6 @@ def _report(grid, plan, folder: Path) -> None:
         for path in sorted(folder.rglob(f"{table.name}.md")):
             print(path.read_text(encoding="utf-8"))
     print(f"The report lies in {folder}: open {folder / 'index.html'}")
-
-
-def _first_comment(path: Path) -> str:
-    return path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 def _show(table: Table) -> None:

@@ -173,7 +173,7 @@ def test_lists_and_version(tmp_path):
     encoders = json.loads(mixmae_("encoders", "--json", folder=tmp_path, check=0)[0])["encoders"]
     assert {"swin_base_w14", "pvt_large", "vit_nano"} <= {row["name"] for row in encoders}
     recipes = json.loads(mixmae_("recipes", "--json", folder=tmp_path, check=0)[0])["recipes"]
-    assert "digits_nano" in {row["name"] for row in recipes} and all(row["about"] for row in recipes)
+    assert "digits_nano" in {row["name"] for row in recipes} and all(row["title"] for row in recipes)
 
 
 def test_the_users_own_files_do_not_shadow_ours(tmp_path):
