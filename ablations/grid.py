@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from mixmae.config import Model, Positive
 from mixmae.documents import (
     CHOICES,
     ConfigError,
@@ -24,6 +23,7 @@ from mixmae.documents import (
     validated,
 )
 from mixmae.experiment import Experiment, Resources
+from mixmae.fields import Model, Positive
 from mixmae.presentation import PlotSpec, TableSpec
 from mixmae.wording import dotted, models_in
 

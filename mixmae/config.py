@@ -1,148 +1,11 @@
-"""The parts an experiment is made of, as frozen pydantic models: encoders, methods, data, recipes (no torch here)."""
+"""The other parts of an experiment as frozen pydantic models: methods, data, recipes (no torch here)."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
-from mixmae.encoders.variants import VARIANTS
+from mixmae.fields import Betas, Fraction, Ints, Model, NotNegative, Positive, Range, Ratio, Size, impossible, named
 from mixmae.identity import Recorded
-
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Ratio = Annotated[float, Field(gt=0, lt=1)]
-Ints = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], ...], Field(strict=False, min_length=2, max_length=4)]
-Betas = Annotated[tuple[Ratio, Ratio], Field(strict=False)]
-Range = Annotated[tuple[float, float], Field(strict=False)]
-
-
-def _square(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Size = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], StrictInt], Field(strict=False), BeforeValidator(_square)]
-"""Height and width in pixels; one number is a square."""
-
-
-class Model(BaseModel):
-    """Frozen, strict about types, refusing unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-def impossible(path: tuple, what: str) -> PydanticCustomError:
-    """An error about the field at `path`, relative to the model that raises it; `what` ends in what to write."""
-    return PydanticCustomError("impossible", "{what}", {"path": list(path), "what": what})
-
-
-# --------------------------------------------------------------------------------------------------------- encoders
-
-
-class Hierarchical(Model):
-    """What the three hierarchical families share. Per-stage tuples have one entry a stage."""
-
-    name: Annotated[str, Recorded] = "custom"
-    """The variant this was written as: a label."""
-    patch_size: Positive = 4
-    widths: Ints
-    depths: Ints
-    heads: Ints
-    mlp_ratios: Ints
-
-    @property
-    def stages(self) -> int:
-        return len(self.depths)
-
-    @property
-    def unit(self) -> int:
-        """Side in pixels of what is masked as one: the last stage's token."""
-        return self.patch_size * 2 ** (self.stages - 1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_mlp_ratio_for_all_stages(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and "mlp_ratios" not in raw and "depths" in raw:
-            raw = {**raw, "mlp_ratios": (4,) * len(raw["depths"])}
-        return raw
-
-    @model_validator(mode="after")
-    def _as_many_entries_as_stages(self):
-        for field in ("widths", "heads", "mlp_ratios", "windows", "sr_ratios"):
-            value = vars(self).get(field)
-            if isinstance(value, tuple) and len(value) != self.stages:
-                raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")
-        for width, heads in zip(self.widths, self.heads, strict=True):
-            if width % heads:
-                raise impossible(("heads",), f"width {width} is not divisible by {heads} heads; write a divisor")
-        return self
-
-
-class SwinConfig(Hierarchical):
-    family: Literal["swin"] = "swin"
-    windows: Literal["grid"] | Ints = "grid"
-    """Window sides in tokens. "grid": the whole grid in the last two stages, a half and a quarter before (the
-    released MixMAE windows, [14, 14, 14, 7] at 224)."""
-    shift: bool = False
-    """Shift every second block's windows by half a window (stock Swin)."""
-    positions: Literal["sincos", "none"] = "sincos"
-    """Absolute position embedding, beside the relative position bias every block has."""
-    norm_eps: NotNegative = 1e-5
-
-
-class TwinsConfig(Hierarchical):
-    family: Literal["twins_svt"] = "twins_svt"
-    windows: Ints = (7, 7, 7, 7)
-    """Sides in tokens of the windows of the even (local) blocks."""
-    sr_ratios: Literal["unit"] | Ints = "unit"
-    """Sides in tokens of what one reduced key stands for. "unit": a reduced key is a unit."""
-    norm_eps: NotNegative = 1e-6
-
-
-class PvtConfig(Hierarchical):
-    family: Literal["pvt"] = "pvt"
-    sr_ratios: Literal["unit"] | Ints = "unit"
-    norm_eps: NotNegative = 1e-6
-
-
-class VitConfig(Model):
-    family: Literal["vit"] = "vit"
-    name: Annotated[str, Recorded] = "custom"
-    patch_size: Positive = 16
-    width: Positive
-    depth: Positive
-    heads: Positive
-    mlp_ratio: Positive = 4
-    style: Literal["mae", "beit"] = "mae"
-    """"mae": sin-cos positions. "beit": one relative position bias for all blocks and LayerScale, as in SimMIM."""
-    norm_eps: NotNegative = 1e-6
-
-    @property
-    def unit(self) -> int:
-        return self.patch_size
-
-    @model_validator(mode="after")
-    def _heads_divide_the_width(self):
-        if self.width % self.heads:
-            raise impossible(("heads",), f"width {self.width} is not divisible by {self.heads} heads; write a divisor")
-        return self
-
-
-def _from_variant(raw: Any) -> Any:
-    """Lays what the user wrote over the named variant: `swin_base_w14` or {name: swin_base_w14, windows: …}."""
-    raw = _named(raw)
-    if not isinstance(raw, dict) or "family" in raw:
-        return raw
-    if raw.get("name") not in VARIANTS:
-        near = get_close_matches(str(raw.get("name")), VARIANTS, 1) or ["swin_base_w14"]
-        raise impossible(("name",), f"no encoder variant {raw.get('name')!r}; did you mean {near[0]}?")
-    return {**VARIANTS[raw["name"]], **raw}
-
 
 # ---------------------------------------------------------------------------------------------------------- methods
 
@@ -386,14 +249,9 @@ class Evaluations(Model):
 
 # ----------------------------------------------------------------------------------------------------------- choices
 
-EncoderConfig = Annotated[
-    SwinConfig | TwinsConfig | PvtConfig | VitConfig,
-    Field(discriminator="family"),
-    BeforeValidator(_from_variant),
-]
 MethodConfig = Annotated[
     MixmaeConfig | SimmimConfig | MaeConfig | SupervisedConfig,
     Field(discriminator="name"),
-    BeforeValidator(_named),
+    BeforeValidator(named),
 ]
-DataConfig = Annotated[DigitsConfig | ImageFolderConfig, Field(discriminator="name"), BeforeValidator(_named)]
+DataConfig = Annotated[DigitsConfig | ImageFolderConfig, Field(discriminator="name"), BeforeValidator(named)]

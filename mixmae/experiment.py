@@ -13,20 +13,16 @@ from pydantic import Field, model_validator
 from mixmae.config import (
     DataConfig,
     DigitsConfig,
-    EncoderConfig,
     Evaluations,
     MaeConfig,
     MethodConfig,
     MixmaeConfig,
-    Model,
-    Positive,
     PretrainRecipe,
     SimmimConfig,
-    Size,
     SupervisedConfig,
-    VitConfig,
-    impossible,
 )
+from mixmae.encoders.config import EncoderConfig, VitConfig
+from mixmae.fields import Model, Positive, Size, impossible
 
 
 class Experiment(Model):

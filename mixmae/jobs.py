@@ -7,18 +7,17 @@ from pydantic import Field, TypeAdapter
 
 from mixmae.config import (
     DataConfig,
-    EncoderConfig,
     FinetuneRecipe,
     KnnRecipe,
     LinearRecipe,
     MethodConfig,
-    Model,
     PretrainRecipe,
     SimmimConfig,
-    Size,
     SupervisedConfig,
 )
+from mixmae.encoders.config import EncoderConfig
 from mixmae.experiment import Experiment, mask_unit
+from mixmae.fields import Model, Size
 from mixmae.identity import identity
 
 

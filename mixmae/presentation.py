@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mixmae.config import Model
+from mixmae.fields import Model
 
 Column = Literal[
     "method", "encoder", "pretrain_epochs", "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding",

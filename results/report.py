@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 import mixmae
-from mixmae.config import Model
+from mixmae.fields import Model
 from mixmae.presentation import PlotSpec, TableSpec
 from mixmae.runs import RunFolder, read_json, write_atomically, write_json
 from results import collect

@@ -3,7 +3,7 @@
 import torch
 from pydantic import TypeAdapter
 
-from mixmae.config import EncoderConfig
+from mixmae.encoders.config import EncoderConfig
 from mixmae.experiment import Experiment
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method

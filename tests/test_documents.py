@@ -170,7 +170,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ),
         (
             COMPLETE.replace("swin_nano", "{name: pvt_nano, windows: [8, 8, 4]}"),
-            ["file.yaml:2:27: encoder.windows: unknown field (did you mean widths?)"],
+            ["file.yaml:2:27: encoder.windows: pvt has no windows; leave it out"],
         ),
         (
             COMPLETE.replace("32", "33"),
