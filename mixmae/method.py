@@ -45,15 +45,11 @@ def reconstruction_target(images: Tensor, unit: int, normalised: bool) -> Tensor
     return (target - mean) / (variance + 1e-6).sqrt()
 
 
-def reset_as_mae(module: nn.Module) -> None:
-    """Linear layers and patch embedding: Xavier uniform, zero bias, as MAE and MixMAE start."""
-    for name, layer in module.named_modules():
+def reset_as_mae(method: nn.Module) -> None:
+    """Patch embedding and linear layers: Xavier uniform, zero bias, as MAE and MixMAE start."""
+    nn.init.xavier_uniform_(method.encoder.patch_embedding().proj.weight.data.flatten(1))
+    for layer in method.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.Conv2d) and name.split(".")[-2:] in _PATCH_EMBEDDINGS:
-            nn.init.xavier_uniform_(layer.weight.data.flatten(1))
-
-
-_PATCH_EMBEDDINGS = [["patch_embed", "proj"], ["0", "proj"], ["patch_embed1", "proj"]]

@@ -282,3 +282,18 @@ def test_calls_without_a_mask_follow_torchs_seed():
         masks.append(model(chunk).mask)
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+@every_method
+@every_family
+def test_bfloat16_autocast_keeps_the_loss_in_float32(method, encoder):
+    model, chunk = make_method(method, encoder), images_of(12)
+    mask = model.draw_mask(12, np.random.default_rng(0))
+    torch.manual_seed(0)
+    exact = model(chunk, mask).loss
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(chunk, mask).loss
+    rounded.backward()
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0)

@@ -9,7 +9,7 @@ from timm.models.beit import RelativePositionBias
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from mixmae.encoders.hierarchical import HierarchicalEncoder
+from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
 from mixmae.positions import sincos_positions
 
 
@@ -40,7 +40,7 @@ class ViT(nn.Module):
         self.width, self.style, self.depth = width, style, depth
         norm = partial(nn.LayerNorm, eps=norm_eps)
         rates = calculate_drop_path_rates(drop_path, depth)
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch_size, patch_size)})
+        self.patch_embed = PatchEmbedding(3, width, patch_size, norm=nn.Identity)
         self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
         if style == "beit":
             window = tuple(side // patch_size for side in image_size)
@@ -56,11 +56,10 @@ class ViT(nn.Module):
     grid = HierarchicalEncoder.grid
     pixels = HierarchicalEncoder.pixels
     whole = HierarchicalEncoder.whole
+    embed = HierarchicalEncoder.embed
 
-    def embed(self, pixels: Tensor) -> Tensor:
-        """(B, n, 1, 3 * patch²) -> patch tokens (B, n, width), before positions."""
-        proj = self.patch_embed["proj"]
-        return nn.functional.linear(pixels.flatten(1, 2), proj.weight.flatten(1), proj.bias)
+    def patch_embedding(self) -> PatchEmbedding:
+        return self.patch_embed
 
     def encode(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None = None) -> Tensor:
         """Patch tokens (B, n, width) -> normed tokens (B, 1 + n, width), the class token first.
