@@ -34,6 +34,7 @@ GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
+Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
 
 root = Path()
 """Where the runs lie: set by the global options before any command."""
@@ -170,7 +171,7 @@ def grid_logs(run_id: Annotated[str, typer.Argument(metavar="ID", help="The begi
 
 
 @results_app.command("collect")
-def results_collect(out: Out = None) -> None:
+def results_collect(out: Collected = None) -> None:
     """Gather all runs under ROOT into results.parquet and results.csv."""
     from results.collect import collect, write
 
@@ -210,13 +211,14 @@ def results_plot(file: GridPath, out: Out = None) -> None:
 @results_app.command("gallery")
 def results_gallery(
     run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a MixMAE pretraining's id.")],
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/ID.")] = None,
 ) -> None:
     """Draw images, their mix and both reconstructions of a finished MixMAE pretraining."""
     from ablations.steering import find_run
     from results.gallery import write_gallery
 
-    print(*write_gallery(root, find_run(root, run_id).id, out or root / "gallery"), sep="\n")
+    id = find_run(root, run_id).id
+    print(*write_gallery(root, id, out or root / "gallery" / id), sep="\n")
 
 
 # --------------------------------------------------------------------------------------------------- what there is

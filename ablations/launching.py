@@ -39,8 +39,7 @@ WITHOUT_A_WORD = "its process ended without a word"
 FOR_EVER_MIN = 60 * 24 * 365
 RESEND_S = 1.0
 """A signal reaches a starting process before it listens, so it is sent again."""
-
-
+STOPPING = b"\nstopping: running jobs save first, Ctrl-C again leaves at once; the same command goes on later\n"
 MOST_LOST = 3
 """Workers that may end by themselves beyond those that took a run with them."""
 
@@ -177,6 +176,9 @@ class Launcher:
                 signal.signal(number, handler)
 
     def _heard(self, number: int, frame) -> None:
+        """Says so with os.write, which a signal handler may use in the middle of anything."""
+        if not self.signals:
+            os.write(2, STOPPING)
         self.signals.append(signal.Signals(number))
 
     def _stop(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ablations.grid import Case
 from mixmae.config import DataConfig, ImageFolderConfig
+from mixmae.data.counts import too_few_images
 from mixmae.data.fingerprint import fingerprint
 from mixmae.documents import mark_of
 from mixmae.experiment import Experiment
@@ -43,7 +44,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        parts = (self.planned.stage, self.method, self.encoder, f"seed {self.planned.job.seed}")
+        parts = (self.planned.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.planned.job.seed}")
         return " ".join(part for part in parts if part)
 
 
@@ -69,7 +70,7 @@ class Plan:
 
 
 def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
-    """The stage jobs of `cases`. Raises ConfigError where a data set is not on disk."""
+    """The stage jobs of `cases`. Raises ConfigError where a data set is not on disk or too small."""
     root = root.resolve()
     prints: dict[DataConfig, str] = {}
     sweeps: dict[Key, dict[str, None]] = {}
@@ -80,6 +81,8 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
         experiments.add(experiment)
         if experiment.data not in prints:
             prints[experiment.data] = fingerprint(experiment.data, root)
+        for path, what in too_few_images(experiment):
+            raise mark_of(case.document, path).error(what, path)
         for planned in stage_jobs(experiment, prints[experiment.data]):
             key = planned.stage, planned.id
             first.setdefault(key, (planned, _method(experiment, planned), prints[experiment.data]))

@@ -6,6 +6,7 @@ import signal
 from rich.console import Console
 
 from ablations.planning import Plan, create_run, queue, states
+from ablations.watching import outcome
 from mixmae.experiment import Resources
 from mixmae.runs import Held
 from mixmae.worklist import StopFlag, run_job
@@ -32,8 +33,7 @@ def run_here(plan: Plan, resources: Resources) -> int:
             console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")
             run_job(entry.run, resources, stop)
         state = states(plan.entries)[entry.key]
-        reason = f": {state.reason}" if state.reason else ""
-        console.print(f"{number}/{len(plan.entries)} {state.state}: {entry.title}{reason}")
+        console.print(f"{number}/{len(plan.entries)} {state.state}: {entry.title}{outcome(state)}")
         failed |= state.state in ("failed", "blocked")
         if stop():
             return 130 if stop.raised == signal.SIGINT else 75

@@ -46,13 +46,22 @@ def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
 
 
 def status_table(plan: Plan, found: dict[Key, RunState]) -> Table:
-    table = Table("id", "stage", "method", "encoder", "seed", "state", "epoch", "loss", "metric", "reason")
+    table = Table("id", "stage", "method", "encoder", "settings", "seed", "state", "epoch", "loss", "metric", "reason")
     for entry in plan.entries:
         state = found[entry.key]
-        epoch = f"{state.epoch}/{state.epochs}" if state.epoch is not None else ""
+        epoch = f"{state.epoch}/{state.epochs}" if state.epochs else ""
         numbers = ("" if value is None else f"{value:.4g}" for value in (state.loss, state.metric))
+        after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
         names = (entry.planned.id[:8], entry.planned.stage, entry.method, entry.encoder or "-")
-        table.add_row(*names, str(entry.planned.job.seed), state.state, epoch, *numbers, state.reason or "")
+        table.add_row(
+            *names,
+            settings(entry) + after,
+            str(entry.planned.job.seed),
+            state.state,
+            epoch,
+            *numbers,
+            state.reason or "",
+        )
     return table
 
 

@@ -40,7 +40,7 @@ class Watch(AbstractContextManager):
             if state.state in ENDED and entry.key not in self.told:
                 self.told.add(entry.key)
                 self.seconds_by_stage[entry.planned.stage].append(seconds_spent(entry))
-                self.say(f"{len(self.told)}/{len(self.entries)} {state.state}: {entry.title}{_outcome(state)}")
+                self.say(f"{len(self.told)}/{len(self.entries)} {state.state}: {entry.title}{outcome(state)}")
         if self.console.is_terminal:
             self.live.update(self._picture(found), refresh=True)
 
@@ -49,32 +49,29 @@ class Watch(AbstractContextManager):
 
     def _picture(self, found: dict[Key, RunState]) -> Group:
         table = Table.grid(padding=(0, 2))
-        for entry in self.entries:
+        for entry in self._running(found):
             state = found[entry.key]
-            if state.state == "running":
-                loss = "" if state.loss is None else f"loss {state.loss:.4f}"
-                left = _remaining(entry, state)
-                row = (entry.title, f"epoch {state.epoch or 0}/{state.epochs or '?'}", loss, _span(left))
-                table.add_row(*row)
+            loss = "" if state.loss is None else f"loss {state.loss:.4f}"
+            epoch = f"epoch {state.epoch or 0}/{state.epochs or '?'}"
+            table.add_row(entry.title, epoch, loss, _span(_remaining(entry, state)))
         text = f"{len(self.told)} of {len(self.entries)} jobs ended, about {_span(self._remaining(found))} left"
         return Group(Text(text), table)
 
     def _remaining(self, found: dict[Key, RunState]) -> float | None:
-        """Seconds left: what runs, and for the rest the mean of its stage so far; None before there is one."""
-        total = 0.0
-        for entry in self.entries:
-            state = found[entry.key]
-            if state.state == "running":
-                left = _remaining(entry, state)
-            elif state.state in ENDED:
-                left = 0.0
-            else:
-                seen = self.seconds_by_stage.get(entry.planned.stage)
-                left = sum(seen) / len(seen) if seen else None
-            if left is None:
-                return None
-            total += left
-        return total / self.slots
+        """Seconds left: what runs, and for the rest the mean of its stage so far, or of any stage before there is one;
+        None while nothing at all has been timed."""
+        left = {entry.key: _remaining(entry, found[entry.key]) for entry in self._running(found)}
+        seconds = {stage: sum(seen) / len(seen) for stage, seen in self.seconds_by_stage.items()}
+        known = [*seconds.values(), *(value for value in left.values() if value is not None)]
+        if not known:
+            return None
+        anything = sum(known) / len(known)
+        waiting = [entry for entry in self.entries if found[entry.key].state not in (*ENDED, "running")]
+        total = sum(seconds.get(entry.planned.stage, anything) for entry in waiting)
+        return (total + sum(anything if value is None else value for value in left.values())) / self.slots
+
+    def _running(self, found: dict[Key, RunState]) -> list[Entry]:
+        return [entry for entry in self.entries if found[entry.key].state == "running"]
 
 
 def seconds_spent(entry: Entry) -> float:
@@ -93,7 +90,8 @@ def _span(seconds: float | None) -> str:
     return "?" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
-def _outcome(state: RunState) -> str:
+def outcome(state: RunState) -> str:
+    """What is worth saying of a run that ended: its top-1 in percent, or why it did not get there."""
     if state.state != "done":
-        return f": {state.reason}"
+        return f": {state.reason}" if state.reason else ""
     return "" if state.metric is None else f": {state.metric:.2f}"

@@ -66,6 +66,9 @@ class MAE(nn.Module):
         wanted = grid if self.encoder.hierarchical else (count, *grid)
         if tuple(mask.shape) != wanted:
             raise ValueError(f"the mask is {tuple(mask.shape)}, wanted {wanted}")
+        hidden = mask.flatten(-2).sum(-1)
+        if mask.dtype != torch.bool or (hidden == 0).any() or (hidden == grid[0] * grid[1]).any():
+            raise ValueError("the mask must be bool, hide at least one unit and leave at least one")
 
     def _visible(self, mask: Tensor, device: torch.device) -> Tensor:
         """Row-major units that stay: (n,) for a shared mask, (B, n) per sample."""

@@ -47,8 +47,8 @@ class SimMIM(nn.Module):
     def _check(self, images: Tensor, mask: Tensor) -> None:
         height, width = images.shape[-2:]
         wanted = (len(images), height // self.mask_unit, width // self.mask_unit)
-        if tuple(mask.shape) != wanted:
-            raise ValueError(f"the mask is {tuple(mask.shape)}, wanted {wanted}")
+        if tuple(mask.shape) != wanted or mask.dtype != torch.bool:
+            raise ValueError(f"the mask is {tuple(mask.shape)} {mask.dtype}, wanted {wanted} torch.bool")
 
     def forward_encoder(self, images: Tensor, mask: Tensor) -> Tensor:
         """(B, units, width), units row-major; hidden tokens are replaced after the patch embedding."""

@@ -167,8 +167,8 @@ class Optimisation(Model):
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self):
         if self.warmup_epochs >= self.epochs:
-            what = f"{self.warmup_epochs:g} warm-up epochs of {self.epochs}; write fewer than {self.epochs}"
-            raise impossible(("warmup_epochs",), what)
+            what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
+            raise impossible(("epochs",), f"{what}; write more, or fewer there")
         if (self.schedule == "multistep") != bool(self.decay_epochs):
             raise impossible(
                 ("decay_epochs",), "goes with schedule: multistep, and only with it; write both or neither"

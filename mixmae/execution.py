@@ -90,9 +90,16 @@ def _ended_early(error: Exception, state: "_State") -> str:
         return "stopped"
     for line in traceback.format_exc().splitlines():
         log.error(line)
-    first = (str(error) or "no message").splitlines()[0]
-    state.end("failed", first if isinstance(error, ValueError) else f"{type(error).__name__}: {first}")
+    state.end("failed", _reason(error))
     return "failed"
+
+
+def _reason(error: Exception) -> str:
+    """One line; of an error in a data loading process, which comes with its traceback, that traceback's last line."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    if "DataLoader worker" in lines[0]:
+        return lines[-1].removeprefix("ValueError: ")
+    return lines[0] if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0]}"
 
 
 class _State:

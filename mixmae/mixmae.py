@@ -92,9 +92,12 @@ class MixMAE(nn.Module):
     def _checked(self, slots: Tensor, grid: tuple[int, int]) -> Tensor:
         if tuple(slots.shape) != grid:
             raise ValueError(f"the mask is {tuple(slots.shape)}, the unit grid {grid}")
-        if slots.dtype == torch.bool and self.images > 2:
-            raise ValueError(f"mixing {self.images} images takes slots 0 … {self.images - 1}, not a bool mask")
-        return slots.cpu().long()
+        if slots.is_floating_point() or (slots.dtype == torch.bool and self.images > 2):
+            raise ValueError(f"mixing {self.images} images takes slots 0 … {self.images - 1}, not a {slots.dtype} mask")
+        slots = slots.cpu().long()
+        if slots.unique().tolist() != list(range(self.images)):
+            raise ValueError(f"every slot 0 … {self.images - 1} must have a unit; found {slots.unique().tolist()}")
+        return slots
 
     def forward_encoder(self, images: Tensor, slots: Tensor) -> tuple[Tensor, Layout]:
         """The encoder's tokens (C, units, width), units sorted by slot, and where they lie."""

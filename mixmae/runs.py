@@ -183,7 +183,7 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
     if name and launch.get("tries", 0) <= tries:
         return RunState(name, tries=tries, **said)
     if needs and needs.state in ("failed", "blocked", "cancelled"):
-        return RunState("blocked", tries=tries, **{**said, "reason": f"its pretraining is {needs.state}"})
+        return RunState("blocked", tries=tries, **{**said, "reason": f"its pretraining: {needs.state}"})
     if not launch:
         return RunState(name or "planned", tries=tries, **said)
     waits = needs and needs.state != "done"

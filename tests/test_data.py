@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from sklearn.datasets import load_digits
 from mixmae.config import DigitsConfig, FinetuneRecipe, ImageFolderConfig, PretrainRecipe, Subset
 from mixmae.data import fingerprint as fingerprints
 from mixmae.data.batches import Samples, evaluation_keys, load, open_split, training_keys
+from mixmae.data.counts import training_counts, training_images
 from mixmae.data.draws import generator, seed_of
 from mixmae.data.fingerprint import fingerprint
 from mixmae.data.subset import subset
@@ -176,6 +176,14 @@ def test_a_fraction_is_of_every_class():
     assert subset(LABELS, Subset(), seed=0) == list(range(100))
 
 
+def test_counts_before_loading_are_those_of_the_loaded_splits(tree):
+    for data in (DigitsConfig(), folder(tree)):
+        labels = open_split(data, "train").labels
+        assert list(training_counts(data)) == [labels.count(label) for label in range(len(set(labels)))]
+        for part in (Subset(), Subset(fraction=0.3), Subset(labels_per_class=1)):
+            assert training_images(data, part) == len(subset(labels, part, seed=0))
+
+
 def test_too_many_labels_are_refused():
     with pytest.raises(ValueError, match="labels_per_class: 31: class 1 has 30 training images; write 30 or fewer"):
         subset(LABELS, Subset(labels_per_class=31), seed=0)
@@ -269,14 +277,3 @@ def test_training_order_is_full_batches_and_resumes_anywhere():
 
 def test_evaluation_sees_every_image_once():
     assert list(evaluation_keys([5, 6, 7], batch=2)) == [[(0, 5), (0, 6)], [(0, 7)]]
-
-
-def test_the_pretraining_pipeline_is_fast_enough_for_small_encoders():
-    samples = Samples(open_split(DigitsConfig(), "train"), pretraining_transform(recipe(), (32, 32)), seed=0)
-    keys = list(training_keys(list(range(1440)), 8, 0, 1, 0))
-    for _ in load(samples, keys[:10], 0):
-        pass
-    before = os.times()
-    seen = sum(len(images) for images, _ in load(samples, keys, 0))
-    after = os.times()
-    assert seen / (after.user + after.system - before.user - before.system) > 3000

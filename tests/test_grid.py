@@ -327,3 +327,29 @@ def test_frozen_ids():
         if job.stage == "finetune" and job.encoder.family == "swin":
             assert job.pretraining == identity(pretrain, data="data")
     assert {name: found[name] for name in FROZEN} == FROZEN
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("pretrain.batch: [1500]", "pretrain.batch: 1500 is more than the 1442 training images; write 1442 or less"),
+        (
+            "evaluations.finetune.batch: [102]",
+            "evaluations.finetune.batch: 102 is more than the 100 training images; write 100 or less",
+        ),
+        (
+            "evaluations.knn.k: [1443]",
+            "evaluations.knn.k: 1443 is more than the 1442 training images; write 1442 or less",
+        ),
+        (
+            "evaluations.finetune.subset.labels_per_class: [144]",
+            "evaluations.finetune.subset.labels_per_class: 144: class 0 has 143 training images; write 143 or fewer",
+        ),
+    ],
+)
+def test_what_needs_more_images_than_there_are_is_refused_before_anything_starts(tmp_path, line, message):
+    grid = expand(tmp_path, HEAD + f"sweeps:\n  - name: all\n    product: {{{line}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        planning.plan(grid.name, grid.cases, tmp_path / "runs")
+    where, what = caught.value.lines[0].removeprefix(f"{tmp_path}/").split(": ", 1)
+    assert (where.split(":")[:2], what) == (["grid.yaml", "4"], message)

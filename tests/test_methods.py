@@ -211,6 +211,18 @@ def test_masks_of_a_wrong_shape_are_refused():
     for method, mask in (("mixmae", torch.zeros(3, 3)), ("mae", torch.zeros(2, 4, 6)), ("simmim", torch.zeros(4, 6))):
         with pytest.raises(ValueError, match="the mask is"):
             make_method(method, "swin")(images_of(2), mask.bool())
+    for method, mask in (
+        ("mixmae", torch.ones(4, 6).bool()),
+        ("mixmae", torch.full((4, 6), 7)),
+        ("mixmae", torch.rand(4, 6)),
+    ):
+        with pytest.raises(ValueError, match="slot"):
+            make_method(method, "swin")(images_of(2), mask)
+    for mask in (torch.zeros(4, 6).bool(), torch.ones(4, 6).bool(), torch.rand(4, 6)):
+        with pytest.raises(ValueError, match="must be bool, hide"):
+            make_method("mae", "swin")(images_of(2), mask)
+    with pytest.raises(ValueError, match=r"wanted \(2, 4, 6\) torch.bool"):
+        make_method("simmim", "swin")(images_of(2), torch.rand(2, 4, 6))
     with pytest.raises(ValueError, match="slots 0 … 2"):
         make_method("mixmae_three", "swin")(images_of(3), torch.zeros(4, 6, dtype=torch.bool))
 

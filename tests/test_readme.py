@@ -33,6 +33,13 @@ def test_the_grid_names_every_key(model):
         assert re.search(rf"(^|[\s{{]){field}:", GRID), field
 
 
+def test_the_python_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict = {}
+    exec(code.replace("swin_base_w14", "swin_nano").replace("224", "32"), names)
+    assert [tuple(stage.shape) for stage in names["maps"]] == [(1, 32, 16, 16), (1, 64, 8, 8), (1, 128, 4, 4)]
+
+
 def test_pictures_are_there():
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", README.read_text(encoding="utf-8"))
     assert pictures and all((README.parent / picture).is_file() for picture in pictures)

@@ -24,11 +24,12 @@ def fingerprint(data: DataConfig, root: Path) -> str:
     Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be.
     """
     if isinstance(data, DigitsConfig):
-        return _sha256([_digits_file().read_bytes()])
+        return _sha256([digits_file().read_bytes()])
     return _of_image_folder(data, root)
 
 
-def _digits_file() -> Path:
+def digits_file() -> Path:
+    """Where scikit-learn keeps the digits: 64 grey levels and the class, a line an image."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None:
         raise FileNotFoundError("scikit-learn, which holds the digits, is not installed; pip install scikit-learn")

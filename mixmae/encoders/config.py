@@ -105,8 +105,9 @@ def _from_variant(raw: Any) -> Any:
     if not isinstance(raw, dict) or "family" in raw:
         return raw
     if raw.get("name") not in VARIANTS:
-        near = get_close_matches(str(raw.get("name")), VARIANTS, 1) or ["swin_base_w14"]
-        raise impossible(("name",), f"no encoder variant {raw.get('name')!r}; did you mean {near[0]}?")
+        near = get_close_matches(str(raw.get("name")), VARIANTS, 1)
+        instead = f"did you mean {near[0]}?" if near else "mixmae encoders lists them"
+        raise impossible(("name",), f"no encoder variant {raw.get('name')!r}; {instead}")
     raw = {**VARIANTS[raw["name"]], **raw}
     family = raw["family"]
     for field in ("windows", "shift"):
