@@ -146,7 +146,7 @@ def _draw_losses(rows: pd.DataFrame, spec: PlotSpec) -> "Figure":
     for ax, method in zip(axes, methods or [None], strict=True):
         panel = drawn[drawn["method"] == method]
         _draw_lines(ax, panel, "y", styles, errors="band")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.set(title=shown("method", method), xlabel="epoch", ylabel=f"loss ({LOSS_LABELS.get(method, MISSING)})")
         _say_if_empty(ax, panel)
     _finish(figure, styles, spec.title, _repetitions(drawn, (*columns, "x")))
