@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
 from mixmae.fields import Betas, Fraction, Ints, Model, NotNegative, Positive, Range, Ratio, Size, impossible, named
-from mixmae.identity import Recorded
+from mixmae.identity import Neutral, Recorded
 
 # ---------------------------------------------------------------------------------------------------------- methods
 
@@ -175,6 +175,13 @@ class Optimisation(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _chunks_fill_the_batch(self):
+        chunk = vars(self).get("chunk")
+        if chunk and self.batch % chunk:
+            raise impossible(("chunk",), f"does not divide the batch of {self.batch}; write a divisor of {self.batch}")
+        return self
+
 
 class PretrainRecipe(Optimisation):
     betas: Betas = (0.9, 0.95)
@@ -185,14 +192,11 @@ class PretrainRecipe(Optimisation):
     flip: bool = True
     subset: Subset = Subset()
 
-    @model_validator(mode="after")
-    def _chunks_fill_the_batch(self):
-        if self.chunk and self.batch % self.chunk:
-            raise impossible(("chunk",), f"does not divide the batch of {self.batch}; write a divisor of {self.batch}")
-        return self
-
 
 class FinetuneRecipe(Optimisation):
+    chunk: Annotated[Positive | None, Neutral(None)] = None
+    """Consecutive images of a batch that go through the model at once, and within which mixup and cutmix pair images;
+    default: the batch."""
     image_size: Size | None = None
     """Default: that of pretraining."""
     windows: Ints | None = None
@@ -216,6 +220,16 @@ class FinetuneRecipe(Optimisation):
     eval_crop: Fraction = 0.875
     """Side of the central crop of the resized validation image."""
     subset: Subset = Subset()
+
+    @model_validator(mode="after")
+    def _mixup_pairs_images(self):
+        field = "chunk" if self.chunk else "batch"
+        size = self.chunk or self.batch
+        if size % 2 and (self.mixup or self.cutmix):
+            raise impossible(
+                (field,), f"mixup and cutmix pair images, {size} is odd; write an even number such as {size + 1}"
+            )
+        return self
 
 
 class LinearRecipe(Model):

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_jobs import FINETUNE, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
 
@@ -162,8 +163,12 @@ def test_softening_mixes_pairs_and_refuses_odd_batches():
     assert 0 < share < 1
     torch.testing.assert_close(mixed, share * images + (1 - share) * images.flip(0))
     torch.testing.assert_close(targets, share * torch.eye(4) + (1 - share) * torch.eye(4).flip(0))
-    with pytest.raises(ValueError, match="batch: 5 is odd; .* such as 6"):
-        Softening(recipe.model_copy(update={"batch": 5}), 4)
+    for sizes in ({"batch": 5}, {"batch": 10, "chunk": 5}):
+        with pytest.raises(
+            ValidationError, match="mixup and cutmix pair images, 5 is odd; write an even number such as 6"
+        ):
+            FinetuneRecipe(epochs=1, base_lr=1e-3, **sizes)
+        FinetuneRecipe(epochs=1, base_lr=1e-3, mixup=0.0, cutmix=0.0, **sizes)
 
 
 def test_precision_on_a_cpu():
@@ -329,3 +334,21 @@ def test_chunks_are_the_mean_of_their_losses(tmp_path):
 def test_a_recipe_without_chunk_is_one_chunk():
     job = stage_jobs(experiment(pretrain={"chunk": None}), "test")[0].job
     assert isinstance(job.recipe, PretrainRecipe) and job.recipe.chunk == 32
+
+
+def test_finetuning_in_chunks_follows_the_same_gradients(tmp_path):
+    """Without what is drawn chunk by chunk (mixup, drop path) the chunks change nothing but the last bits."""
+    plain = {**FINETUNE, "mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0}
+    losses = []
+    for chunk in ({}, {"chunk": 5}):
+        exp = experiment("supervised", evaluations={"finetune": {**plain, **chunk}})
+        losses.append([line["loss"] for line in lines(finished(tmp_path, exp, "finetune").path / "metrics.jsonl")])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_a_finetuning_chunk_of_its_own_pairs_within_it(tmp_path):
+    exp = experiment("supervised", evaluations={"finetune": {**FINETUNE, "chunk": 4}})
+    run = finished(tmp_path, exp, "finetune")
+    whole = stage_jobs(experiment("supervised", evaluations={"finetune": FINETUNE}), "")[0].id
+    assert run.read("state")["state"] == "done" and run.id != whole

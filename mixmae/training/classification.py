@@ -25,10 +25,12 @@ def classify(
 ) -> dict:
     """Trains `model` on the samples at `indices`, from its newest checkpoint if it has one.
 
-    Returns {"top1", "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
+    The batch is cut, in order, into chunks, as for pretraining; mixup pairs images within a chunk. Returns {"top1",
+    "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
     one. Raises Stopped.
     """
     recipe, device = job.recipe, session.device
+    chunk = recipe.chunk or recipe.batch
     steps_per_epoch = full_batches(len(indices), recipe.batch)
     soften = Softening(recipe, len(train.split.classes))
     optimizer = finetuning_optimizer(model.to(device), recipe)
@@ -39,13 +41,17 @@ def classify(
     keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)
     for images, labels in load(train, keys, session.workers):
         progress.begin_step()
-        seed_everything(job.seed, "mixup", progress.step, 0)
-        images, targets = soften(images.to(device), labels.to(device))
-        seed_everything(job.seed, "forward", progress.step, 0)
-        with computation(device, recipe.precision):
-            loss = model(images, targets).loss.float()
-        loss.backward()
-        if progress.end_step(loss.detach()):
+        loss = torch.zeros((), device=device)
+        chunks = list(zip(images.split(chunk), labels.split(chunk), strict=True))
+        for number, (some, wanted) in enumerate(chunks):
+            seed_everything(job.seed, "mixup", progress.step, number)
+            some, targets = soften(some.to(device), wanted.to(device))
+            seed_everything(job.seed, "forward", progress.step, number)
+            with computation(device, recipe.precision):
+                share = model(some, targets).loss.float() / len(chunks)
+            share.backward()
+            loss += share.detach()
+        if progress.end_step(loss):
             progress.end_epoch(recipe.batch, **validate(session, model, val, recipe))
     progress.finish()
     last = progress.journal.lines[-1]
@@ -55,16 +61,13 @@ def classify(
 class Softening:
     """Mixup or CutMix (one of the two a batch, timm's) and label smoothing: (images, labels) -> (images, soft targets).
 
-    Images (B, 3, H, W), labels (B,), targets (B, classes). Raises ValueError where an odd batch is to be mixed.
+    Images (B, 3, H, W), labels (B,), targets (B, classes).
     """
 
     def __init__(self, recipe: FinetuneRecipe, classes: int):
         self.classes = classes
         self.smoothing = recipe.label_smoothing
         self.mixes = recipe.mixup > 0 or recipe.cutmix > 0
-        if self.mixes and recipe.batch % 2:
-            what = f"mixup and cutmix pair images; write an even batch, such as {recipe.batch + 1}"
-            raise ValueError(f"batch: {recipe.batch} is odd; {what}")
         self._mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=self.smoothing, num_classes=classes)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
