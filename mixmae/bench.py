@@ -96,7 +96,7 @@ def _experiment(method: str, encoder: str, image_size: int, batch: int, ratio: f
         "encoder": encoder,
         "image_size": image_size,
         "pretrain": {"epochs": 1, "batch": batch, "base_lr": 1e-3},
-        "evaluations": {"finetune": {"epochs": 1, "batch": batch, "base_lr": 1e-3}},
+        "evaluations": {"finetune": {"epochs": 1, "batch": batch, "base_lr": 1e-3, "mixup": 0.0, "cutmix": 0.0}},
     }
     try:
         return Experiment.model_validate(written)
