@@ -37,6 +37,7 @@ class Decoder(nn.Module):
         if self.class_token:
             head, x = [x[:, :1]], x[:, 1:]
         parts = x.split([slot.shape[-1] for slot in slots] + [x.shape[1] - sum(s.shape[-1] for s in slots)], 1)
+        # Without dual reconstruction the last part holds the tokens of slots that are not decoded.
         full = [self._placed(part, slot, grid) for part, slot in zip(parts, slots, strict=False)]
         x = torch.cat([torch.cat([*head, slot], 1) for slot in full]) if head else torch.cat(full)
         for block in self.blocks:

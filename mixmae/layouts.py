@@ -12,6 +12,7 @@ fastest. Merging 2 x 2 tokens, or reducing s x s of them, is then a reshape, in 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -168,7 +169,7 @@ class Layout:
             side = 2 ** (stages - 1 - stage)
             corners = np.stack(np.divmod(units, grid[1]), 1) * side
             yx = (corners[:, None] + recursive_offsets(side)).reshape(-1, 2)
-            parts = [slice(a * side**2, b * side**2) for a, b in zip(bounds, bounds[1:], strict=False)]
+            parts = [slice(a * side**2, b * side**2) for a, b in pairwise(bounds)]
             self.stages.append(StageLayout((grid[0] * side, grid[1] * side), yx, parts, separate, self.device))
 
 
