@@ -29,13 +29,16 @@ class MAE(nn.Module):
         decoder_depth: int,
         decoder_width: int,
         decoder_heads: int,
+        decoder_mlp_ratio: int,
+        decoder_norm_eps: float,
     ):
         super().__init__()
         if not encoder.hierarchical and encoder.style != "mae":
             raise ValueError("mae needs a ViT of style mae")
         self.encoder, self.ratio, self.normalised_target = encoder, ratio, normalised_target
         outputs, class_token = encoder.unit**2 * 3, not encoder.hierarchical
-        self.decoder = Decoder(encoder.width, outputs, decoder_depth, decoder_width, decoder_heads, 1e-6, class_token)
+        shape = decoder_depth, decoder_width, decoder_heads, decoder_mlp_ratio
+        self.decoder = Decoder(encoder.width, outputs, *shape, decoder_norm_eps, class_token)
         reset_as_mae(self)
         self.decoder.reset_tokens()
 

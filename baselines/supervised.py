@@ -19,6 +19,8 @@ class Supervised(nn.Module):
     def __init__(self, encoder: nn.Module, classes: int, head_init_std: float):
         super().__init__()
         self.encoder = encoder
+        if not encoder.hierarchical:
+            encoder.train_positions()
         self.head = nn.Linear(encoder.width, classes)
         trunc_normal_(self.head.weight, std=head_init_std)
         nn.init.zeros_(self.head.bias)

@@ -30,6 +30,8 @@ class MixmaeConfig(Model):
     decoder_depth: Positive = 8
     decoder_width: Positive = 512
     decoder_heads: Positive = 16
+    decoder_mlp_ratio: Annotated[Positive, Neutral(4)] = 4
+    decoder_norm_eps: Annotated[NotNegative, Neutral(1e-5)] = 1e-5
 
     @model_validator(mode="before")
     @classmethod
@@ -78,6 +80,8 @@ class MaeConfig(Model):
     decoder_depth: Positive = 8
     decoder_width: Positive = 512
     decoder_heads: Positive = 16
+    decoder_mlp_ratio: Annotated[Positive, Neutral(4)] = 4
+    decoder_norm_eps: Annotated[NotNegative, Neutral(1e-6)] = 1e-6
 
     @model_validator(mode="after")
     def _decoder_fits(self):
@@ -151,7 +155,10 @@ class Optimisation(Model):
     decay_rate: Ratio = 0.1
     betas: Betas = (0.9, 0.999)
     weight_decay: NotNegative = 0.05
-    """Not applied to biases, norms, position embeddings, mask tokens and relative position tables."""
+    """Not applied to biases, norms and what `no_decay` says."""
+    no_decay: Annotated[tuple[str, ...] | None, Field(strict=False), Neutral(None)] = None
+    """Patterns (fnmatch, on the model's parameter names) of parameters without weight decay besides biases and norms;
+    default: what the model names, that is position embeddings, tokens and relative position tables."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Largest L2 norm of the gradient."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -205,6 +212,12 @@ class FinetuneRecipe(Optimisation):
     """Learning rate factor from one block to the one below."""
     head_as_last_block: bool = False
     """Train final norm and head at the last block's learning rate, lr * layer_decay, as the released MixMAE does."""
+    merging_as_next_block: Annotated[bool, Neutral(False)] = False
+    """Train patch merging (what leads from one stage to the next) at the learning rate of the block after it, as the
+    released MixMAE does; else of the block before."""
+    table_resize: Annotated[Literal["geometric", "bicubic"], Neutral("geometric")] = "geometric"
+    """How relative position bias tables are resized when the window changes: as SimMIM's and BEiT's fine-tuning code, or
+    as MixMAE's."""
     head_init_std: Annotated[float, Field(gt=0)] = 2e-5
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     mixup: NotNegative = 0.8

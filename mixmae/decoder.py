@@ -12,13 +12,24 @@ from mixmae.positions import sincos_positions
 class Decoder(nn.Module):
     """in_width: of the encoder's tokens. outputs: numbers predicted a unit. class_token: a token before the units'."""
 
-    def __init__(self, in_width: int, outputs: int, depth: int, width: int, heads: int, eps: float, class_token=False):
+    def __init__(
+        self,
+        in_width: int,
+        outputs: int,
+        depth: int,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        eps: float,
+        class_token: bool = False,
+    ):
         super().__init__()
         norm = partial(nn.LayerNorm, eps=eps)
         self.class_token = class_token
         self.embed = nn.Linear(in_width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        block = partial(Block, width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
         self.norm = norm(width)
         self.pred = nn.Linear(width, outputs)
 

@@ -51,6 +51,8 @@ class MixMAE(nn.Module):
         decoder_depth: int,
         decoder_width: int,
         decoder_heads: int,
+        decoder_mlp_ratio: int,
+        decoder_norm_eps: float,
     ):
         super().__init__()
         if not encoder.hierarchical:
@@ -59,7 +61,8 @@ class MixMAE(nn.Module):
         self.ratio, self.images, self.fill = ratio, images, fill
         self.dual, self.masked_attention, self.normalised_target = dual, masked_attention, normalised_target
         outputs = encoder.unit**2 * 3
-        self.decoder = Decoder(encoder.width, outputs, decoder_depth, decoder_width, decoder_heads, eps=1e-5)
+        shape = decoder_depth, decoder_width, decoder_heads, decoder_mlp_ratio
+        self.decoder = Decoder(encoder.width, outputs, *shape, decoder_norm_eps)
         reset_as_mae(self)
         self.decoder.reset_tokens()
         if fill == "token":

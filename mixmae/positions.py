@@ -1,10 +1,11 @@
-"""Fixed sin-cos position embeddings."""
+"""Sin-cos position embeddings, and tables of positions at another size."""
 
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 @lru_cache(maxsize=32)
@@ -19,3 +20,21 @@ def sincos_positions(width: int, size: tuple[int, int]) -> Tensor:
         part for place in (column, row) for part in (np.sin(place[:, None] * omega), np.cos(place[:, None] * omega))
     ]
     return torch.from_numpy(np.concatenate(halves, 1)).float()
+
+
+def fixed_positions(width: int, size: tuple[int, int], class_row: bool = False) -> nn.Parameter:
+    """(1, rows * columns, width), sin-cos, not trained; with `class_row` a row of zeros before the others.
+
+    A parameter, as in the official classes, so that it is saved, counted, and kept when it was made for another size.
+    """
+    table = sincos_positions(width, size)
+    if class_row:
+        table = torch.cat([torch.zeros(1, width), table])
+    return nn.Parameter(table.unsqueeze(0).clone(), requires_grad=False)
+
+
+def resized_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: str) -> Tensor:
+    """(1, rows * columns, width) of grid `old` interpolated to grid `new`: "bicubic" (the fine-tuning codes of MAE and
+    MixMAE) or "bilinear" (PVT)."""
+    square = table.transpose(1, 2).unflatten(2, old)
+    return F.interpolate(square, size=new, mode=mode, align_corners=False).flatten(2).transpose(1, 2)

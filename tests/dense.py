@@ -3,8 +3,6 @@
 import torch
 import torch.nn.functional as F
 
-from mixmae.positions import sincos_positions
-
 
 def dense_tokens(encoder, images, source):
     """(B, units, width) tokens of `encoder` on whole images, units row-major.
@@ -70,7 +68,9 @@ def _block(block, x, attend):
 def _swin(encoder, images, source):
     x = _norm(encoder.patch_embed.norm, encoder.patch_embed.proj(images))
     if encoder.positions == "sincos":
-        x = x + sincos_positions(x.shape[1], tuple(x.shape[-2:])).T.unflatten(1, x.shape[-2:])
+        table = encoder.absolute_pos_embed[0].T.unflatten(1, encoder.stage_size(0))[None]
+        same = table.shape[-2:] == x.shape[-2:]
+        x = x + (table if same else F.interpolate(table, x.shape[-2:], mode="bicubic"))
     for layer in encoder.layers:
         own = _sources_at(source, x.shape[-2:])
         for number, block in enumerate(layer.blocks):

@@ -89,14 +89,14 @@ def _pyramid(config, meta, kind, **more):
 
 
 def _mixmae(config, meta):
-    decoder = (config["decoder_depth"], config["decoder_dim"], config["decoder_num_heads"])
+    decoder = (config["decoder_depth"], config["decoder_dim"], config["decoder_num_heads"], config["mlp_ratio"], 1e-5)
     ratio = meta["mask_ratio"]
     return MixMAE(_swin(config, meta, False), ratio, 2, "image", True, True, False, config["norm_pix_loss"], *decoder)
 
 
 def _mae(config, meta, encoder):
     d = config.get("decoder", config)
-    decoder = d["decoder_depth"], d["decoder_embed_dim"], d["decoder_num_heads"]
+    decoder = d["decoder_depth"], d["decoder_embed_dim"], d["decoder_num_heads"], 4, 1e-6
     return MAE(encoder, meta["mask_ratio"], config["norm_pix_loss"], *decoder)
 
 
@@ -117,7 +117,7 @@ _MODELS = {
 
 
 def _with_decoder(name):
-    if name.endswith("pos_embed"):
+    if name == "decoder_pos_embed":
         return None
     if name == "mask_token":
         return "decoder.mask_token"
@@ -133,8 +133,6 @@ def _simmim(name):
 
 
 def _classifier_name(name):
-    if name == "absolute_pos_embed":
-        return None
     return name if name.startswith("head.") else f"encoder.{name}"
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mixmae.encoders.variants import VARIANTS
 from mixmae.fields import Ints, Model, NotNegative, Positive, impossible, named
-from mixmae.identity import Recorded
+from mixmae.identity import Neutral, Recorded
 
 
 class Hierarchical(Model):
@@ -74,6 +74,8 @@ class PvtConfig(Hierarchical):
     family: Literal["pvt"] = "pvt"
     sr_ratios: Literal["unit"] | Ints = "unit"
     norm_eps: NotNegative = 1e-6
+    class_token: Annotated[bool, Neutral(False)] = False
+    """The last stage's class token of the published supervised models; for classifying only."""
 
 
 class VitConfig(Model):
@@ -87,6 +89,9 @@ class VitConfig(Model):
     style: Literal["mae", "beit"] = "mae"
     """"mae": sin-cos positions. "beit": one relative position bias for all blocks and LayerScale, as in SimMIM."""
     norm_eps: NotNegative = 1e-6
+    shared_bias: Annotated[bool, Neutral(True)] = True
+    """Style beit: one relative position bias for all blocks, as in pretraining; off: one a block, as in SimMIM's
+    fine-tuning, which starts each from the shared one."""
 
     @property
     def unit(self) -> int:

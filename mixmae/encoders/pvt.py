@@ -3,13 +3,13 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from timm.layers import calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 
 from mixmae.attention import Block, ReducedAttention
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import Bucket, Groups, StageLayout
+from mixmae.positions import resized_positions
 
 
 class PVT(HierarchicalEncoder):
@@ -70,8 +70,7 @@ class PVT(HierarchicalEncoder):
         rows, columns = self.stage_size(stage)
         positions = self._of_stage("pos_embed", stage)[:, -rows * columns :]
         if place.size != (rows, columns):
-            square = positions.transpose(1, 2).unflatten(2, (rows, columns))
-            positions = F.interpolate(square, size=place.size, mode="bilinear").flatten(2).transpose(1, 2)
+            positions = resized_positions(positions, (rows, columns), place.size, "bilinear")
         return x + positions[:, place.index]
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mixmae.attention import Block, WindowAttention, reorder
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import StageLayout
-from mixmae.positions import sincos_positions
+from mixmae.positions import fixed_positions, resized_positions
 
 
 class PatchMerging(nn.Module):
@@ -33,7 +33,8 @@ class SwinStage(nn.Module):
 
 class Swin(HierarchicalEncoder):
     """See `HierarchicalEncoder`. A window larger than the grid at `image_size` is cut to it and its shift dropped, and
-    the bias table takes the cut size, as in the official code. positions: "sincos" or "none"."""
+    the bias table takes the cut size, as in the official code. positions: "sincos" (a fixed table, bicubically resized
+    where the grid differs) or "none"."""
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class Swin(HierarchicalEncoder):
         rates = calculate_drop_path_rates(drop_path, list(depths), stagewise=True)
         self.shift, self.positions = shift, positions
         self.patch_embed = PatchEmbedding(3, widths[0], patch_size, norm)
+        if positions == "sincos":
+            self.absolute_pos_embed = fixed_positions(widths[0], self.stage_size(0))
         self.layers = nn.ModuleList()
         for stage in range(self.stages):
             window = min(windows[stage], *self.stage_size(stage))
@@ -76,8 +79,14 @@ class Swin(HierarchicalEncoder):
         if stage > 0:
             return self.layers[stage - 1].downsample(x)
         if self.positions == "sincos":
-            x = x + sincos_positions(self.widths[0], place.size).to(x.device)[place.index]
+            x = x + self._positions(place.size)[:, place.index]
         return x
+
+    def _positions(self, size: tuple[int, int]) -> Tensor:
+        made_for = self.stage_size(0)
+        if size == made_for:
+            return self.absolute_pos_embed
+        return resized_positions(self.absolute_pos_embed, made_for, size, "bicubic")
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         """The residual stream is reordered only where the groups change from one block to the next."""
@@ -100,4 +109,4 @@ class Swin(HierarchicalEncoder):
         if parts[0] == "layers":
             stage = int(parts[1])
             return self.block_layer(stage, int(parts[3]) if parts[2] == "blocks" else self.depths[stage] - 1)
-        return 0 if parts[0] == "patch_embed" else self.last_layer
+        return 0 if parts[0] in ("patch_embed", "absolute_pos_embed") else self.last_layer

@@ -10,14 +10,15 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
-from mixmae.positions import sincos_positions
+from mixmae.positions import fixed_positions, resized_positions
 
 
 class ViT(nn.Module):
     """A class token and one stage of global attention; a unit is a patch.
 
-    style "mae": sin-cos positions. "beit": no absolute positions, one relative position bias shared by all blocks (for
-    `image_size` only), LayerScale, and no bias for keys.
+    style "mae": sin-cos positions, fixed until `train_positions` is called, bicubically resized where the grid differs.
+    "beit": no absolute positions, one relative position bias shared by all blocks or (`shared_bias` off) one in each,
+    for `image_size` only; LayerScale, and no bias for keys.
     """
 
     hierarchical = False
@@ -34,19 +35,23 @@ class ViT(nn.Module):
         style: str,
         norm_eps: float,
         drop_path: float,
+        shared_bias: bool = True,
     ):
         super().__init__()
         self.image_size, self.patch_size, self.unit = tuple(image_size), patch_size, patch_size
-        self.width, self.style, self.depth = width, style, depth
+        self.width, self.style, self.depth, self.shared_bias = width, style, depth, shared_bias
+        self.made_for = tuple(side // patch_size for side in image_size)
         norm = partial(nn.LayerNorm, eps=norm_eps)
         rates = calculate_drop_path_rates(drop_path, depth)
         self.patch_embed = PatchEmbedding(3, width, patch_size, norm=nn.Identity)
         self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
         if style == "beit":
-            window = tuple(side // patch_size for side in image_size)
-            self.rel_pos_bias = RelativePositionBias(window_size=window, num_heads=heads)
-            block = partial(BeitBlock, init_values=0.1)
+            if shared_bias:
+                self.rel_pos_bias = RelativePositionBias(window_size=self.made_for, num_heads=heads)
+            own = None if shared_bias else self.made_for
+            block = partial(BeitBlock, init_values=0.1, window_size=own)
         else:
+            self.pos_embed = fixed_positions(width, self.made_for, class_row=True)
             block = Block
         self.blocks = nn.ModuleList(
             block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
@@ -61,6 +66,11 @@ class ViT(nn.Module):
     def patch_embedding(self) -> PatchEmbedding:
         return self.patch_embed
 
+    def train_positions(self) -> None:
+        """Lets go of the fixed positions, as MAE's fine-tuning does."""
+        if self.style == "mae":
+            self.pos_embed.requires_grad_(True)
+
     def encode(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None = None) -> Tensor:
         """Patch tokens (B, n, width) -> normed tokens (B, 1 + n, width), the class token first.
 
@@ -69,22 +79,28 @@ class ViT(nn.Module):
         return self.norm(self._transformed(tokens, grid, index))
 
     def _transformed(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None) -> Tensor:
-        bias = None
+        class_token, bias = self.cls_token, None
         if self.style == "mae":
-            positions = sincos_positions(self.width, grid).to(tokens.device)
-            tokens = tokens + (positions if index is None else positions[index])
+            class_row, positions = self._positions(grid).split([1, grid[0] * grid[1]], 1)
+            class_token = class_token + class_row
+            tokens = tokens + (positions if index is None else positions[0, index])
         else:
             bias = self._bias(grid, index)
-        x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
+        x = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
         for block in self.blocks:
             x = block(x) if bias is None else block(x, shared_rel_pos_bias=bias)
         return x
 
-    def _bias(self, grid: tuple[int, int], index: Tensor | None) -> Tensor:
-        made_for = tuple(side // self.patch_size for side in self.image_size)
-        if grid != made_for or index is not None:
-            raise ValueError(f"style beit encodes all patches of {made_for} grids only, not of {grid}")
-        return self.rel_pos_bias()
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        if grid == self.made_for:
+            return self.pos_embed
+        patches = resized_positions(self.pos_embed[:, 1:], self.made_for, grid, "bicubic")
+        return torch.cat([self.pos_embed[:, :1], patches], 1)
+
+    def _bias(self, grid: tuple[int, int], index: Tensor | None) -> Tensor | None:
+        if grid != self.made_for or index is not None:
+            raise ValueError(f"style beit encodes all patches of {self.made_for} grids only, not of {grid}")
+        return self.rel_pos_bias() if self.shared_bias else None
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, patches, width), row-major."""
@@ -96,7 +112,9 @@ class ViT(nn.Module):
         return self.norm(tokens[:, 1:].mean(1))
 
     def no_weight_decay(self) -> set[str]:
-        return {name for name, _ in self.named_parameters() if name == "cls_token" or name.startswith("rel_pos_bias")}
+        own = ("cls_token", "pos_embed")
+        tables = ("relative_position_bias_table",)
+        return {name for name, _ in self.named_parameters() if name in own or name.endswith(tables)}
 
     @property
     def last_layer(self) -> int:
