@@ -216,8 +216,8 @@ class FinetuneRecipe(Optimisation):
     """Train patch merging (what leads from one stage to the next) at the learning rate of the block after it, as the
     released MixMAE does; else of the block before."""
     table_resize: Annotated[Literal["geometric", "bicubic"], Neutral("geometric")] = "geometric"
-    """How relative position bias tables are resized when the window changes: as SimMIM's and BEiT's fine-tuning code, or
-    as MixMAE's."""
+    """How relative position bias tables are resized when the window changes: as SimMIM's and BEiT's fine-tuning code,
+    or as MixMAE's."""
     head_init_std: Annotated[float, Field(gt=0)] = 2e-5
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     mixup: NotNegative = 0.8
