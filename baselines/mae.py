@@ -9,8 +9,35 @@ import torch
 from torch import Tensor, nn
 
 from mixmae.decoder import Decoder
+from mixmae.encoders.swin import RECOMPUTED
 from mixmae.layouts import Layout
 from mixmae.method import Output, draw_hidden, fresh_rng, reconstruction_target, reset_as_mae
+from mixmae.weights.keys import KeyMap
+
+
+_DECODER = ((r"mask_token", "decoder.mask_token"), (r"decoder_((embed|blocks|norm|pred)\..*)", r"decoder.\1"))
+
+OFFICIAL_VIT_KEYS = KeyMap(
+    renames=(*_DECODER, (r"((patch_embed|blocks|norm)\..*|cls_token|pos_embed)", r"encoder.\1")),
+    recomputed=(r"decoder_pos_embed",),
+)
+"""models_mae.MaskedAutoencoderViT."""
+
+OFFICIAL_VIT_CLASSIFIER_KEYS = KeyMap(
+    renames=(
+        (r"((patch_embed|blocks)\..*|cls_token|pos_embed)", r"encoder.\1"),
+        (r"fc_norm\.(weight|bias)", r"encoder.norm.\1"),
+        (r"(head\..*)", r"\1"),
+    ),
+    refused=((r"norm\..*", "a classifier on the class token; this suite classifies the mean over patches (fc_norm)"),),
+)
+"""models_vit.VisionTransformer with global_pool."""
+
+OFFICIAL_SWIN_KEYS = KeyMap(
+    renames=(*_DECODER, (r"(encoder\.(patch_embed|layers|norm)\..*)", r"\1")),
+    recomputed=(*RECOMPUTED, r"decoder_pos_embed"),
+)
+"""GreenMIM's MaskedAutoencoder(SwinTransformer)."""
 
 
 class MAE(nn.Module):

@@ -5,8 +5,30 @@ import torch
 from torch import Tensor, nn
 
 from mixmae.decoder import Decoder
+from mixmae.encoders.swin import RECOMPUTED
 from mixmae.layouts import Layout, slots_of
 from mixmae.method import Output, draw_hidden, fresh_rng, reconstruction_target, reset_as_mae
+from mixmae.weights.keys import KeyMap
+
+
+OFFICIAL_KEYS = KeyMap(
+    renames=(
+        (r"((patch_embed|layers|norm)\..*|absolute_pos_embed)", r"encoder.\1"),
+        (r"mask_token", "decoder.mask_token"),
+        (r"decoder_((embed|blocks|norm|pred)\..*)", r"decoder.\1"),
+    ),
+    recomputed=(*RECOMPUTED, r"decoder_pos_embed"),
+)
+"""models_mixmim.MixMIM."""
+
+OFFICIAL_CLASSIFIER_KEYS = KeyMap(
+    renames=(
+        (r"((patch_embed|layers|norm)\..*|absolute_pos_embed)", r"encoder.\1"),
+        (r"(head\..*)", r"\1"),
+    ),
+    recomputed=RECOMPUTED,
+)
+"""models_mixmim_ft.MixMIM."""
 
 
 def members_of(count: int, images: int) -> np.ndarray:

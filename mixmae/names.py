@@ -27,6 +27,22 @@ STAGES = {
     "linear": "mixmae.stages.linear:run",
     "knn": "mixmae.stages.knn:run",
 }
+KEY_MAPS = {
+    "mixmae_pretrain": "mixmae.mixmae:OFFICIAL_KEYS",
+    "mixmae_classifier": "mixmae.mixmae:OFFICIAL_CLASSIFIER_KEYS",
+    "simmim_swin_pretrain": "baselines.simmim:OFFICIAL_SWIN_KEYS",
+    "simmim_swin_classifier": "baselines.simmim:OFFICIAL_SWIN_CLASSIFIER_KEYS",
+    "simmim_vit_pretrain": "baselines.simmim:OFFICIAL_VIT_KEYS",
+    "simmim_vit_classifier": "baselines.simmim:OFFICIAL_VIT_CLASSIFIER_KEYS",
+    "mae_vit_pretrain": "baselines.mae:OFFICIAL_VIT_KEYS",
+    "mae_vit_classifier": "baselines.mae:OFFICIAL_VIT_CLASSIFIER_KEYS",
+    "mae_swin_pretrain": "baselines.mae:OFFICIAL_SWIN_KEYS",
+    "pvt_classifier": "mixmae.encoders.pvt:CLASSIFIER_KEYS",
+    "twins_svt_classifier": "mixmae.encoders.twins_svt:CLASSIFIER_KEYS",
+    "timm_swin_classifier": "mixmae.encoders.swin:TIMM_CLASSIFIER_KEYS",
+    "timm_twins_svt_classifier": "mixmae.encoders.twins_svt:CLASSIFIER_KEYS",
+}
+"""Kinds of official weights, and the map of their parameter names onto ours."""
 
 
 def resolve(dotted: str):

@@ -27,10 +27,8 @@ def fixed_positions(width: int, size: tuple[int, int], class_row: bool = False) 
 
     A parameter, as in the official classes, so that it is saved, counted, and kept when it was made for another size.
     """
-    table = sincos_positions(width, size)
-    if class_row:
-        table = torch.cat([torch.zeros(1, width), table])
-    return nn.Parameter(table.unsqueeze(0).clone(), requires_grad=False)
+    table = F.pad(sincos_positions(width, size), (0, 0, int(class_row), 0)).unsqueeze(0)
+    return nn.Parameter(table.to(torch.get_default_device(), copy=True), requires_grad=False)
 
 
 def resized_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: str) -> Tensor:

@@ -1,5 +1,6 @@
 """Swin transformers: stock with shifted windows (Liu et al. 2021), and the kind MixMAE released, without shifts."""
 
+import re
 from functools import partial
 
 from timm.layers import calculate_drop_path_rates
@@ -9,6 +10,30 @@ from mixmae.attention import Block, WindowAttention, reorder
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import StageLayout
 from mixmae.positions import fixed_positions, resized_positions
+from mixmae.weights.keys import KeyMap
+
+
+RECOMPUTED = (r"(.*\.)?layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)",)
+"""Buffers of the official classes that a layout here stands for."""
+
+
+def _merging_before(match: re.Match) -> str:
+    """timm puts a patch merging at the start of the stage after it."""
+    return f"encoder.layers.{int(match[1]) - 1}.downsample.{match[2]}"
+
+
+TIMM_CLASSIFIER_KEYS = KeyMap(
+    renames=(
+        (r"layers\.(\d+)\.downsample\.(.*)", _merging_before),
+        (r"((patch_embed|layers|norm)\..*)", r"encoder.\1"),
+        (r"head\.fc\.(weight|bias)", r"head.\1"),
+    ),
+    recomputed=RECOMPUTED,
+    refused=(
+        (r"layers\.0\.downsample\..*", "timm's first stage has no patch merging; import it as simmim_swin_classifier"),
+        (r"absolute_pos_embed", "stock Swin without absolute positions only"),
+    ),
+)
 
 
 class PatchMerging(nn.Module):

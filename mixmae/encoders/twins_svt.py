@@ -10,6 +10,16 @@ from torch import Tensor, nn
 from mixmae.attention import Block, ReducedAttention, WindowAttention, reorder
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
 from mixmae.layouts import StageLayout
+from mixmae.weights.keys import KeyMap
+
+
+CLASSIFIER_KEYS = KeyMap(
+    renames=(
+        (r"((patch_embeds|blocks|pos_block|norm)\..*)", r"encoder.\1"),
+        (r"(head\..*)", r"\1"),
+    )
+)
+"""The authors' names, which are timm's too."""
 
 
 class ConvolutionalPositions(nn.Module):

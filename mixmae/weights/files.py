@@ -1,0 +1,110 @@
+"""Reading checkpoints of unknown origin: nothing in them is ever executed."""
+
+import argparse
+import pathlib
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
+"""Under which checkpoints keep their weights, in the order they are looked for."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every name."""
+
+
+class _CfgNode(dict):
+    """Stands for a yacs node: its entries are read and never used."""
+
+
+ALLOWED = [
+    argparse.Namespace,
+    (_CfgNode, "yacs.config.CfgNode"),
+    (pathlib.PurePosixPath, "pathlib.PosixPath"),
+    (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
+    pathlib.PurePosixPath,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")},
+]
+"""What official checkpoints hold beside tensors and plain data: arguments, configs, paths and numbers."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The dictionary in a checkpoint: safetensors, or whatever torch.save wrote, on the CPU.
+
+    Raises ValueError, saying why, for what is no checkpoint, is damaged, or would need code of its own to be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; write the path of a checkpoint")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: an empty file")
+    found = _safetensors(path) if _is_safetensors(path) else _pickled(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds a {type(found).__name__}, not the dictionary of a checkpoint")
+    return found
+
+
+def unwrapped(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint or state dict by name, without wrapper and without the prefixes of wrappers.
+
+    Raises ValueError where there is no state dict, or where something in it is no tensor.
+    """
+    state = checkpoint
+    while state and not all(isinstance(value, Tensor) for value in state.values()):
+        inner = next((state[name] for name in WRAPPERS if isinstance(state.get(name), dict)), None)
+        if inner is None:
+            raise ValueError(_not_a_state_dict(state))
+        state = inner
+    if not state:
+        raise ValueError("the state dict is empty")
+    for prefix in PREFIXES * 2:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return dict(state)
+
+
+def _not_a_state_dict(state: dict) -> str:
+    odd = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if len(odd) < len(state):
+        return f"{odd[0]}: a {type(state[odd[0]]).__name__} among the weights; a state dict holds tensors only"
+    return f"no state dict among {', '.join(odd[:5])}; wanted one under {', '.join(WRAPPERS[:-1])} or {WRAPPERS[-1]}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By the file's own beginning: the header's length and its first brace."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged or truncated: {error}") from None
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path}: {_refusal(str(error))}") from None
+    except Exception as error:
+        # torch raises whatever its readers of zip, tar and pickle do on what is no checkpoint.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a checkpoint, or a damaged one: {reason}") from None
+
+
+def _refusal(message: str) -> str:
+    wanted = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
+    if wanted:
+        return f"needs {wanted[1]} to be read, which weights have no need of; refused, nothing in it was executed"
+    return f"not a checkpoint, or one that cannot be read safely: {message.splitlines()[0]}"

@@ -1,0 +1,188 @@
+"""From an official checkpoint or state dict to one of our models, every tensor accounted for."""
+
+import logging
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isqrt
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mixmae import names
+from mixmae.positions import sincos_positions
+from mixmae.weights import constructors, published
+from mixmae.weights.description import Description
+from mixmae.weights.files import unwrapped
+from mixmae.weights.keys import some
+from mixmae.weights.stored import build
+
+log = logging.getLogger(__name__)
+
+ARGUMENTS: dict[str, type[constructors.Arguments]] = {
+    "mixmae_pretrain": constructors.MixmimArguments,
+    "mixmae_classifier": constructors.MixmimClassifierArguments,
+    "simmim_swin_pretrain": constructors.SimmimSwinArguments,
+    "simmim_swin_classifier": constructors.SwinClassifierArguments,
+    "simmim_vit_pretrain": constructors.SimmimVitArguments,
+    "simmim_vit_classifier": constructors.SimmimVitClassifierArguments,
+    "mae_vit_pretrain": constructors.MaeVitArguments,
+    "mae_vit_classifier": constructors.MaeVitClassifierArguments,
+    "mae_swin_pretrain": constructors.GreenmimArguments,
+    "pvt_classifier": constructors.PvtArguments,
+    "twins_svt_classifier": constructors.TwinsArguments,
+    "timm_swin_classifier": constructors.SwinClassifierArguments,
+    "timm_twins_svt_classifier": constructors.TwinsArguments,
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model with official weights. names: official -> ours. recomputed: official names our model makes itself.
+    left_out: official names of what `encoder_only` leaves behind."""
+
+    model: nn.Module
+    description: Description
+    names: dict[str, str]
+    recomputed: list[str]
+    left_out: list[str]
+
+
+def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, encoder_only: bool = False) -> Imported:
+    """Builds the model that `kind` means and gives it the weights.
+
+    state_dict: official name -> tensor, also inside the wrappers checkpoints have. config: what the official
+    constructor took, and where needed `layer_norm_eps`, `mask_ratio`, `mask_patch_size`; without it the shapes decide,
+    completed from a published model of just these shapes where they cannot (said in the log). encoder_only: without
+    method or head, which the file may then lack.
+
+    Raises ValueError for a kind, config, tensor or shape that does not fit, naming it.
+    """
+    if kind not in ARGUMENTS:
+        near = get_close_matches(kind, ARGUMENTS, 1)
+        instead = f"did you mean {near[0]}?" if near else f"write one of {', '.join(ARGUMENTS)}"
+        raise ValueError(f"{kind}: no such kind of weights; {instead}")
+    state = unwrapped(state_dict)
+    keys = names.resolve(names.KEY_MAPS[kind])
+    mapped, recomputed = keys.translated(state, kind)
+    arguments = _arguments(kind, config, _shapes(state, mapped, recomputed), encoder_only)
+    description = arguments.description()
+    left_out = []
+    if encoder_only:
+        description = description.alone()
+        left_out = [name for name, ours in mapped.items() if not ours.startswith("encoder.")]
+        mapped = {name: ours for name, ours in mapped.items() if name not in left_out}
+    model = build(description)
+    _load(model, {ours: state[name] for name, ours in mapped.items()}, {o: n for n, o in mapped.items()}, encoder_only)
+    for name in recomputed:
+        _check_recomputed(name, state[name])
+    return Imported(model, description, mapped, recomputed, left_out)
+
+
+def official_names(kind: str, state_names: list[str]) -> dict[str, str]:
+    """Our parameter names -> the official ones, for the official names of a `kind`."""
+    mapped, _ = names.resolve(names.KEY_MAPS[kind]).translated(state_names, kind)
+    return {ours: name for name, ours in mapped.items()}
+
+
+# ----------------------------------------------------------------------------------------------------------- arguments
+
+
+def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[str]) -> constructors.Shapes:
+    shapes = {ours: tuple(state[name].shape) for name, ours in mapped.items()}
+    return shapes | {name: tuple(state[name].shape) for name in recomputed}
+
+
+def _arguments(kind: str, config: dict | None, shapes: constructors.Shapes, encoder_only: bool):
+    cls = ARGUMENTS[kind]
+    if config is None:
+        config = _inferred(kind, shapes, encoder_only)
+    try:
+        return cls.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(cls.model_fields)
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"config: {field}: not an argument of a {kind}; it has {known}") from None
+        raise ValueError(f"config: {field}: {first['input']!r}: {first['msg']}") from None
+
+
+def _inferred(kind: str, shapes: constructors.Shapes, encoder_only: bool) -> dict[str, Any]:
+    """The config that the shapes decide, the rest taken from published models of just these shapes."""
+    cls = ARGUMENTS[kind]
+    try:
+        found = cls.from_shapes(shapes)
+    except KeyError as error:
+        raise ValueError(f"not the weights of a {kind}: {error.args[0]} is missing") from None
+    missing = [name for name in cls.undecided if name not in found]
+    if encoder_only:
+        missing = [name for name in missing if not name.startswith(("decoder", "norm_pix"))]
+        found = {name: value for name, value in found.items() if not name.startswith("decoder")}
+    if not missing:
+        return found
+    model, completion = published.completion(kind, found, missing)
+    if completion is None:
+        raise ValueError(f"the shapes of a {kind} do not decide {', '.join(missing)}; give the constructor's config")
+    log.info("shapes of %s, hence %s", model, ", ".join(f"{name} {value}" for name, value in completion.items()))
+    return found | completion
+
+
+# ------------------------------------------------------------------------------------------------------------ weights
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], official: dict[str, str], encoder_only: bool) -> None:
+    own = model.state_dict()
+    if encoder_only:
+        own = {f"encoder.{name}": tensor for name, tensor in own.items()}
+    trained = {name for name, _ in model.named_parameters(prefix="encoder" if encoder_only else "")}
+    if surplus := sorted(official[name] for name in state.keys() - own.keys()):
+        raise ValueError(f"the config makes a model without {some(surplus)}, which the file has")
+    if missing := sorted(trained - state.keys()):
+        decoderless = all(not name.startswith("encoder.") for name in missing)
+        hint = "; its encoder alone: --encoder-only" if decoderless else ""
+        raise ValueError(f"the file has no tensor for {some(missing)}{hint}")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            both = f"{tuple(tensor.shape)} in the file, {tuple(own[name].shape)} by the config"
+            raise ValueError(f"{official[name]}: {both}")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{official[name]}: {tensor.dtype}; weights are floating point numbers")
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def _check_recomputed(name: str, tensor: Tensor) -> None:
+    """Raises ValueError where the file's tensor is not the one our model makes."""
+    if name.endswith("decoder_pos_embed"):
+        _check_fixed_positions(name, tensor)
+    if name.endswith("relative_position_index") and not torch.equal(tensor, _relative_index(tensor.shape[0])):
+        raise ValueError(f"{name}: not the index of a square window; this model cannot be imported")
+
+
+def _check_fixed_positions(name: str, tensor: Tensor) -> None:
+    rows = tensor.shape[1]
+    extra = rows - isqrt(rows) ** 2
+    side = isqrt(rows - extra)
+    wanted = sincos_positions(tensor.shape[2], (side, side))
+    if extra > 1 or tensor[:, :extra].any() or (tensor[0, extra:] - wanted).abs().max() > 1e-4:
+        raise ValueError(f"{name}: not the fixed sin-cos table; trained decoder positions cannot be imported")
+
+
+def _relative_index(tokens: int) -> Tensor:
+    """(tokens, tokens) rows of the bias table; with a class token where `tokens` is no square."""
+    extra = tokens - isqrt(tokens) ** 2
+    side = isqrt(tokens - extra)
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    row, column = row.flatten(), column.flatten()
+    pairs = (row[:, None] - row + side - 1) * (2 * side - 1) + column[:, None] - column + side - 1
+    if not extra:
+        return pairs
+    rows = (2 * side - 1) ** 2
+    index = torch.full((tokens, tokens), rows)
+    index[1:, 0] = rows + 1
+    index[0, 0] = rows + 2
+    index[1:, 1:] = pairs
+    return index
