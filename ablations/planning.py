@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ablations.grid import Case
-from mixmae.config import DataConfig, ImageFolderConfig
+from mixmae.config import DataConfig, ImageFolderConfig, ImportedConfig
 from mixmae.data.counts import too_few_images
 from mixmae.data.fingerprint import fingerprint
 from mixmae.documents import mark_of
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, PretrainJob, stage_jobs
 from mixmae.runs import RunFolder, RunState, read_json, run_state, write_json
+from mixmae.weights.description import about, sha256
 
 Key = tuple[str, str]
 """(stage, id)."""
@@ -95,22 +97,48 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
 
 
 def _method(experiment: Experiment, planned: PlannedJob) -> str:
-    if planned.needs or planned.stage in ("pretrain", "finetune"):
+    if planned.needs or planned.stage in ("pretrain", "finetune") or planned.job.weights:
         return experiment.method.name
     return "random init" if planned.job.encoder else "raw pixels"
 
 
 def _on_this_machine(case: Case) -> Experiment:
     """The experiment with the path of its images made absolute. Raises ConfigError where there are none."""
-    data = case.experiment.data
+    experiment, data = _with_weights(case), case.experiment.data
     if not isinstance(data, ImageFolderConfig):
-        return case.experiment
+        return experiment
     path = Path(data.path).expanduser().resolve()
     for split in ("train", "val"):
         if not (path / split).is_dir():
             what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"
             raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
-    return case.experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
+    return experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
+
+
+def _with_weights(case: Case) -> Experiment:
+    """The experiment with the path of its imported weights made absolute, and their checksum. Raises ConfigError where
+    there are none, or where they are another encoder's."""
+    method, encoder = case.experiment.method, case.experiment.encoder
+    if not isinstance(method, ImportedConfig):
+        return case.experiment
+    path = Path(method.path).expanduser().resolve()
+    try:
+        found = about(path)[0].encoder
+    except (FileNotFoundError, ValueError) as error:
+        raise mark_of(case.document, ("method", "path")).error(str(error), ("method", "path")) from None
+    for field in ("family", "patch_size", "widths", "width", "depths", "depth", "heads"):
+        if vars(found).get(field) != vars(encoder).get(field):
+            what = f"{path.name} holds a {found.family} with {field} {vars(found).get(field)}"
+            what += f"; write an encoder that has it, not {vars(encoder).get(field)}"
+            raise mark_of(case.document, ("encoder",)).error(what, ("encoder",))
+    return case.experiment.model_copy(
+        update={"method": method.model_copy(update={"path": str(path), "sha256": _checksum(path)})}
+    )
+
+
+@cache
+def _checksum(path: Path) -> str:
+    return sha256(path)
 
 
 def states(entries: Iterable[Entry], settled: dict[Key, RunState] | None = None) -> dict[Key, RunState]:

@@ -14,7 +14,6 @@ from mixmae.layouts import Layout
 from mixmae.method import Output, draw_hidden, fresh_rng, reconstruction_target, reset_as_mae
 from mixmae.weights.keys import KeyMap
 
-
 _DECODER = ((r"mask_token", "decoder.mask_token"), (r"decoder_((embed|blocks|norm|pred)\..*)", r"decoder.\1"))
 
 OFFICIAL_VIT_KEYS = KeyMap(

@@ -12,7 +12,6 @@ from mixmae.encoders.swin import RECOMPUTED
 from mixmae.method import Output, draw_hidden, fresh_rng
 from mixmae.weights.keys import KeyMap
 
-
 _MASK_TOKEN_AND_DECODER = (
     (r"encoder\.mask_token", "mask_token"),
     (r"decoder\.0\.(weight|bias)", r"decoder.\1"),

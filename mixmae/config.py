@@ -1,6 +1,6 @@
 """The other parts of an experiment as frozen pydantic models: methods, data, recipes (no torch here)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
@@ -32,6 +32,8 @@ class MixmaeConfig(Model):
     decoder_heads: Positive = 16
     decoder_mlp_ratio: Annotated[Positive, Neutral(4)] = 4
     decoder_norm_eps: Annotated[NotNegative, Neutral(1e-5)] = 1e-5
+
+    pretrains: ClassVar[bool] = True
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +72,8 @@ class SimmimConfig(Model):
     """Side in pixels of what is masked as one, from one patch to 64 px; default: the unit (32 px for four
     stages at patch 4), and two patches for ViT (32 px at patch 16)."""
 
+    pretrains: ClassVar[bool] = True
+
 
 class MaeConfig(Model):
     """MAE (He et al., CVPR 2022); on hierarchical encoders as GreenMIM (Huang et al. 2022)."""
@@ -83,6 +87,8 @@ class MaeConfig(Model):
     decoder_mlp_ratio: Annotated[Positive, Neutral(4)] = 4
     decoder_norm_eps: Annotated[NotNegative, Neutral(1e-6)] = 1e-6
 
+    pretrains: ClassVar[bool] = True
+
     @model_validator(mode="after")
     def _decoder_fits(self):
         _check_decoder(self)
@@ -93,6 +99,19 @@ class SupervisedConfig(Model):
     """No pretraining: evaluations start from random weights."""
 
     name: Literal["supervised"] = "supervised"
+
+    pretrains: ClassVar[bool] = False
+
+
+class ImportedConfig(Model):
+    """No pretraining here: evaluations start from a weights file that `mixmae weights import` or `export` wrote."""
+
+    name: Literal["imported"] = "imported"
+    path: Annotated[str, Recorded]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of the file; found when the experiment is planned."""
+
+    pretrains: ClassVar[bool] = False
 
 
 def _check_decoder(method) -> None:
@@ -196,6 +215,8 @@ class PretrainRecipe(Optimisation):
     """Consecutive images of a batch that share mask and mixing partners; default: the batch."""
     crop_scale: Range = (0.2, 1.0)
     crop_ratio: Range = (3 / 4, 4 / 3)
+    interpolation: Annotated[Literal["bicubic", "bilinear"], Neutral("bicubic")] = "bicubic"
+    """How crops are resized; SimMIM's pretraining does it bilinearly."""
     flip: bool = True
     subset: Subset = Subset()
 
@@ -277,7 +298,7 @@ class Evaluations(Model):
 # ----------------------------------------------------------------------------------------------------------- choices
 
 MethodConfig = Annotated[
-    MixmaeConfig | SimmimConfig | MaeConfig | SupervisedConfig,
+    MixmaeConfig | SimmimConfig | MaeConfig | SupervisedConfig | ImportedConfig,
     Field(discriminator="name"),
     BeforeValidator(named),
 ]

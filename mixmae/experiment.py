@@ -19,7 +19,6 @@ from mixmae.config import (
     MixmaeConfig,
     PretrainRecipe,
     SimmimConfig,
-    SupervisedConfig,
 )
 from mixmae.encoders.config import EncoderConfig, VitConfig
 from mixmae.fields import Model, Positive, Size, impossible
@@ -84,7 +83,7 @@ def impossibilities(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
             yield (*path, "windows"), f"{encoder.family} has no windows; leave it out"
         elif finetune.windows and len(finetune.windows) != encoder.stages:
             yield (*path, "windows"), f"{len(finetune.windows)} windows for {encoder.stages} stages; write one a stage"
-    if isinstance(method, SupervisedConfig):
+    if not method.pretrains:
         return
     if experiment.pretrain is None:
         yield (

@@ -8,17 +8,17 @@ from pydantic import Field, TypeAdapter
 from mixmae.config import (
     DataConfig,
     FinetuneRecipe,
+    ImportedConfig,
     KnnRecipe,
     LinearRecipe,
     MethodConfig,
     PretrainRecipe,
     SimmimConfig,
-    SupervisedConfig,
 )
 from mixmae.encoders.config import EncoderConfig
 from mixmae.experiment import Experiment, mask_unit
 from mixmae.fields import Model, Size
-from mixmae.identity import identity
+from mixmae.identity import Neutral, identity
 
 
 class PretrainJob(Model):
@@ -38,7 +38,9 @@ class Evaluation(Model):
     image_size: Size
     data: DataConfig
     pretraining: str | None
-    """The id of the pretraining whose encoder is evaluated; None starts from random weights."""
+    """The id of the pretraining whose encoder is evaluated; None starts from `weights`, or where they too are None
+    from random weights."""
+    weights: Annotated[ImportedConfig | None, Neutral(None)] = None
     seed: int
 
 
@@ -79,7 +81,7 @@ def stage_jobs(experiment: Experiment, fingerprint: str) -> list[PlannedJob]:
     """The experiment's stage jobs, the pretraining first. `fingerprint` is that of its data."""
     jobs = []
     needs = None
-    if not isinstance(experiment.method, SupervisedConfig):
+    if experiment.method.pretrains:
         pretrain = _pretrain_job(experiment)
         needs = identity(pretrain, data=fingerprint)
         jobs.append(PlannedJob(needs, pretrain))
@@ -112,15 +114,18 @@ def _pretrain_job(experiment: Experiment) -> PretrainJob:
 
 def _evaluation_job(kind: type[Evaluation], recipe, experiment: Experiment, pretraining: str | None) -> Evaluation:
     size = vars(recipe).get("image_size") or experiment.image_size
-    encoder = experiment.encoder
+    method, encoder = experiment.method, experiment.encoder
     if vars(recipe).get("windows"):
         encoder = encoder.model_copy(update={"windows": recipe.windows})
+    if kind is FinetuneJob and vars(encoder).get("style") == "beit":
+        encoder = encoder.model_copy(update={"shared_bias": False})
     looks_at_pixels = vars(recipe).get("features") == "pixels"
     return kind(
         encoder=None if looks_at_pixels else _resolved(encoder, size),
         image_size=size,
         data=experiment.data,
         pretraining=None if looks_at_pixels else pretraining,
+        weights=method if isinstance(method, ImportedConfig) and not looks_at_pixels else None,
         recipe=_without_resolved(recipe),
         seed=experiment.seed,
     )

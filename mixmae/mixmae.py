@@ -10,7 +10,6 @@ from mixmae.layouts import Layout, slots_of
 from mixmae.method import Output, draw_hidden, fresh_rng, reconstruction_target, reset_as_mae
 from mixmae.weights.keys import KeyMap
 
-
 OFFICIAL_KEYS = KeyMap(
     renames=(
         (r"((patch_embed|layers|norm)\..*|absolute_pos_embed)", r"encoder.\1"),

@@ -9,6 +9,7 @@ from mixmae.fields import Model
 Column = Literal[
     "method", "encoder", "pretrain_epochs", "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding",
     "normalised_target", "decoder_depth", "decoder_width", "labels_per_class", "fraction", "image_size", "data",
+    "weights",
 ]  # fmt: skip
 Evaluated = Literal["finetune", "linear", "knn"]
 

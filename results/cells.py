@@ -23,6 +23,7 @@ METHOD_LABELS = {
     "mixmae": "MixMAE",
     "simmim": "SimMIM",
     "mae": "MAE",
+    "imported": "imported",
     "unknown": "unknown",
     "supervised": "from scratch",
     "random init": "random init",

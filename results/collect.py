@@ -7,7 +7,7 @@ cannot be read is named in the log and in `frame.attrs["problems"]`, and left ou
 import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,7 @@ COLUMNS = {
     "decoder_depth": "Int64",
     "decoder_width": "Int64",
     "mask_unit": "Int64",
+    "weights": "str",
     "labels_per_class": "Int64",
     "fraction": "float64",
     "pretrain_labels_per_class": "Int64",
@@ -84,9 +85,9 @@ def collect(root: Path) -> pd.DataFrame:
     """One row a run folder under `root`, by stage and id, with `COLUMNS`.
 
     An evaluation takes its method's columns from the config of its pretraining; where that is missing its method is
-    "unknown". Without pretraining the method is "supervised" (fine-tuned from scratch), "random init" (a frozen
-    evaluation) or "raw pixels". Raises NewerSchema where a newer version wrote a file, FileNotFoundError where there
-    is no `root`.
+    "unknown". Without pretraining the method is "imported" (weights from a file), "supervised" (fine-tuned from
+    scratch), "random init" (a frozen evaluation) or "raw pixels". Raises NewerSchema where a newer version wrote a
+    file, FileNotFoundError where there is no `root`.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; name the root that holds the runs")
@@ -179,6 +180,7 @@ def _row(item: Loaded, pretrainings: dict, problems: list[str]) -> dict[str, Any
         return {**row, **_method_columns(item.job), "config": _config(item, None)}
     row["pretraining"] = item.job["pretraining"]
     if row["pretraining"] is None:
+        row["weights"] = _weights_file(item.job)
         return {**row, "method": _without_pretraining(item.job), "config": _config(item, None)}
     pretraining = pretrainings.get(("pretrain", row["pretraining"]))
     if pretraining is None:
@@ -229,9 +231,16 @@ def _method_columns(pretrain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_pretraining(job: dict[str, Any]) -> str:
+    if job.get("weights"):
+        return "imported"
     if job["stage"] == "finetune":
         return "supervised"
     return "random init" if job["encoder"] else "raw pixels"
+
+
+def _weights_file(job: dict[str, Any]) -> str | None:
+    """Name of the file that imported weights came from."""
+    return PurePath(job["weights"]["path"]).name if job.get("weights") else None
 
 
 def _size(height: int, width: int) -> str:
@@ -250,6 +259,8 @@ def _computed(job: dict[str, Any]) -> dict[str, Any]:
     recorded only: the encoder's label and where the data lies."""
     rest = {name: value for name, value in job.items() if name not in ("seed", "pretraining")}
     rest["data"] = {name: value for name, value in job["data"].items() if name != "path"}
+    if job.get("weights"):
+        rest["weights"] = job["weights"]["sha256"]
     if job["encoder"]:
         rest["encoder"] = {name: value for name, value in job["encoder"].items() if name != "name"}
     return rest

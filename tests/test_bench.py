@@ -10,26 +10,6 @@ from mixmae.documents import ConfigError
 from mixmae.encoders.costs import compute, rows
 from mixmae.encoders.variants import VARIANTS
 
-PUBLISHED = {
-    # variant: parameters with a head for 1000 classes (M), multiply-adds at 224 px (G), as their authors state them
-    "swin_tiny_w7": (28.3, 4.5),
-    "swin_small_w7": (49.6, 8.7),
-    "swin_base_w7": (87.8, 15.4),
-    "swin_large_w7": (196.5, 34.5),
-    "twins_svt_small": (24.06, 2.9),
-    "twins_svt_base": (56.07, 8.6),
-    "twins_svt_large": (99.27, 15.1),
-    "pvt_tiny": (13.2, 1.9),
-    "pvt_small": (24.5, 3.8),
-    "pvt_medium": (44.2, 6.7),
-    "pvt_large": (61.4, 9.8),
-    "vit_base_p16": (86.57, 17.58),
-    "vit_large_p16": (304.32, 61.6),
-    "swin_base_w14": (88.34, 16.35),
-}
-FIXED_POSITIONS = {"vit_base_p16": 197 * 768, "vit_large_p16": 197 * 1024, "swin_base_w14": 56 * 56 * 128}
-"""Sin-cos tables, which the published counts hold as parameters and ours do not."""
-
 
 @pytest.fixture(scope="module")
 def costs():
@@ -42,14 +22,6 @@ def test_stored_costs_are_the_counted_ones():
 
 def test_every_variant_has_its_row(costs):
     assert list(costs) == list(VARIANTS)
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_costs(name, costs):
-    params, macs = PUBLISHED[name]
-    assert (costs[name]["params_with_head"] + FIXED_POSITIONS.get(name, 0)) / 1e6 == pytest.approx(params, abs=0.06)
-    # Published to one decimal; counts differ in whether norms and biases are in.
-    assert costs[name]["macs"] / 1e9 == pytest.approx(macs, abs=0.05, rel=0.008)
 
 
 @lru_cache

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from mixmae.config import DataConfig, DigitsConfig, Subset, SupervisedConfig
+from mixmae.config import DataConfig, DigitsConfig, Subset
 from mixmae.data.fingerprint import digits_file
 from mixmae.data.image_folder import class_names, data_root, image_files
 from mixmae.experiment import Experiment
@@ -47,7 +47,7 @@ def too_few_images(experiment: Experiment) -> Iterator[tuple[tuple, str]]:
         (("evaluations", "finetune"), "batch", evaluations.finetune),
         (("evaluations", "knn"), "k", evaluations.knn),
     ]
-    if not isinstance(experiment.method, SupervisedConfig):
+    if experiment.method.pretrains:
         stages.insert(0, (("pretrain",), "batch", experiment.pretrain))
     for path, field, recipe in stages:
         if recipe is None:

@@ -14,8 +14,9 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def pretraining_transform(recipe: PretrainRecipe, size: tuple[int, int]) -> Transform:
-    """Random resized crop (bicubic) and flip, as MAE, SimMIM and MixMAE have it."""
-    return create_transform(size, is_training=True, color_jitter=None, **_crop_and_flip(recipe))
+    """Random resized crop and flip, as MAE, SimMIM and MixMAE have it."""
+    crop = _crop_and_flip(recipe, recipe.interpolation)
+    return create_transform(size, is_training=True, color_jitter=None, **crop)
 
 
 def finetuning_transform(recipe: FinetuneRecipe, size: tuple[int, int]) -> Transform:
@@ -27,7 +28,7 @@ def finetuning_transform(recipe: FinetuneRecipe, size: tuple[int, int]) -> Trans
         color_jitter=recipe.color_jitter,
         re_prob=recipe.erase,
         re_mode="pixel",
-        **_crop_and_flip(recipe),
+        **_crop_and_flip(recipe, "bicubic"),
     )
     _let_posterize_keep_no_bits(transform)
     return transform
@@ -38,9 +39,9 @@ def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
     return create_transform(size, is_training=False, crop_pct=crop, interpolation="bicubic")
 
 
-def _crop_and_flip(recipe: PretrainRecipe | FinetuneRecipe) -> dict:
+def _crop_and_flip(recipe: PretrainRecipe | FinetuneRecipe, interpolation: str) -> dict:
     flip = 0.5 if recipe.flip else 0.0
-    return {"scale": recipe.crop_scale, "ratio": recipe.crop_ratio, "hflip": flip, "interpolation": "bicubic"}
+    return {"scale": recipe.crop_scale, "ratio": recipe.crop_ratio, "hflip": flip, "interpolation": interpolation}
 
 
 def _let_posterize_keep_no_bits(transform: Compose) -> None:

@@ -12,7 +12,6 @@ from mixmae.layouts import Bucket, Groups, StageLayout
 from mixmae.positions import resized_positions
 from mixmae.weights.keys import KeyMap
 
-
 CLASSIFIER_KEYS = KeyMap(
     renames=(
         (r"((patch_embed|block)[1-4]\..*|pos_embed[1-4]|cls_token|norm\..*)", r"encoder.\1"),

@@ -12,7 +12,6 @@ from mixmae.layouts import StageLayout
 from mixmae.positions import fixed_positions, resized_positions
 from mixmae.weights.keys import KeyMap
 
-
 RECOMPUTED = (r"(.*\.)?layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)",)
 """Buffers of the official classes that a layout here stands for."""
 

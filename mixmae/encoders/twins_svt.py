@@ -12,7 +12,6 @@ from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, re
 from mixmae.layouts import StageLayout
 from mixmae.weights.keys import KeyMap
 
-
 CLASSIFIER_KEYS = KeyMap(
     renames=(
         (r"((patch_embeds|blocks|pos_block|norm)\..*)", r"encoder.\1"),

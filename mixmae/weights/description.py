@@ -1,12 +1,23 @@
-"""What a weights file holds, so that its model can be built again (no torch here)."""
+"""What a weights file holds, so that its model can be built again (no torch here).
 
+Files of ours are safetensors with a JSON document in their metadata: {schema, description, origin}.
+"""
+
+import hashlib
+import json
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from mixmae.config import MethodConfig
 from mixmae.encoders.config import EncoderConfig
 from mixmae.fields import Model, Positive, Size
+from mixmae.runs import NewerSchema
+
+SCHEMA = 1
+METADATA = "mixmae"
+"""The key of a file's metadata under which the document lies."""
 
 
 class Description(Model):
@@ -39,3 +50,44 @@ class Origin(Model):
     file: str
     """Name of the file, without its folder."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def document(description: Description, origin: Origin | None) -> str:
+    """The JSON document of a file."""
+    found = {"description": description.model_dump(mode="json"), "origin": origin and origin.model_dump(mode="json")}
+    return json.dumps({"schema": SCHEMA, **found})
+
+
+def about(path: Path) -> tuple[Description, Origin | None]:
+    """What a file of ours holds. Raises ValueError where it is not one, NewerSchema where a newer version wrote it."""
+    metadata = header(path).get("__metadata__", {}).get(METADATA)
+    if metadata is None:
+        raise ValueError(f"{path}: says nothing of its model; import it first: mixmae weights import {path} --as KIND")
+    found = json.loads(metadata)
+    if found["schema"] > SCHEMA:
+        raise NewerSchema(f"{path}: schema {found['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
+    try:
+        description = Description.model_validate_json(json.dumps(found["description"]))
+        return description, found["origin"] and Origin.model_validate(found["origin"])
+    except ValidationError as error:
+        raise ValueError(f"{path}: its description cannot be read: {error}") from None
+
+
+def header(path: Path) -> dict:
+    """The JSON header of a safetensors file. Raises ValueError where there is none, FileNotFoundError for no file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; write the path of a weights file")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if file.read(1) != b"{" or length > path.stat().st_size:
+            raise ValueError(f"{path}: not a safetensors file; import it first: mixmae weights import {path} --as KIND")
+        try:
+            return json.loads(b"{" + file.read(length - 1))
+        except ValueError:
+            raise ValueError(f"{path}: a safetensors file whose header is damaged") from None
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits of the file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

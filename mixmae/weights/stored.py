@@ -1,21 +1,15 @@
 """Our own weights files: safetensors that say what they hold."""
 
-import json
 from pathlib import Path
 
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mixmae import names
 from mixmae.models import build_encoder, build_method
-from mixmae.runs import NewerSchema, write_atomically
-from mixmae.weights.description import Description, Origin
-
-SCHEMA = 1
-METADATA = "mixmae"
-"""The key of the file's metadata under which its description lies, as JSON."""
+from mixmae.runs import write_atomically
+from mixmae.weights.description import METADATA, Description, Origin, about, document
 
 
 def build(description: Description) -> nn.Module:
@@ -33,32 +27,9 @@ def save(path: Path, model: nn.Module, description: Description, origin: Origin 
     state = model.state_dict()
     if description.method is None and description.classes is None:
         state = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    about = {
-        "schema": SCHEMA,
-        "description": description.model_dump(mode="json"),
-        "origin": origin and origin.model_dump(mode="json"),
-    }
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, {METADATA: json.dumps(about)}))
-
-
-def about(path: Path) -> tuple[Description, Origin | None]:
-    """What a file of ours holds. Raises ValueError where it is not one, NewerSchema where a newer version wrote it."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = (file.metadata() or {}).get(METADATA)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as safetensors: {error}") from None
-    if metadata is None:
-        raise ValueError(f"{path}: says nothing of its model; import it first: mixmae weights import {path} --as KIND")
-    found = json.loads(metadata)
-    if found["schema"] > SCHEMA:
-        raise NewerSchema(f"{path}: schema {found['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
-    try:
-        origin = found["origin"] and Origin.model_validate(found["origin"])
-        return Description.model_validate_json(json.dumps(found["description"])), origin
-    except ValidationError as error:
-        raise ValueError(f"{path}: its description cannot be read: {error}") from None
+    metadata = {METADATA: document(description, origin)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
 def load(path: Path) -> tuple[nn.Module, Description]:
@@ -67,8 +38,10 @@ def load(path: Path) -> tuple[nn.Module, Description]:
     model = build(description)
     own = model.state_dict()
     prefix = "encoder." if description.method is None and description.classes is None else ""
-    with safe_open(path, "pt") as file:
-        state = {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        state = {name.removeprefix(prefix): tensor for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged or truncated: {error}") from None
     if wrong := sorted(own.keys() ^ state.keys()):
         raise ValueError(f"{path}: its tensors do not fit its description: {', '.join(wrong[:5])}")
     model.load_state_dict(state)
