@@ -1,0 +1,246 @@
+"""Model cards: what exported weights are, how to load them, where they come from, under which terms (no torch here).
+
+A card says what the run folder or the file says; what is not known there is "unknown".
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from mixmae.weights.description import Description
+
+UNKNOWN = "unknown"
+VERSIONS = ("mixmae", "commit", "python", "torch", "timm", "numpy", "device")
+"""What environment.json tells of versions; hosts and CPUs stay in the run folder."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of weights; None: not known.
+
+    run: id. job: the stage job of its config.json. pretraining: the job of the pretraining it started from.
+    fingerprint: of its data. result, environment: those files. origin: of the imported weights that these are or that
+    the job started from, `Origin` as plain data.
+    """
+
+    run: str | None = None
+    job: dict[str, Any] | None = None
+    pretraining: dict[str, Any] | None = None
+    fingerprint: str | None = None
+    result: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+    origin: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Licence:
+    """terms: in words. hub: the Hugging Face Hub's name for them. repository: where they are stated."""
+
+    terms: str
+    hub: str
+    repository: str
+
+
+_MIXMIM = Licence("no licence stated", "unknown", "github.com/Sense-X/MixMIM @2b2f5a9")
+_SIMMIM = Licence("MIT", "mit", "github.com/microsoft/SimMIM @d3e29bc")
+_MAE = Licence("CC-BY-NC 4.0", "cc-by-nc-4.0", "github.com/facebookresearch/mae @efb2a80")
+LICENCES = {
+    "mixmae_pretrain": _MIXMIM,
+    "mixmae_classifier": _MIXMIM,
+    "simmim_swin_pretrain": _SIMMIM,
+    "simmim_swin_classifier": _SIMMIM,
+    "simmim_vit_pretrain": _SIMMIM,
+    "simmim_vit_classifier": _SIMMIM,
+    "mae_vit_pretrain": _MAE,
+    "mae_vit_classifier": _MAE,
+    "mae_swin_pretrain": Licence("CC-BY-NC 4.0", "cc-by-nc-4.0", "github.com/LayneH/GreenMIM @b981012"),
+    "pvt_classifier": Licence("Apache 2.0", "apache-2.0", "github.com/whai362/PVT @57e2dfa"),
+    "twins_svt_classifier": Licence("Apache 2.0", "apache-2.0", "github.com/Meituan-AutoML/Twins @c1ff671"),
+    "timm_swin_classifier": Licence(
+        "MIT", "mit", "github.com/huggingface/pytorch-image-models @aa4b585 (swin_transformer.py)"
+    ),
+    "timm_twins_svt_classifier": Licence(
+        "Apache 2.0", "apache-2.0", "github.com/huggingface/pytorch-image-models @aa4b585 (twins.py)"
+    ),
+}
+"""The terms of the repositories that published the weights of each kind."""
+
+
+# ------------------------------------------------------------------------------------------------------------- cards
+
+
+def card(description: Description, facts: Facts, loading: str, notes: list[str]) -> str:
+    """The card as Markdown. loading: the Python that loads the file. notes: what its reader must know beside that."""
+    sections = [
+        f"# {title(description, facts)}",
+        f"{_sentence(description)} {_came_from(facts)}",
+        "## Loading",
+        fenced(loading, "python"),
+    ]
+    if notes:
+        sections += ["## To know", "\n".join(f"* {note}" for note in notes)]
+    sections += ["## Result", _result(facts), "## Data", _data(facts)]
+    sections += ["## Recipe", *_recipes(description, facts), "## Versions", _versions(facts)]
+    sections += ["## Licence", _licence(facts)]
+    return "\n\n".join(sections) + "\n"
+
+
+def hub_card(text: str, description: Description, facts: Facts, library: str) -> str:
+    """The card under the front matter that the Hugging Face Hub reads. library: "timm" or "mixmae"."""
+    return f"---\n{_yaml(_front_matter(description, facts, library))}---\n\n{text}"
+
+
+def title(description: Description, facts: Facts) -> str:
+    """Encoder and part, as Markdown."""
+    encoder = description.encoder
+    name = encoder.family if encoder.name == "custom" else encoder.name
+    pretrained = f", pretrained with {_method(facts)}" if description.method is None and _method(facts) else ""
+    return f"{escaped(name)}: {escaped(description.part)}{pretrained}"
+
+
+def _sentence(description: Description) -> str:
+    height, width = description.image_size
+    encoder = description.encoder
+    return f"A {description.part}: encoder family {encoder.family}, for images of {height} × {width} px."
+
+
+def _came_from(facts: Facts) -> str:
+    parts = []
+    if facts.run and facts.job:
+        parts.append(f"Trained by mixmae: {facts.job['stage']} run {code(facts.run)}.")
+    if facts.origin:
+        file, kind, digest = (code(facts.origin[key]) for key in ("file", "kind", "sha256"))
+        what = "It started from weights imported" if parts else "Imported by mixmae"
+        parts.append(f"{what} from {file} as {kind}; the SHA-256 of that file is {digest}.")
+    elif (facts.job or {}).get("weights"):
+        started = facts.job["weights"]
+        file, digest = code(PurePath(started["path"]).name), code(started["sha256"])
+        parts.append(f"It started from the weights in {file} (SHA-256 {digest}), whose origin is unknown.")
+    return " ".join(parts) or "How it was trained is unknown."
+
+
+def _method(facts: Facts) -> str | None:
+    job = facts.pretraining or facts.job or {}
+    return (job.get("method") or {}).get("name")
+
+
+def _result(facts: Facts) -> str:
+    figures = {name: value for name, value in (facts.result or {}).items() if name != "schema"}
+    if not figures:
+        return UNKNOWN
+    rows = [f"| {escaped(name)} | {escaped(value)} |" for name, value in figures.items()]
+    unit = ["", "top1 and top5 are in percent, on the val split after the last epoch."] if "top1" in figures else []
+    return "\n".join(["| figure | value |", "|---|---|", *rows, *unit])
+
+
+def _data(facts: Facts) -> str:
+    return f"{code(_data_name(facts) or UNKNOWN)}, fingerprint {code(facts.fingerprint or UNKNOWN)}"
+
+
+def _data_name(facts: Facts) -> str | None:
+    """The data set's name; of a folder of images the folder's."""
+    data = (facts.job or {}).get("data")
+    if not data:
+        return None
+    return PurePath(data["path"]).name or data["name"] if "path" in data else data["name"]
+
+
+def _recipes(description: Description, facts: Facts) -> list[str]:
+    """Whole jobs, without the folders of the machine that trained."""
+    if facts.job is None:
+        return [
+            f"How it was trained: {UNKNOWN}. What it is:",
+            fenced(_yaml(description.model_dump(mode="json")), "yaml"),
+        ]
+    parts = [fenced(_yaml(_public(facts.job)), "yaml")]
+    if facts.pretraining:
+        parts += ["Its pretraining:", fenced(_yaml(_public(facts.pretraining)), "yaml")]
+    elif facts.job.get("pretraining"):
+        parts.append(f"Its pretraining {code(facts.job['pretraining'])}: {UNKNOWN}")
+    return parts
+
+
+def _public(job: dict[str, Any]) -> dict[str, Any]:
+    parts = {name: part for name, part in job.items() if isinstance(part, dict) and "path" in part}
+    return {**job, **{name: {**part, "path": PurePath(part["path"]).name} for name, part in parts.items()}}
+
+
+def _versions(facts: Facts) -> str:
+    found = facts.environment or {}
+    return "\n".join(f"* {name}: {escaped(found.get(name) or UNKNOWN)}" for name in VERSIONS)
+
+
+def _licence(facts: Facts) -> str:
+    if facts.job is None and facts.origin:
+        return f"These weights were published by others, under the terms of their repository: {_terms(facts)}."
+    own = (
+        "The code of mixmae is under the MIT licence. These weights carry the licence that whoever trained them gives "
+        f"them: {UNKNOWN} as long as nothing is written here."
+    )
+    if facts.origin:
+        own += f" The weights they started from were published under the terms of their repository: {_terms(facts)}."
+    return own
+
+
+def _terms(facts: Facts) -> str:
+    licence = LICENCES.get(facts.origin["kind"])
+    return f"{licence.terms} ({licence.repository})" if licence else UNKNOWN
+
+
+# ------------------------------------------------------------------------------------------------------ front matter
+
+
+def _front_matter(description: Description, facts: Facts, library: str) -> dict[str, Any]:
+    licence = LICENCES.get(facts.origin["kind"]) if facts.origin and facts.job is None else None
+    tags = ["mixmae", "masked-image-modeling", description.encoder.family]
+    if method := description.method.name if description.method else _method(facts):
+        tags.append(method)
+    matter = {
+        "license": licence.hub if licence else UNKNOWN,
+        "library_name": library,
+        "tags": list(dict.fromkeys(tags)),
+        "pipeline_tag": "image-classification" if description.classes else "image-feature-extraction",
+    }
+    top1, data = (facts.result or {}).get("top1"), _data_name(facts)
+    if top1 is None or data is None or description.classes is None:
+        return matter
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": data, "type": facts.job["data"]["name"], "split": "val"},
+        "metrics": [{"type": "accuracy", "name": "top-1 (%)", "value": top1}],
+    }
+    return {**matter, "metrics": ["accuracy"], "model-index": [{"name": facts.run, "results": [result]}]}
+
+
+# ----------------------------------------------------------------------------------------------------------- escaping
+
+
+def _yaml(data: dict[str, Any]) -> str:
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def escaped(text: Any) -> str:
+    """One line of Markdown that shows `text` as it is."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", line)
+
+
+def code(text: Any) -> str:
+    """`text` as a code span of one line, whatever backticks are in it."""
+    line = " ".join(str(text).split())
+    fence = "`" * (_longest_run_of_backticks(line) + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
+def fenced(text: str, language: str) -> str:
+    """`text` as a block of code that no line in it can end."""
+    fence = "`" * max(3, _longest_run_of_backticks(text) + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _longest_run_of_backticks(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)

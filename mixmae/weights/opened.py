@@ -1,0 +1,114 @@
+"""Trained weights with all that is known of them: of a run that is done, or of one of our own weights files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from mixmae.jobs import STAGE_JOB, FinetuneJob, PretrainJob
+from mixmae.runs import RunFolder, run_state
+from mixmae.weights import stored
+from mixmae.weights.card import Facts
+from mixmae.weights.description import Description, about, sha256
+from mixmae.weights.keys import some
+
+
+@dataclass(frozen=True)
+class Opened:
+    """model: what `description` describes, in evaluation mode, on the CPU. facts: for its card."""
+
+    model: nn.Module
+    description: Description
+    facts: Facts
+
+    def alone(self) -> "Opened":
+        """Its encoder without method and head."""
+        description = self.description.alone()
+        if description == self.description:
+            return self
+        return Opened(self.model.encoder, description, self.facts)
+
+
+def open_run(run: RunFolder) -> Opened:
+    """The final weights of a pretraining or a fine-tuning that is done.
+
+    Raises ValueError naming the run where it is neither, or where its weights are missing, damaged or not its own.
+    """
+    name = f"{run.stage}/{run.id}"
+    config = run.read("config")
+    if config is None:
+        raise ValueError(f"{name}: no run in {run.path}: config.json is missing")
+    job = STAGE_JOB.validate_python(config["job"])
+    if not isinstance(job, PretrainJob | FinetuneJob):
+        instead = f"export its pretraining {job.pretraining}" if job.pretraining else "export a fine-tuning instead"
+        raise ValueError(f"{name}: a {job.stage} evaluation trains no model to export; {instead}")
+    state = run_state(run).state
+    if state != "done":
+        raise ValueError(f"{name}: is {state}; only a run that is done has final weights")
+    if not run.weights.is_file():
+        raise ValueError(f"{name}: {run.weights} is missing; copy the whole run folder, or run it again")
+    description = Description(
+        encoder=job.encoder,
+        image_size=job.image_size,
+        method=job.method if isinstance(job, PretrainJob) else None,
+        classes=_classes(run.weights) if isinstance(job, FinetuneJob) else None,
+    )
+    return Opened(_loaded(run.weights, description), description, _facts(run, config, job))
+
+
+def open_file(path: Path) -> Opened:
+    """A weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
+    _, origin = about(path)
+    model, description = stored.load(path)
+    return Opened(model, description, Facts(origin=origin and origin.model_dump()))
+
+
+def _classes(weights: Path) -> int:
+    try:
+        with safe_open(weights, "pt") as file:
+            return file.get_slice("head.weight").get_shape()[0]
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not the weights of a classifier, or damaged: {error}") from None
+
+
+def _loaded(weights: Path, description: Description) -> nn.Module:
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: damaged: {error}") from None
+    model = stored.build(description)
+    own = model.state_dict()
+    wrong = own.keys() ^ state.keys()
+    wrong |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    if wrong:
+        raise ValueError(f"{weights}: not the weights of its run's model: {some(sorted(wrong))}")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _facts(run: RunFolder, config: dict, job) -> Facts:
+    pretraining, origin = None, None
+    if isinstance(job, FinetuneJob) and job.pretraining:
+        found = RunFolder(run.root, "pretrain", job.pretraining).read("config")
+        pretraining = found and found["job"]
+    if isinstance(job, FinetuneJob) and job.weights:
+        origin = _origin_of(Path(job.weights.path), job.weights.sha256)
+    return Facts(
+        run=run.id,
+        job=config["job"],
+        pretraining=pretraining,
+        fingerprint=config["data_fingerprint"],
+        result=run.read("result"),
+        environment=run.read("environment"),
+        origin=origin,
+    )
+
+
+def _origin_of(path: Path, digest: str) -> dict | None:
+    """Where the weights that a fine-tuning started from came from, where their file still is what it was."""
+    if not path.is_file() or sha256(path) != digest:
+        return None
+    _, origin = about(path)
+    return origin and origin.model_dump()
