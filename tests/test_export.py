@@ -1,12 +1,15 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
+from mixmae.config import MethodConfig
 from mixmae.runs import RunFolder
 from mixmae.training.checkpoints import write_weights
 from mixmae.weights import export as exporting
@@ -14,52 +17,19 @@ from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description, Origin
 from mixmae.weights.export import export
-from mixmae.weights.opened import Opened, open_file, open_run
+from mixmae.weights.opened import open_file, open_run
 from mixmae.weights.timm_models import timm_model
 from tests import small
+from tests.opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from tests.tiny_jobs import experiment, planned_runs
 
-STOCK = dict(family="swin", patch_size=2, widths=(8, 16, 32), depths=(2, 2, 2), heads=(1, 2, 4), shift=True)
-ENCODERS = {
-    "swin_mixmae": dict(small.ENCODERS["swin"]),
-    "swin_stock": dict(STOCK, windows=(4, 4, 4), positions="none"),
-    "twins_svt": dict(small.ENCODERS["twins_svt"], windows=(4, 4, 4)),
-    "pvt": dict(small.ENCODERS["pvt"]),
-    "vit": dict(small.VIT),
-    "vit_beit": dict(small.VIT, style="beit"),
-}
 IN_TIMM = ("swin_stock", "twins_svt", "vit")
-PARTS = ("pretraining", "classifier", "encoder")
-SIZE = (32, 32)
-
-
-def described(encoder, part, image_size=SIZE):
-    fields = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-    method = "mixmae" if fields["family"] != "vit" else "simmim"
-    job = small.pretrain_job(method, fields, image_size)
-    description = Description(encoder=job.encoder, image_size=job.image_size)
-    extra = {"pretraining": {"method": job.method}, "classifier": {"classes": 5}, "encoder": {}}[part]
-    return description.model_copy(update=extra)
-
-
-def opened(encoder, part, image_size=SIZE, facts=None):
-    torch.manual_seed(0)
-    description = described(encoder, part, image_size)
-    return Opened(small.randomised(stored.build(description)), description, facts or Facts())
-
-
-def images(size=SIZE):
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def output(model, x):
     """Logits of a classifier, features of an encoder."""
     return model.logits(x) if hasattr(model, "logits") else getattr(model, "encoder", model).features(x)
-
-
-def same(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------- our files
@@ -261,6 +231,22 @@ def test_an_error_leaves_the_output_as_it_was(tmp_path, monkeypatch, to):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    export(opened("vit", "classifier"), "hf", tmp_path / "hub", False)
+    rename = Path.rename
+
+    def refused(self, target):
+        if self.name == "new":
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        export(opened("swin_mixmae", "classifier"), "hf", tmp_path / "hub", False)
+    assert os.listdir(tmp_path) == ["hub"] and len(os.listdir(tmp_path / "hub")) == 3
+    assert timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).num_classes == 5
+
+
 @pytest.mark.parametrize(
     ("to", "name", "why"),
     [
@@ -269,11 +255,13 @@ def test_an_error_leaves_the_output_as_it_was(tmp_path, monkeypatch, to):
         ("mmdet-keys", "w.safetensors", r"must end in \.pth"),
         ("safetensors", "folder.safetensors", "a folder"),
         ("hf", "file", "no earlier export"),
+        ("hf", "link", "cannot be replaced"),
     ],
 )
 def test_places_that_cannot_be_written_to(tmp_path, to, name, why):
     (tmp_path / "folder.safetensors").mkdir()
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
     with pytest.raises(ValueError, match=why):
         export(opened("vit", "classifier"), to, tmp_path / name, False)
     assert (tmp_path / "file").read_text() == "mine"
@@ -282,12 +270,10 @@ def test_places_that_cannot_be_written_to(tmp_path, to, name, why):
 # --------------------------------------------------------------------------------------------------------------- runs
 
 
-def done_run(tmp_path, method, encoder, stage):
-    evaluations = {} if stage == "pretrain" else {stage: {"epochs": 1, "batch": 20, "base_lr": 1e-3}}
-    if stage == "knn":
-        evaluations = {"knn": {}}
-    runs = planned_runs(tmp_path, experiment(method, encoder, evaluations=evaluations))
-    return runs
+def runs_of(tmp_path, encoder, stage):
+    """A pretraining with MixMAE and its evaluation, planned."""
+    recipes = {"finetune": {"epochs": 1, "batch": 20, "base_lr": 1e-3}, "knn": {}}
+    return planned_runs(tmp_path, experiment("mixmae", encoder, evaluations={stage: recipes[stage]}))
 
 
 def finish(run: RunFolder, model=None):
@@ -301,7 +287,7 @@ def finish(run: RunFolder, model=None):
 
 @pytest.mark.parametrize("encoder", ["swin", "twins_svt", "pvt"])
 def test_runs_are_opened_with_their_weights_and_facts(tmp_path, encoder):
-    runs = done_run(tmp_path, "mixmae", encoder, "finetune")
+    runs = runs_of(tmp_path, encoder, "finetune")
     pretraining = json.loads((runs["pretrain"].path / "config.json").read_text())["job"]
     job = small.pretrain_job("mixmae", pretraining["encoder"], (32, 32)).model_copy()
     whole = Description(encoder=job.encoder, image_size=(32, 32), method=_method(pretraining))
@@ -321,15 +307,11 @@ def test_runs_are_opened_with_their_weights_and_facts(tmp_path, encoder):
 
 
 def _method(job):
-    from pydantic import TypeAdapter
-
-    from mixmae.config import MethodConfig
-
     return TypeAdapter(MethodConfig).validate_python(job["method"])
 
 
 def test_runs_without_final_weights_are_refused_by_name(tmp_path):
-    runs = done_run(tmp_path, "mixmae", "swin", "knn")
+    runs = runs_of(tmp_path, "swin", "knn")
     with pytest.raises(ValueError, match=f"pretrain/{runs['pretrain'].id}: is planned"):
         open_run(runs["pretrain"])
     with pytest.raises(ValueError, match=f"knn/{runs['knn'].id}: a knn evaluation .* {runs['pretrain'].id}"):

@@ -8,7 +8,7 @@ from torch import nn
 from mixmae.weights.export import export
 from mixmae.weights.openmmlab import unfold_order
 from tests import small
-from tests.test_export import ENCODERS, PARTS, STOCK, images, opened, same
+from tests.opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 
 
 def test_merged_channels_in_the_order_of_unfold():

@@ -141,11 +141,12 @@ def _data(facts: Facts) -> str:
 
 
 def _data_name(facts: Facts) -> str | None:
-    """The data set's name; of a folder of images the folder's."""
+    """The data set's name on one line; of a folder of images the folder's."""
     data = (facts.job or {}).get("data")
     if not data:
         return None
-    return PurePath(data["path"]).name or data["name"] if "path" in data else data["name"]
+    name = PurePath(data["path"]).name if "path" in data else ""
+    return " ".join((name or data["name"]).split())
 
 
 def _recipes(description: Description, facts: Facts) -> list[str]:

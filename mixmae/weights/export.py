@@ -57,8 +57,15 @@ def export(opened: Opened, to: str, out: Path, encoder_only: bool) -> Exported:
     return exported
 
 
+def default_out(name: str, to: str) -> Path:
+    """Where weights of this name go when nobody says: a file or folder here."""
+    return Path(f"{name}-{to}{_ENDINGS.get(to, '')}")
+
+
 def _check_place(out: Path, to: str) -> None:
     if to == "hf":
+        if out.name in ("", "..") or out.is_symlink():
+            raise ValueError(f"{out}: cannot be replaced; write the name of a new folder")
         if out.exists() and not _may_be_replaced(out):
             raise ValueError(f"{out}: exists and is no earlier export; write the name of a new folder")
         return
@@ -120,9 +127,9 @@ def _to_hub(opened: Opened, out: Path) -> Exported:
     text = card(opened.description, opened.facts, loading, model.warnings)
 
     def fill(folder: Path) -> None:
-        save_file(tensors, folder / HUB_FILES[0], {"format": "pt", EXPORTED_BY: mixmae.__version__})
-        _write_json(folder / HUB_FILES[1], _timm_config(model, opened))
-        (folder / HUB_FILES[2]).write_text(hub_card(text, opened.description, opened.facts, "timm"), encoding="utf-8")
+        _write_tensors(folder / HUB_FILES[0], tensors)
+        _write_text(folder / HUB_FILES[1], _json(_timm_config(model, opened)))
+        _write_text(folder / HUB_FILES[2], hub_card(text, opened.description, opened.facts, "timm"))
 
     _write_folder(out, fill)
     return Exported([out / name for name in HUB_FILES], model.warnings)
@@ -135,8 +142,8 @@ def _to_hub_ours(opened: Opened, out: Path, reason: str) -> Exported:
     def fill(folder: Path) -> None:
         stored.save(folder / HUB_FILES[0], opened.model, opened.description, _origin(opened))
         about = {"library_name": "mixmae", "description": opened.description.model_dump(mode="json")}
-        _write_json(folder / HUB_FILES[1], about)
-        (folder / HUB_FILES[2]).write_text(hub_card(text, opened.description, opened.facts, "mixmae"), encoding="utf-8")
+        _write_text(folder / HUB_FILES[1], _json(about))
+        _write_text(folder / HUB_FILES[2], hub_card(text, opened.description, opened.facts, "mixmae"))
 
     _write_folder(out, fill)
     return Exported([out / name for name in HUB_FILES])
@@ -190,8 +197,8 @@ def _write_folder(out: Path, fill: Callable[[Path], None]) -> None:
     """`fill` writes into a new folder beside `out`, which then takes its place; on an error `out` stays as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    new, old = workplace / "new", workplace / "old"
     try:
-        new, old = workplace / "new", workplace / "old"
         new.mkdir()
         fill(new)
         if out.exists():
@@ -203,7 +210,8 @@ def _write_folder(out: Path, fill: Callable[[Path], None]) -> None:
                 old.rename(out)
             raise
     finally:
-        shutil.rmtree(workplace)
+        if out.exists() or not old.exists():
+            shutil.rmtree(workplace)
 
 
 # ------------------------------------------------------------------------------------------------------------ shared
@@ -244,5 +252,9 @@ def _write_tensors(out: Path, tensors: dict[str, Tensor]) -> None:
     write_atomically(out, lambda path: save_file(tensors, path, metadata))
 
 
-def _write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write_text(out: Path, text: str) -> None:
+    write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _json(data: dict) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
