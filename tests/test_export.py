@@ -310,6 +310,29 @@ def _method(job):
     return TypeAdapter(MethodConfig).validate_python(job["method"])
 
 
+def test_runs_written_before_fixed_tables_were_saved(tmp_path, caplog):
+    run = runs_of(tmp_path, "swin", "knn")["pretrain"]
+    job = json.loads((run.path / "config.json").read_text())["job"]
+    encoder = small.pretrain_job("mixmae", job["encoder"], (32, 32)).encoder
+    model = stored.build(Description(encoder=encoder, image_size=(32, 32), method=_method(job)))
+    finish(run, model)
+    state = load_file(run.weights)
+    table = state.pop("encoder.absolute_pos_embed")
+    save_file(state, run.weights)
+    with caplog.at_level(logging.INFO):
+        assert torch.equal(open_run(run).model.encoder.absolute_pos_embed, table)
+    assert "encoder.absolute_pos_embed" in caplog.text
+    state.pop("encoder.norm.weight")
+    save_file(state, run.weights)
+    with pytest.raises(ValueError, match="encoder.norm.weight"):
+        open_run(run)
+
+
+def test_where_weights_go_by_default():
+    names = [str(exporting.default_out("0a1b", to)) for to in exporting.FORMS]
+    assert names == ["0a1b.safetensors", "0a1b-timm.safetensors", "0a1b-hf", "0a1b-mmdet-keys.pth"]
+
+
 def test_runs_without_final_weights_are_refused_by_name(tmp_path):
     runs = runs_of(tmp_path, "swin", "knn")
     with pytest.raises(ValueError, match=f"pretrain/{runs['pretrain'].id}: is planned"):

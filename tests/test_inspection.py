@@ -6,6 +6,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+import mixmae
 from mixmae.weights import stored
 from mixmae.weights.description import Origin, sha256
 from mixmae.weights.export import export
@@ -101,8 +102,12 @@ def test_an_encoder_without_its_decoder(tmp_path):
 
 def test_an_export_for_timm_is_recognised(tmp_path):
     export(opened("swin_stock", "classifier"), "timm", tmp_path / "w.safetensors", False)
-    (guess, *_) = inspect(tmp_path / "w.safetensors")["kinds"]
+    found = inspect(tmp_path / "w.safetensors")
+    (guess, *_) = found["kinds"]
     assert guess["kind"] == "timm_swin_classifier" and guess["undecided"] == ["img_size"]
+    export(opened("swin_stock", "classifier"), "mmdet-keys", tmp_path / "w.pth", False)
+    for one in (found, inspect(tmp_path / "w.pth")):
+        assert one["exported_by"] == mixmae.__version__ and any("exported by mixmae" in line for line in lines(one))
 
 
 def test_weights_of_something_else_have_no_kind(tmp_path):

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FORMS = ("safetensors", "timm", "hf", "mmdet-keys")
 EXPORTED_BY = "mixmae_export"
-"""The key of a file's metadata that tells an export of ours in timm's names."""
+"""The key of a file's metadata (safetensors) or `meta` (.pth) that tells an export of ours in others' names."""
 HUB_FILES = ("model.safetensors", "config.json", "README.md")
 _ENDINGS = {"safetensors": ".safetensors", "timm": ".safetensors", "mmdet-keys": ".pth"}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -59,7 +59,7 @@ def export(opened: Opened, to: str, out: Path, encoder_only: bool) -> Exported:
 
 def default_out(name: str, to: str) -> Path:
     """Where weights of this name go when nobody says: a file or folder here."""
-    return Path(f"{name}-{to}{_ENDINGS.get(to, '')}")
+    return Path(f"{name}.safetensors" if to == "safetensors" else f"{name}-{to}{_ENDINGS.get(to, '')}")
 
 
 def _check_place(out: Path, to: str) -> None:

@@ -13,6 +13,7 @@ from mixmae import names
 from mixmae.weights import published
 from mixmae.weights.constructors import ARGUMENTS
 from mixmae.weights.description import METADATA, about, header, sha256
+from mixmae.weights.export import EXPORTED_BY
 from mixmae.weights.files import WRAPPERS, read_checkpoint, unwrapped
 from mixmae.weights.stored import build
 
@@ -22,8 +23,10 @@ def inspect(path: Path) -> dict[str, Any]:
 
     format: "mixmae", "safetensors" or "torch". tensors, parameters (numbers in all of them), dtypes ({name: tensors}),
     sha256. Of ours: `is` in words, description, origin. Of others: wrapper (the keys under which the weights lie),
-    beside (what else lies there), kinds (the likeliest first): {kind, part ("whole" or "encoder"), config (None where
-    shapes alone do not decide it), undecided, completed_by (a published model of these shapes), missing, misfits}.
+    beside (what else lies there), exported_by (the mixmae that wrote it for others, or None), kinds (the likeliest
+    first): {kind, part ("whole" or "encoder"), config (None where shapes alone do not decide it), undecided,
+    completed_by (a published model of these shapes), missing, misfits}.
+
     Raises ValueError or FileNotFoundError, one line, for what is no weights file or a damaged one.
     """
     read = read_checkpoint(path)
@@ -45,6 +48,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "format": "safetensors" if _is_safetensors(path) else "torch",
         "wrapper": wrapper,
         "beside": beside,
+        "exported_by": _exported_by(path, read),
         "kinds": _kinds(state),
     }
     return {**found, **_sizes(state), "sha256": sha256(path)}
@@ -71,6 +75,8 @@ def _lines_of_others(found: dict[str, Any]) -> list[str]:
     wrapper = f", its weights under {'.'.join(found['wrapper'])}" if found["wrapper"] else ""
     beside = f", beside {', '.join(found['beside'])}" if found["beside"] else ""
     text = [f"{what} that does not say what it holds{wrapper}{beside}"]
+    if found["exported_by"]:
+        text.append(f"exported by mixmae {found['exported_by']}; the card beside it says what it is")
     if not found["kinds"]:
         return [*text, "no kind of weights that mixmae imports has these names and shapes"]
     return [*text, *(line for guess in found["kinds"] for line in _lines_of_guess(guess))]
@@ -96,6 +102,11 @@ def _is_safetensors(path: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _exported_by(path: Path, read: dict[str, Any]) -> str | None:
+    meta = header(path).get("__metadata__", {}) if _is_safetensors(path) else read.get("meta")
+    return meta.get(EXPORTED_BY) if isinstance(meta, dict) else None
 
 
 def _says_what_it_is(path: Path) -> bool:

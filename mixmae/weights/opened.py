@@ -1,5 +1,6 @@
 """Trained weights with all that is known of them: of a run that is done, or of one of our own weights files."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description, about, sha256
 from mixmae.weights.keys import some
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ def _loaded(weights: Path, description: Description) -> nn.Module:
         raise ValueError(f"{weights}: damaged: {error}") from None
     model = stored.build(description)
     own = model.state_dict()
+    fixed = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    if made_here := sorted(fixed - state.keys()):
+        log.info("%s: written before fixed tables were saved; made anew: %s", weights, some(made_here))
+        state |= {name: own[name] for name in made_here}
     wrong = own.keys() ^ state.keys()
     wrong |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     if wrong:
