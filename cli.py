@@ -1,6 +1,5 @@
 """The `mixmae` command: parses, calls, prints. Imports no torch until a command needs it."""
 
-import json
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mixmae
+from cli_weights import AsJson, print_json, weights_app
 from mixmae.documents import ConfigError, load
 from mixmae.runs import Held, NewerSchema, default_root
 
@@ -29,9 +29,9 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step
 app.add_typer(grid_app, name="grid")
 app.add_typer(results_app, name="results")
 app.add_typer(bench_app, name="bench")
+app.add_typer(weights_app, name="weights")
 
 GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
@@ -48,6 +48,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _global_options(
+    context: typer.Context,
     root_: Annotated[
         Path | None, typer.Option("--root", help="Where the runs lie; default: MIXMAE_ROOT, else runs/.")
     ] = None,
@@ -55,7 +56,7 @@ def _global_options(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     global root
-    root = (root_ or default_root()).resolve()
+    context.obj = root = (root_ or default_root()).resolve()
 
 
 # --------------------------------------------------------------------------------------------------------------- runs
@@ -230,7 +231,7 @@ def encoders(as_json: AsJson = False) -> None:
     from mixmae.encoders.costs import rows
 
     if as_json:
-        print(json.dumps({"schema": 1, "encoders": rows()}, indent=1))
+        print_json(encoders=rows())
         return
     table = Table("variant", "family", "parameters, M", "image, px", "multiply-adds, G")
     for row in rows():
@@ -246,7 +247,7 @@ def recipes(as_json: AsJson = False) -> None:
 
     found = [header(name) for name in names()]
     if as_json:
-        print(json.dumps({"schema": 1, "recipes": found}, indent=1, ensure_ascii=False))
+        print_json(recipes=found)
         return
     table = Table("recipe", "about", "accuracy")
     for recipe in found:
@@ -269,8 +270,7 @@ def bench_step(
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from mixmae.bench import step
 
-    measured = step(method, encoder, image_size, batch, ratio, repeats, threads, compare)
-    print(json.dumps({"schema": 1, **measured}, indent=1))
+    print_json(**step(method, encoder, image_size, batch, ratio, repeats, threads, compare))
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -315,7 +315,7 @@ def main() -> None:
         app()
     except (ConfigError, NewerSchema, FileNotFoundError, ValueError) as error:
         _leave(error, BAD_INPUT)
-    except (Held, RuntimeError) as error:
+    except (Held, RuntimeError, OSError) as error:
         _leave(error, FAILED)
     except Exception as error:
         _leave(error, FAILED, f"a fault of this program ({type(error).__name__}), --debug shows where: ")

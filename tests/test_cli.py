@@ -31,6 +31,11 @@ COMMANDS = {
     "results gallery": ["--out", "ID"],
     "encoders": ["--json"],
     "recipes": ["--json"],
+    "weights import": ["--as", "--config", "--encoder-only", "--out", "FILE"],
+    "weights export": ["--encoder-only", "--out", "--to", "RUN"],
+    "weights inspect": ["--json", "FILE"],
+    "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
+    "weights published": ["--json"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--repeats", "--threads", "ENCODER", "METHOD",
     ],
@@ -60,7 +65,9 @@ def mixmae_(*words: str, folder: Path, check: int) -> tuple[str, str]:
 
 def test_commands_and_options_are_frozen():
     found = shape(typer.main.get_command(cli.app))
-    assert {name: words for name, words in found.items() if name not in ("grid", "results", "bench")} == COMMANDS
+    assert {
+        name: words for name, words in found.items() if name not in ("grid", "results", "bench", "weights")
+    } == COMMANDS
 
 
 @pytest.mark.parametrize(

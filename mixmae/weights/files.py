@@ -4,8 +4,11 @@ import argparse
 import pathlib
 import pickle
 import re
+import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -19,13 +22,10 @@ PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before every name."""
 
 
-class _CfgNode(dict):
-    """Stands for a yacs node: its entries are read and never used."""
-
-
 ALLOWED = [
     argparse.Namespace,
-    (_CfgNode, "yacs.config.CfgNode"),
+    # The only dictionaries with attributes that torch's reader fills; a config's entries are never used.
+    (OrderedDict, "yacs.config.CfgNode"),
     (pathlib.PurePosixPath, "pathlib.PosixPath"),
     (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
     pathlib.PurePosixPath,
@@ -93,7 +93,8 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(ALLOWED):
+        _check_sums(path)
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: {_refusal(str(error))}") from None
@@ -103,8 +104,17 @@ def _pickled(path: Path) -> Any:
         raise ValueError(f"{path}: not a checkpoint, or a damaged one: {reason}") from None
 
 
+def _check_sums(path: Path) -> None:
+    """torch.save stores checksums that torch.load does not look at."""
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            if bad := archive.testzip():
+                raise BadZipFile(f"wrong checksum of {bad}")
+
+
 def _refusal(message: str) -> str:
     wanted = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
     if wanted:
         return f"needs {wanted[1]} to be read, which weights have no need of; refused, nothing in it was executed"
-    return f"not a checkpoint, or one that cannot be read safely: {message.splitlines()[0]}"
+    reason = message.split("WeightsUnpickler error:")[-1].strip().splitlines()
+    return f"not a checkpoint, or one that cannot be read safely: {reason[0] if reason else 'unknown'}"

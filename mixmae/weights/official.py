@@ -12,29 +12,15 @@ from torch import Tensor, nn
 
 from mixmae import names
 from mixmae.positions import sincos_positions
-from mixmae.weights import constructors, published
+from mixmae.weights import published
+from mixmae.weights.constructors import ARGUMENTS
+from mixmae.weights.constructors.arguments import Shapes
 from mixmae.weights.description import Description
 from mixmae.weights.files import unwrapped
 from mixmae.weights.keys import some
 from mixmae.weights.stored import build
 
 log = logging.getLogger(__name__)
-
-ARGUMENTS: dict[str, type[constructors.Arguments]] = {
-    "mixmae_pretrain": constructors.MixmimArguments,
-    "mixmae_classifier": constructors.MixmimClassifierArguments,
-    "simmim_swin_pretrain": constructors.SimmimSwinArguments,
-    "simmim_swin_classifier": constructors.SwinClassifierArguments,
-    "simmim_vit_pretrain": constructors.SimmimVitArguments,
-    "simmim_vit_classifier": constructors.SimmimVitClassifierArguments,
-    "mae_vit_pretrain": constructors.MaeVitArguments,
-    "mae_vit_classifier": constructors.MaeVitClassifierArguments,
-    "mae_swin_pretrain": constructors.GreenmimArguments,
-    "pvt_classifier": constructors.PvtArguments,
-    "twins_svt_classifier": constructors.TwinsArguments,
-    "timm_swin_classifier": constructors.SwinClassifierArguments,
-    "timm_twins_svt_classifier": constructors.TwinsArguments,
-}
 
 
 @dataclass(frozen=True)
@@ -89,12 +75,12 @@ def official_names(kind: str, state_names: list[str]) -> dict[str, str]:
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
-def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[str]) -> constructors.Shapes:
+def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[str]) -> Shapes:
     shapes = {ours: tuple(state[name].shape) for name, ours in mapped.items()}
     return shapes | {name: tuple(state[name].shape) for name in recomputed}
 
 
-def _arguments(kind: str, config: dict | None, shapes: constructors.Shapes, encoder_only: bool):
+def _arguments(kind: str, config: dict | None, shapes: Shapes, encoder_only: bool):
     cls = ARGUMENTS[kind]
     if config is None:
         config = _inferred(kind, shapes, encoder_only)
@@ -109,7 +95,7 @@ def _arguments(kind: str, config: dict | None, shapes: constructors.Shapes, enco
         raise ValueError(f"config: {field}: {first['input']!r}: {first['msg']}") from None
 
 
-def _inferred(kind: str, shapes: constructors.Shapes, encoder_only: bool) -> dict[str, Any]:
+def _inferred(kind: str, shapes: Shapes, encoder_only: bool) -> dict[str, Any]:
     """The config that the shapes decide, the rest taken from published models of just these shapes."""
     cls = ARGUMENTS[kind]
     try:

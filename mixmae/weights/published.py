@@ -14,6 +14,30 @@ def checkpoints() -> list[dict[str, Any]]:
     return yaml.safe_load(text)["checkpoints"]
 
 
+def lines() -> list[str]:
+    """The checkpoints as text: name and figures, where the file is, what to type."""
+    found = []
+    for one in checkpoints():
+        about = [f"{one['params_m']} M parameters"] if one["params_m"] else []
+        about += [f"{one['top1']} top-1"] if one["top1"] else []
+        found.append(f"{one['name']} ({', '.join(about)})" if about else one["name"])
+        found += [f"  {one['repository']}: {one['file']}", *(f"    {command}" for command in commands(one))]
+    return found
+
+
+def commands(checkpoint: dict[str, Any]) -> list[str]:
+    """What a user types to import a published checkpoint that was fetched as FILE, and to evaluate it."""
+    encoder_only = " --encoder-only" if "encoder only" in checkpoint["name"] else ""
+    first = f"mixmae weights import FILE --as {checkpoint['kind']}{encoder_only} -o OUT.safetensors"
+    if "eval_crop" in checkpoint:
+        crop = f" --eval-crop {checkpoint['eval_crop']}" if checkpoint["eval_crop"] != 0.875 else ""
+        return [first, f"mixmae weights evaluate OUT.safetensors --data DIR{crop}"]
+    if checkpoint["recipe"] is None:
+        return [first]
+    method = "{name: imported, path: OUT.safetensors}"
+    return [first, f"mixmae run FILE.yaml  # base: {checkpoint['recipe']}, method: {method}, data: {{path: DIR}}"]
+
+
 def completion(kind: str, found: dict[str, Any], missing: list[str]) -> tuple[str, dict[str, Any] | None]:
     """The name of a published model of this kind that agrees with all of `found`, and its values of `missing`.
 

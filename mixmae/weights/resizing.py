@@ -28,6 +28,8 @@ def fitted(state: dict[str, Tensor], encoder: nn.Module, image_size: tuple[int, 
     where the encoder has one a block (SimMIM). Raises ValueError naming what does not fit.
     """
     state = _shared_bias_in_every_block(state, encoder)
+    if encoder.image_size == tuple(image_size):
+        state = _with_fixed_tables(state, encoder)
     wanted = encoder.state_dict()
     if strangers := sorted(wanted.keys() ^ state.keys()):
         raise ValueError(f"not the weights of this encoder: they differ in {some(strangers)}")
@@ -45,6 +47,12 @@ def _shared_bias_in_every_block(state: dict[str, Tensor], encoder: nn.Module) ->
     log.info("%s copied into every block", SHARED_TABLE)
     rest = {name: tensor for name, tensor in state.items() if name != SHARED_TABLE}
     return rest | {name: state[SHARED_TABLE].clone() for name in own}
+
+
+def _with_fixed_tables(state: dict[str, Tensor], encoder: nn.Module) -> dict[str, Tensor]:
+    """Runs from before fixed tables were saved lack them: they are the encoder's own."""
+    fixed = {name: parameter for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
+    return {name: parameter.detach() for name, parameter in fixed.items() if name not in state} | state
 
 
 def _resized(name: str, tensor: Tensor, shape, encoder, image_size: tuple[int, int], tables: str) -> Tensor:

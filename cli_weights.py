@@ -1,0 +1,103 @@
+"""The `mixmae weights` commands. Imports no torch until a command needs it."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixmae.documents import load, plain
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+weights_app = typer.Typer(no_args_is_help=True, help="Official weights in, weights for other programs out.")
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An official checkpoint or state dict.")],
+    kind: Annotated[str, typer.Option("--as", metavar="KIND", help="What it is; see mixmae weights published.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The weights file to write.")],
+    config: Annotated[Path | None, typer.Option(help="YAML of what the official constructor took.")] = None,
+    encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
+) -> None:
+    """Turn an official checkpoint into a weights file of ours, every tensor accounted for. Executes nothing in it."""
+    from mixmae.weights.importing import import_file, summary
+
+    _log_to_stderr()
+    found = import_file(file, kind, out, config and plain(load(config)), encoder_only)
+    print(*summary(found), out, sep="\n")
+
+
+@weights_app.command("export")
+def weights_export(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The beginning of a run's id, or a weights file.")],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="safetensors, timm, hf or mmdet-keys.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to; default: RUN-FORMAT here.")] = None,
+    encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
+) -> None:
+    """Write a finished run's weights in a form that others read, with a model card."""
+    from ablations.steering import find_run
+    from mixmae.weights.export import default_out, export
+    from mixmae.weights.opened import open_file, open_run
+
+    _log_to_stderr()
+    path = Path(run_id)
+    opened = open_file(path) if path.is_file() else open_run(find_run(context.obj, run_id))
+    name = path.stem if path.is_file() else opened.facts.run
+    print(*export(opened, to, out or default_out(name, to), encoder_only).paths, sep="\n")
+
+
+@weights_app.command("inspect")
+def weights_inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any weights file or checkpoint.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a weights file is. Executes nothing in it."""
+    from mixmae.weights.inspection import inspect, lines
+
+    found = inspect(file)
+    if as_json:
+        print_json(**found)
+    else:
+        print(*lines(found), sep="\n")
+
+
+@weights_app.command("evaluate")
+def weights_evaluate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A classifier's weights file.")],
+    data: Annotated[Path, typer.Option(help="Folder of images: DIR/train/CLASS/… and DIR/val/CLASS/….")],
+    eval_crop: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Central crop's share of the image's side.")
+    ] = 0.875,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
+) -> None:
+    """Measure a classifier's accuracy on the val images of a folder; prints JSON."""
+    from mixmae.config import ImageFolderConfig
+    from mixmae.weights.evaluation import evaluate
+
+    print_json(**evaluate(file, ImageFolderConfig(path=str(data)), eval_crop, batch, workers))
+
+
+@weights_app.command("published")
+def weights_published(as_json: AsJson = False) -> None:
+    """List the published checkpoints: where they are, how to import and evaluate them, what they should score."""
+    from mixmae.weights.published import checkpoints, lines
+
+    if as_json:
+        print_json(checkpoints=checkpoints())
+    else:
+        print(*lines(), sep="\n")
+
+
+def print_json(**found) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps({"schema": 1, **found}, indent=1, ensure_ascii=False))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

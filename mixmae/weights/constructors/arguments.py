@@ -1,0 +1,68 @@
+"""What the official classes' constructor arguments share, and how shapes are read."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mixmae.fields import Model, NotNegative, Positive
+from mixmae.weights.description import Description
+
+Shapes = dict[str, tuple[int, ...]]
+"""Shapes by our names, and of recomputed tensors by their official ones."""
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Field(gt=0), BeforeValidator(_whole)]
+PerStage = Annotated[tuple[Positive, ...], Field(strict=False, min_length=2, max_length=4)]
+
+
+class Arguments(Model):
+    """What the classes share. Rates of dropout and stochastic depth do not touch weights."""
+
+    img_size: Positive = 224
+    in_chans: Literal[3] = 3
+    qkv_bias: Literal[True] = True
+    qk_scale: None = None
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    layer_norm_eps: NotNegative
+
+    undecided: ClassVar[tuple[str, ...]] = ()
+    """Arguments that shapes alone do not tell."""
+
+    @classmethod
+    def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def description(self) -> Description:
+        raise NotImplementedError
+
+
+def square(side: int) -> tuple[int, int]:
+    return side, side
+
+
+def count(shapes: Shapes, name: str, *before: int) -> int:
+    """How many consecutive numbers, from 0, in the last `{}` of `name` are there."""
+    found = 0
+    while name.format(*before, found) in shapes:
+        found += 1
+    return found
+
+
+def depths_of(shapes: Shapes, name: str, first: int = 0) -> list[int]:
+    """Blocks of each stage; `name` has a `{}` for the stage, numbered from `first`, and one for the block."""
+    depths = []
+    while depth := count(shapes, name, first + len(depths)):
+        depths.append(depth)
+    return depths
+
+
+def decoder_of(shapes: Shapes) -> dict[str, int]:
+    """Width and depth of a decoder; 512 and 0 where the file has none."""
+    width = shapes.get("decoder.embed.weight", (512,))[0]
+    return {"width": width, "depth": count(shapes, "decoder.blocks.{}.norm1.weight")}
