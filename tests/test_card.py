@@ -3,12 +3,12 @@ import subprocess
 import sys
 
 import pytest
+import small
 import yaml
 
 from mixmae.names import KEY_MAPS
 from mixmae.weights.card import LICENCES, Facts, card, code, escaped, fenced, hub_card
 from mixmae.weights.description import Description
-from tests import small
 
 NASTY = "a`b``c\n# heading\n---\n```\n| x | <script>alert(1)</script> [l](http://e) {{ x }}: 'q' \"d\" & *b* _i_"
 

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+import small
 import timm
 import torch
+from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
+from tiny_jobs import experiment, planned_runs
 
 from mixmae.config import MethodConfig
 from mixmae.runs import RunFolder
@@ -19,9 +22,6 @@ from mixmae.weights.description import Description, Origin
 from mixmae.weights.export import export
 from mixmae.weights.opened import open_file, open_run
 from mixmae.weights.timm_models import timm_model
-from tests import small
-from tests.opened_models import ENCODERS, PARTS, STOCK, images, opened, same
-from tests.tiny_jobs import experiment, planned_runs
 
 IN_TIMM = ("swin_stock", "twins_svt", "vit")
 

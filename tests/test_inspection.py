@@ -4,6 +4,8 @@ import shutil
 import pytest
 import timm
 import torch
+from conftest import GOLDEN
+from opened_models import ENCODERS, PARTS, opened
 from safetensors.torch import load_file, save_file
 
 import mixmae
@@ -11,8 +13,6 @@ from mixmae.weights import stored
 from mixmae.weights.description import Origin, sha256
 from mixmae.weights.export import export
 from mixmae.weights.inspection import inspect, lines
-from tests.conftest import GOLDEN
-from tests.opened_models import ENCODERS, PARTS, opened
 
 WEIGHTS = "weights."
 

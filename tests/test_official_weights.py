@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import timm
@@ -21,6 +22,7 @@ from mixmae.weights.importing import import_file
 from mixmae.weights.official import _inferred, imported
 from mixmae.weights.stored import build, load, save
 
+CHECKOUT = Path(__file__).parents[1]
 FILES = sorted(GOLDEN.glob("*.safetensors"))
 files = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -129,8 +131,10 @@ def test_published_models_are_known_by_their_shapes(one):
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = ARGUMENTS[one["kind"]].model_validate(_inferred(one["kind"], shapes, encoder_only=False))
     assert found.description() == arguments.description()
+    part = model.encoder if "encoder only" in one["name"] else model
+    count = sum(parameter.numel() for parameter in part.parameters()) / 1e6
+    assert one["counted_m"] == round(count, 2)
     if one["params_m"]:
-        count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         assert count == pytest.approx(one["params_m"], rel=0.005)
 
 
@@ -141,6 +145,8 @@ def test_published_checkpoints_name_repository_commit_and_known_recipes():
         assert re.fullmatch(r"github\.com/[\w.-]+/[\w.-]+ @[0-9a-f]{7}", one["repository"])
         assert ("recipe" in one) != ("eval_crop" in one)
         assert one.get("recipe") is None or one["recipe"] in recipes.names()
+    document = (CHECKOUT / "docs" / "published_checkpoints.md").read_text("utf-8")
+    assert published.markdown() in document, "write published.markdown() there again"
     text = "\n".join(published.lines())
     assert text.count("mixmae weights import FILE --as ") == len(published.checkpoints())
 

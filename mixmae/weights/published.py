@@ -18,11 +18,24 @@ def lines() -> list[str]:
     """The checkpoints as text: name and figures, where the file is, what to type."""
     found = []
     for one in checkpoints():
-        about = [f"{one['params_m']} M parameters"] if one["params_m"] else []
-        about += [f"{one['top1']} top-1"] if one["top1"] else []
-        found.append(f"{one['name']} ({', '.join(about)})" if about else one["name"])
+        about = [f"{one['counted_m']} M parameters"] + ([f"{one['top1']} top-1"] if one["top1"] else [])
+        found.append(f"{one['name']} ({', '.join(about)})")
         found += [f"  {one['repository']}: {one['file']}", *(f"    {command}" for command in commands(one))]
     return found
+
+
+def markdown() -> str:
+    """The checkpoints as a Markdown table."""
+    rows = [
+        "| checkpoint | repository | file | parameters, M | top-1, % | commands |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in checkpoints():
+        params = f"{one['counted_m']}" + (f" (published: {one['params_m']})" if one["params_m"] else "")
+        typed = "<br>".join(f"`{command}`" for command in commands(one))
+        cells = (one["name"], one["repository"], one["file"], params, str(one["top1"] or "not stated"), typed)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def commands(checkpoint: dict[str, Any]) -> list[str]:
