@@ -1,12 +1,12 @@
 """Small models of every family, opened as the exports take them."""
 
+import small
 import torch
 
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description
 from mixmae.weights.opened import Opened
-from tests import small
 
 STOCK = dict(family="swin", patch_size=2, widths=(8, 16, 32), depths=(2, 2, 2), heads=(1, 2, 4), shift=True)
 ENCODERS = {
