@@ -137,6 +137,9 @@ class ImageFolderConfig(Model):
 
     name: Literal["image_folder"] = "image_folder"
     path: Annotated[str, Recorded]
+    bad_files: Annotated[int, Field(ge=0), Recorded] = 0
+    """How many unreadable images a split may hold before its runs fail. What a run computes that gets by does not
+    depend on this."""
 
 
 class Subset(Model):
@@ -271,11 +274,34 @@ class LinearRecipe(Model):
 
     epochs: Positive = 100
     batch: Positive = 256
+    full_batches: Annotated[bool, Neutral(False)] = False
+    """Leave out what does not fill the last batch of an epoch; else that batch is smaller."""
+    optimizer: Annotated[Literal["adamw", "lars"], Neutral("adamw")] = "adamw"
+    """lars: as for MAE's linear probe, with momentum 0.9 and a trust ratio of 0.001 |w| / |gradient| for the weights;
+    the bias has neither trust ratio nor weight decay."""
     base_lr: Annotated[float, Field(gt=0)] = 1e-3
     base_batch: Positive = 256
+    warmup_epochs: Annotated[NotNegative, Neutral(0.0)] = 0.0
+    """Linear from zero, before the cosine."""
     weight_decay: NotNegative = 0.0
+    standardise: Annotated[Literal["train", "batch_norm"], Neutral("train")] = "train"
+    """Features less the mean and over the deviation of the train split, or (MAE) of the batch: a BatchNorm without
+    scale and shift before the classifier, whose running figures serve val."""
     eval_crop: Fraction = 0.875
     subset: Subset = Subset()
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training_does(self):
+        if self.warmup_epochs >= self.epochs:
+            what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
+            raise impossible(("epochs",), f"{what}; write more, or fewer there")
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_a_deviation(self):
+        if self.standardise == "batch_norm" and self.batch < 2:
+            raise impossible(("batch",), "standardise: batch_norm needs two images a batch; write 2 or more")
+        return self
 
 
 class KnnRecipe(Model):
