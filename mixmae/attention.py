@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mixmae.layouts import Groups, recursive_offsets
 
@@ -86,8 +87,11 @@ class ReducedAttention(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block around one of the attentions above, with stochastic depth.
 
-    norm: makes a norm layer of a width. Tokens are (B, N, width) in the order that `attn` takes.
+    norm: makes a norm layer of a width. Tokens are (B, N, width) in the order that `attn` takes. `checkpointed`: the
+    backward pass computes the block again from its input, with the same draws, instead of keeping what it needs.
     """
+
+    checkpointed = False
 
     def __init__(self, attn: nn.Module, width: int, mlp_ratio: int, drop_path: float, norm):
         super().__init__()
@@ -96,6 +100,12 @@ class Block(nn.Module):
         self.norm2 = norm(width)
         self.mlp = Mlp(width, width * mlp_ratio)
         self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: Tensor, groups: Groups) -> Tensor:
+        # Around the call and not in `forward`, which may be compiled.
+        if self.checkpointed:
+            return checkpoint(super().__call__, x, groups, use_reentrant=False)
+        return super().__call__(x, groups)
 
     def forward(self, x: Tensor, groups: Groups) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), groups))

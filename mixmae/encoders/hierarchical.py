@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from mixmae.attention import strided_convolution
+from mixmae.attention import Block, strided_convolution
 from mixmae.layouts import Layout, StageLayout, recursive_offsets, whole_layout
 
 
@@ -25,6 +25,12 @@ class HierarchicalEncoder(nn.Module):
         self.stages = len(depths)
         self.unit = patch_size * 2 ** (self.stages - 1)
         self.width = widths[-1]
+
+    def checkpoint_blocks(self, on: bool) -> None:
+        """Gradient checkpointing: every block keeps its input alone and is computed again in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.checkpointed = on
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns in units of images (B, 3, H, W). Raises ValueError where a unit does not divide a side."""

@@ -8,6 +8,7 @@ from timm.models.beit import Block as BeitBlock
 from timm.models.beit import RelativePositionBias
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
 from mixmae.positions import fixed_positions, resized_positions
@@ -57,6 +58,7 @@ class ViT(nn.Module):
             block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
         )
         self.norm = norm(width)
+        self.checkpointed = False
 
     grid = HierarchicalEncoder.grid
     pixels = HierarchicalEncoder.pixels
@@ -65,6 +67,10 @@ class ViT(nn.Module):
 
     def patch_embedding(self) -> PatchEmbedding:
         return self.patch_embed
+
+    def checkpoint_blocks(self, on: bool) -> None:
+        """Gradient checkpointing: every block keeps its input alone and is computed again in the backward pass."""
+        self.checkpointed = on
 
     def train_positions(self) -> None:
         """Lets go of the fixed positions, as MAE's fine-tuning does."""
@@ -88,7 +94,8 @@ class ViT(nn.Module):
             bias = self._bias(grid, index)
         x = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
         for block in self.blocks:
-            x = block(x) if bias is None else block(x, shared_rel_pos_bias=bias)
+            run = partial(checkpoint, block, use_reentrant=False) if self.checkpointed else block
+            x = run(x) if bias is None else run(x, shared_rel_pos_bias=bias)
         return x
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
