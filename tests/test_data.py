@@ -276,4 +276,4 @@ def test_training_order_is_full_batches_and_resumes_anywhere():
 
 
 def test_evaluation_sees_every_image_once():
-    assert list(evaluation_keys([5, 6, 7], batch=2)) == [[(0, 5), (0, 6)], [(0, 7)]]
+    assert list(evaluation_keys([5, 6, 7], batch=2)) == [[(None, 5), (None, 6)], [(None, 7)]]

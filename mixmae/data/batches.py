@@ -1,51 +1,179 @@
-"""From a split to batches: every sample is a function of (seed, epoch, index), whoever loads it."""
+"""From a split to batches: every sample is a function of (seed, epoch, index), whoever loads it.
 
+Images that cannot be read are found where they are loaded and reported with the batch they belong to, so that what
+happens does not depend on the number of workers. In training such an image is replaced by the next readable one of
+the epoch's order (the first after the last), under an augmentation of the replaced one's seed: batches keep their size.
+In evaluation it is left out. Either way it is counted, and a split with more than `bad_files` of them fails the run.
+"""
+
+import logging
+import multiprocessing
+import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from mixmae.config import DataConfig
 from mixmae.data.draws import generator, seed_everything
+from mixmae.data.reading import Unreadable
 from mixmae.data.transforms import Transform
 from mixmae.names import DATASETS, resolve
 
-Key = tuple[int, int]
-"""(epoch, index of the image in its split)"""
+log = logging.getLogger(__name__)
+
+Key = tuple[int | None, int]
+"""(epoch, index of the image in its split); None for the epoch: an evaluation"""
+Loaded = tuple[list[torch.Tensor] | None, dict[int, str]]
+"""(images and labels, or None where none could be read; what is wrong with the unreadable ones, by index)"""
+NAMED = 10
+"""Unreadable files in an error message; the log names all."""
 
 
 def open_split(data: DataConfig, split: str):
-    """The "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`."""
+    """The "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
+    Unreadable, `bad_files` too."""
     return resolve(DATASETS[data.name])(data, split)
 
 
 class Samples(Dataset):
-    """Transformed images of a split by key, each seeded by (seed, "augment", epoch, index)."""
+    """Transformed images of a split by key, each seeded by (seed, "augment", epoch, index).
 
-    def __init__(self, split, transform: Transform, seed: int):
+    indices: of the images trained on, among which an unreadable one finds its replacement; without them an unreadable
+    image in training is an error. `unreadable` holds what is wrong with those met so far, by index, as `load` finds
+    them out.
+    """
+
+    def __init__(self, split, transform: Transform, seed: int, indices: list[int] | None = None):
         self.split = split
         self.transform = transform
         self.seed = seed
+        self.indices = indices
+        self.unreadable: dict[int, str] = {}
+        self._at: torch.Tensor | None = None
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
+        """The sample itself, no other in its place. Raises Unreadable."""
+        return self._sample(key, key[1])
+
+    def __getitems__(self, keys: list[Key]) -> Loaded:
+        """The batch of these keys, and the unreadable images met on the way. Raises Unreadable in training where
+        nothing takes an image's place."""
+        found, unreadable = [], {}
+        for key in keys:
+            sample = self._readable(key, unreadable)
+            if sample is not None:
+                found.append(sample)
+            elif len(unreadable) > self.split.bad_files:
+                return None, unreadable
+        return (default_collate(found) if found else None), unreadable
+
+    def note(self, unreadable: dict[int, str]) -> None:
+        """Counts unreadable images. Raises Unreadable, naming them, when they are more than the split may hold."""
+        for index in unreadable.keys() - self.unreadable.keys():
+            log.warning("%s", unreadable[index])
+        self.unreadable |= unreadable
+        limit = self.split.bad_files if self.unreadable else 0
+        if len(self.unreadable) > limit:
+            reasons = list(self.unreadable.values())
+            more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+            what = f"more than data.bad_files: {limit} allows; repair or remove them, or write a larger number there"
+            raise Unreadable(f"{'; '.join(reasons[:NAMED])}{more}: {what}")
+
+    def follow(self, workers: int) -> None:
+        """From here on each loading process writes down (its pid, the index it loads)."""
+        self._at = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()
+
+    def lost(self) -> list[str]:
+        """The images that loading processes were at when they ended without being asked to."""
+        alive = {process.pid for process in multiprocessing.active_children()}
+        return [self.split.name(index) for pid, index in self._at.tolist() if pid >= 0 and pid not in alive]
+
+    def _readable(self, key: Key, unreadable: dict[int, str]) -> tuple[torch.Tensor, int] | None:
+        """Adds to `unreadable` what cannot be read. None in an evaluation, and where that is already too much."""
         epoch, index = key
-        seed_everything(self.seed, "augment", epoch, index)
-        return self.transform(self.split.image(index)), self.split.labels[index]
+        for candidate in self._from(epoch, index):
+            try:
+                return self._sample(key, candidate)
+            except Unreadable as error:
+                unreadable[candidate] = str(error)
+                if epoch is None or len(unreadable) > self.split.bad_files:
+                    return None
+        raise Unreadable(f"{unreadable[index]}: there is no readable image to take its place")
+
+    def _from(self, epoch: int | None, index: int) -> Iterator[int]:
+        """The image itself, then those after it in the epoch's order, round to the one before it."""
+        yield index
+        if self.indices is not None:
+            order = epoch_order(self.indices, self.seed, epoch)
+            place = int(np.flatnonzero(order == index)[0])
+            yield from (int(other) for other in np.roll(order, -place)[1:])
+
+    def _sample(self, key: Key, index: int) -> tuple[torch.Tensor, int]:
+        """The image at `index` under the seed of `key`. Errors name the file."""
+        if self._at is not None and (worker := get_worker_info()):
+            self._at[worker.id] = torch.tensor([os.getpid(), index])
+        try:
+            image = self.split.image(index)
+            seed_everything(self.seed, "augment", key[0] or 0, key[1])
+            return self.transform(image), self.split.labels[index]
+        except (Unreadable, OSError):
+            raise
+        except Exception as error:
+            raise RuntimeError(f"{self.split.name(index)}: {type(error).__name__}: {error}") from error
 
 
 def load(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yields (images (B, 3, H, W), labels (B,)) for each list of keys; `workers` 0 loads in this process."""
+    """Yields (images (B, 3, H, W), labels (B,)) for each list of keys; `workers` 0 loads in this process.
+
+    Raises Unreadable when more images cannot be read than the split may hold, and RuntimeError naming the image where
+    loading one fails otherwise or ends its process.
+    """
+    for batch, unreadable in _loaded(samples, keys, workers):
+        samples.note(unreadable)
+        if batch is not None:
+            yield tuple(batch)
+
+
+def _loaded(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[Loaded]:
     if workers == 0:
-        return (default_collate([samples[key] for key in batch]) for batch in keys)
-    return iter(DataLoader(samples, batch_sampler=keys, num_workers=workers, pin_memory=torch.cuda.is_available()))
+        yield from (samples.__getitems__(batch) for batch in keys)
+        return
+    samples.follow(workers)
+    try:
+        yield from DataLoader(
+            samples,
+            batch_sampler=keys,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+        )
+    except (RuntimeError, GeneratorExit) as error:
+        # The signal that a loading process died is also raised outside of this function: then there is only the log.
+        if not (lost := samples.lost()):
+            raise
+        what = f"a data loading process died at {', '.join(lost)}"
+        log.error("%s", what)
+        if isinstance(error, GeneratorExit):
+            raise
+        raise RuntimeError(f"{what}: {error}") from error
+
+
+def _as_it_is(batch: Loaded) -> Loaded:
+    return batch
+
+
+def epoch_order(indices: list[int], seed: int, epoch: int) -> np.ndarray:
+    """The training images in the order of an epoch, drawn by (seed, "order", epoch)."""
+    return np.asarray(indices)[generator(seed, "order", epoch).permutation(len(indices))]
 
 
 def training_keys(indices: list[int], batch: int, seed: int, epochs: int, start: int) -> Iterator[list[Key]]:
-    """The batches from step `start` on: full ones only, each epoch in an order of its own (seed, "order", epoch)."""
+    """The batches from step `start` on: full ones only, each epoch in its own order."""
     steps = len(indices) // batch
     for epoch in range(start // steps, epochs):
-        order = np.asarray(indices)[generator(seed, "order", epoch).permutation(len(indices))]
+        order = epoch_order(indices, seed, epoch)
         first = start - epoch * steps if epoch == start // steps else 0
         for step in range(first, steps):
             yield [(epoch, int(index)) for index in order[step * batch : (step + 1) * batch]]
@@ -54,4 +182,4 @@ def training_keys(indices: list[int], batch: int, seed: int, epochs: int, start:
 def evaluation_keys(indices: list[int], batch: int) -> Iterator[list[Key]]:
     """Every image once, in order; the last batch may be smaller."""
     for start in range(0, len(indices), batch):
-        yield [(0, index) for index in indices[start : start + batch]]
+        yield [(None, index) for index in indices[start : start + batch]]

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mixmae.config import ImageFolderConfig
+from mixmae.data.reading import read_rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 SPLITS = ("train", "val")
@@ -20,6 +21,7 @@ class ImageFolder:
     def __init__(self, config: ImageFolderConfig, split: str):
         root = data_root(config)
         self.classes = class_names(root)
+        self.bad_files = config.bad_files
         self._folder = root / split
         self._names = []
         self.labels = []
@@ -32,12 +34,8 @@ class ImageFolder:
         return len(self.labels)
 
     def image(self, index: int) -> Image.Image:
-        path = self._folder / self._names[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+        """RGB, upright. Raises Unreadable."""
+        return read_rgb(self._folder / self._names[index])
 
     def name(self, index: int) -> str:
         return self._names[index]
