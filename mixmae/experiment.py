@@ -51,8 +51,8 @@ class Resources(Model):
     workers: Annotated[int, Field(ge=0)] = 0
     """Data loading processes beside the training one."""
     checkpoint_activations: bool = False
-    """Compute the encoder's blocks again in the backward pass instead of keeping what it needs: less memory, more time, the
-    same bits on a CPU."""
+    """Compute the encoder's blocks again in the backward pass instead of keeping what it needs: less memory, more time,
+    the same bits on a CPU."""
 
 
 # -------------------------------------------------------------------------------------------- impossible combinations
