@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -280,7 +281,9 @@ def test_the_newest_two_checkpoints_are_kept(tmp_path):
 def test_a_loss_that_is_no_number_fails_and_is_not_saved(tmp_path):
     run = planned_runs(tmp_path, experiment(pretrain={"base_lr": 1e30, "warmup_epochs": 0.0}))["pretrain"]
     assert execute(run, Resources(), never) == "failed"
-    assert "lower base_lr" in run.read("state")["reason"]
+    reason = run.read("state")["reason"]
+    assert "step 7 and 6 before it gave no numbers: loss nan, gradient norm nan, learning rate 3.7059e+29" in reason
+    assert "lower base_lr or clip the gradient" in reason and re.search(r"images: \S+, .* and 24 more$", reason)
     assert not list(run.checkpoints.glob("*"))
 
 

@@ -35,7 +35,13 @@ def classify(
     soften = Softening(recipe, len(train.split.classes))
     optimizer = finetuning_optimizer(model.to(device), recipe)
     rates = schedule(optimizer, recipe, steps_per_epoch)
-    progress = Progress(session, model, optimizer, rates, steps_per_epoch, recipe.epochs, recipe.clip_grad)
+    shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
+
+    def images_of(step: int) -> list[str]:
+        batch = next(training_keys(indices, recipe.batch, job.seed, recipe.epochs, step))
+        return [train.split.name(index) for _, index in batch]
+
+    progress = Progress(session, model, optimizer, rates, *shape, images_of)
     _announce(recipe, len(indices), steps_per_epoch)
     progress.resume()
     keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)

@@ -26,7 +26,13 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
     steps_per_epoch = full_batches(len(indices), recipe.batch)
     optimizer = pretraining_optimizer(method.to(device), recipe)
     rates = schedule(optimizer, recipe, steps_per_epoch)
-    progress = Progress(session, method, optimizer, rates, steps_per_epoch, recipe.epochs, recipe.clip_grad)
+    shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
+
+    def images_of(step: int) -> list[str]:
+        batch = next(training_keys(indices, recipe.batch, job.seed, recipe.epochs, step))
+        return [samples.split.name(index) for _, index in batch]
+
+    progress = Progress(session, method, optimizer, rates, *shape, images_of)
     _announce(job, len(indices), steps_per_epoch)
     progress.resume()
     keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)
