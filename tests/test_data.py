@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from mixmae.config import DigitsConfig, FinetuneRecipe, ImageFolderConfig, PretrainRecipe, Subset
 from mixmae.data import fingerprint as fingerprints
+from mixmae.data import index as indexes
 from mixmae.data.batches import Samples, evaluation_keys, load, open_split, training_keys
 from mixmae.data.counts import training_counts, training_images
 from mixmae.data.draws import generator, seed_of
@@ -130,6 +131,7 @@ def test_fingerprint_changes_when_a_file_is_rewritten_in_place(tree, tmp_path):
 
 def test_large_folders_are_cached_by_real_path(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprints, "CACHED_FROM", 0)
+    monkeypatch.setattr(indexes, "SETTLED_NS", 0)
     found = fingerprint(folder(tree), tmp_path / "runs")
     (tmp_path / "link").symlink_to(tree)
     monkeypatch.setattr(fingerprints, "_of_files", lambda *_: pytest.fail("read again"))
@@ -138,6 +140,7 @@ def test_large_folders_are_cached_by_real_path(tree, tmp_path, monkeypatch):
 
 def test_a_root_that_cannot_be_written_only_costs_the_cache(tree, monkeypatch):
     monkeypatch.setattr(fingerprints, "CACHED_FROM", 0)
+    monkeypatch.setattr(indexes, "SETTLED_NS", 0)
     readonly = fingerprints.Path("/sys/mixmae-runs")
     assert fingerprint(folder(tree), readonly) == fingerprint(folder(tree), readonly)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mixmae.config import DataConfig, DigitsConfig, Subset
 from mixmae.data.fingerprint import digits_file
-from mixmae.data.image_folder import class_names, data_root, image_files
+from mixmae.data.index import data_root, index
 from mixmae.experiment import Experiment
 
 
@@ -18,8 +18,7 @@ def training_counts(data: DataConfig) -> tuple[int, ...]:
         with gzip.open(digits_file(), "rt") as file:
             classes = Counter(line.rsplit(",", 1)[1].strip() for line in file)
         return tuple(count - count // 5 for _, count in sorted(classes.items()))
-    folder = data_root(data)
-    return tuple(len(image_files(folder / "train" / name)) for name in class_names(folder))
+    return tuple(len(files) for files in index(data_root(data)).files["train"].values())
 
 
 def kept(part: Subset, available: int, label: int) -> int:

@@ -3,17 +3,22 @@
 import errno
 import hashlib
 import importlib.util
-import os
+import json
+import logging
 from pathlib import Path
 
 from mixmae.config import DataConfig, DigitsConfig, ImageFolderConfig
-from mixmae.data.image_folder import SPLITS, class_names, data_root, image_files
+from mixmae.data.index import Index, data_root, index, remember
 from mixmae.runs import read_json, write_json
+
+log = logging.getLogger(__name__)
 
 DIGITS = 16
 CACHED_FROM = 50_000
-"""Images from which on the sizes are not read again while no folder has changed. Rewriting a file in place changes no
-folder, so smaller data sets, where reading all sizes takes a fraction of a second, are always read in full."""
+"""Images from which on names and sizes are kept under the root and not read again while no folder has changed.
+Rewriting a file in place changes no folder: of a smaller data set, where reading all sizes takes a fraction of a
+second, this is seen unless the size stays the same, of a larger one not at all.
+`mixmae data check` reads everything."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 """A root that cannot be written to: the fingerprint is then found anew each time."""
 
@@ -38,34 +43,26 @@ def digits_file() -> Path:
 
 def _of_image_folder(data: ImageFolderConfig, root: Path) -> str:
     folder = data_root(data).resolve()
-    files = _files(folder)
-    if len(files) < CACHED_FROM:
-        return _of_files(folder, files)
     cache = root / "fingerprints" / f"{_sha256([str(folder).encode()])}.json"
-    stamp = _stamp(folder, files)
-    try:
-        known = read_json(cache)
-        if known["stamp"] == stamp:
-            return known["fingerprint"]
-    except FileNotFoundError:
-        pass
-    found = _of_files(folder, files)
-    try:
-        write_json(cache, {"path": str(folder), "stamp": stamp, "fingerprint": found})
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-    return found
+    known = _kept(cache)
+    if known and known[0].holds(folder):
+        remember(folder, known[0])
+        return known[1]
+    found = index(folder)
+    files = _files(found)
+    fingerprint = _of_files(folder, files)
+    if len(files) >= CACHED_FROM and found.settled:
+        _keep(cache, folder, found, fingerprint)
+    return fingerprint
 
 
-def _files(folder: Path) -> list[tuple[str, str]]:
-    """(path relative to `folder`, class) of every image of both splits, sorted."""
-    classes = class_names(folder)
+def _files(found: Index) -> list[tuple[str, str]]:
+    """(path relative to the data set, class) of every image of both splits, sorted."""
     return sorted(
         (f"{split}/{name}/{file}", name)
-        for split in SPLITS
-        for name in classes
-        for file in image_files(folder / split / name)
+        for split, classes in found.files.items()
+        for name, files in classes.items()
+        for file in files
     )
 
 
@@ -73,11 +70,43 @@ def _of_files(folder: Path, files: list[tuple[str, str]]) -> str:
     return _sha256(f"{path}\0{(folder / path).stat().st_size}\0{name}\n".encode() for path, name in files)
 
 
-def _stamp(folder: Path, files: list[tuple[str, str]]) -> str:
-    """Changes when a file is added, removed or renamed: the folders' times and the number of files."""
-    folders = sorted({os.path.dirname(path) for path, _ in files})
-    times = (f"{path}\0{(folder / path).stat().st_mtime_ns}\n".encode() for path in folders)
-    return _sha256([str(len(files)).encode(), *times])
+# --------------------------------------------------------------------------------------------------------------- cache
+
+
+def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:
+    """Names are joined by the null character, which no name holds: a million strings take JSON many times as long."""
+    files = {
+        split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in found.files.items()
+    }
+    data = {"path": str(folder), "fingerprint": fingerprint, "times": found.times, "files": files}
+    try:
+        write_json(cache, {**data, "checksum": _checksum(data)})
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+
+
+def _kept(cache: Path) -> tuple[Index, str] | None:
+    """The index and the fingerprint kept in `cache`; None where there are none, or none that can be relied on."""
+    try:
+        data = read_json(cache)
+        if data.pop("checksum") != _checksum({name: data[name] for name in ("path", "fingerprint", "times", "files")}):
+            raise ValueError("its checksum is another")
+    except OSError:
+        return None
+    except (ValueError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged or of another version and is written anew (%s)", cache, error)
+        return None
+    files = {
+        split: {name: joined.split("\0") for name, joined in classes.items()}
+        for split, classes in data["files"].items()
+    }
+    times = {path: tuple(times) for path, times in data["times"].items()}
+    return Index(files, times, settled=True), data["fingerprint"]
+
+
+def _checksum(data: dict) -> str:
+    return _sha256([json.dumps(data, sort_keys=True).encode()])
 
 
 def _sha256(parts) -> str:
