@@ -24,6 +24,7 @@ class WindowAttention(nn.Module):
             self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * table_side - 1) ** 2, heads))
             trunc_normal_(self.relative_position_bias_table, std=0.02)
 
+    @torch.compiler.disable  # groups change with the mask; see mixmae.compilation
     def forward(self, x: Tensor, groups: Groups) -> Tensor:
         parts = []
         for qkv, bucket in zip(self.qkv(x).split(groups.sizes, 1), groups.buckets, strict=True):
@@ -70,6 +71,7 @@ class ReducedAttention(nn.Module):
             self.sr = nn.Conv2d(width, width, sr_ratio, sr_ratio)
             self.norm = nn.LayerNorm(width)
 
+    @torch.compiler.disable
     def forward(self, x: Tensor, groups: Groups) -> Tensor:
         reduced = self.norm(strided_convolution(self.sr, x)) if self.sr_ratio > 1 else x
         queries = self.q(x).split(groups.sizes, 1)

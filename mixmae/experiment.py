@@ -53,6 +53,8 @@ class Resources(Model):
     checkpoint_activations: bool = False
     """Compute the encoder's blocks again in the backward pass instead of keeping what it needs: less memory, more time,
     the same bits on a CPU."""
+    compile_blocks: bool = False
+    """torch.compile the transformer blocks: other last bits, and minutes of compilation before the first step."""
 
 
 # -------------------------------------------------------------------------------------------- impossible combinations

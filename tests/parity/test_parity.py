@@ -1,6 +1,7 @@
 """Our methods with the official implementations' weights compute what those compute.
 
 `pytest tests/parity --golden DIR` runs every file of DIR by its metadata alone. With `-s` the worst errors are printed.
+`pytest tests/parity --compiled` does so with compiled blocks, which takes a minute or two a file.
 """
 
 from contextlib import nullcontext
@@ -11,6 +12,8 @@ import torch
 from golden_file import GoldenFile
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mixmae.compilation import compile_blocks
+
 SCALARS = ("loss", "logits")
 LIMITS = dict.fromkeys(SCALARS, 1e-5)
 LIMIT = 1e-4
@@ -19,6 +22,7 @@ LIMIT = 1e-4
 PATHS = {
     "fused": nullcontext,
     "unfused": lambda: sdpa_kernel(SDPBackend.MATH),
+    "compiled": nullcontext,
 }
 """Grouped and visible-only attention is the only path here; its calls take torch's fused kernel, or where a device has
 none the plain one."""
@@ -29,6 +33,7 @@ def pytest_generate_tests(metafunc):
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pytest.exit(f"--golden {folder}: no .safetensors there", returncode=2)
+    metafunc.parametrize("attention", ["compiled"] if metafunc.config.getoption("--compiled") else ["fused", "unfused"])
     metafunc.parametrize("path", files, ids=[path.stem for path in files])
 
 
@@ -37,10 +42,11 @@ def relative(ours: torch.Tensor, official: torch.Tensor) -> float:
     return float((ours.detach() - official).norm() / official.norm())
 
 
-@pytest.mark.parametrize("attention", PATHS)
 def test_outputs_and_gradients(path, attention):
     with PATHS[attention]():
         golden = GoldenFile(path)
+        if attention == "compiled":
+            compile_blocks(golden.model)
         answers = golden.answers()
         answers["loss"].backward()
     worst = _compare_outputs(golden, answers) | _compare_gradients(golden)

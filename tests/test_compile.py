@@ -1,0 +1,60 @@
+"""Compiled blocks: the losses of ten steps as without, for every method, drop path included."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from small import SIZE, pretrain_job, randomised
+from torch._dynamo.utils import counters
+
+from baselines.supervised import Supervised
+from mixmae.compilation import BLOCKS, compile_blocks
+from mixmae.models import build_encoder, build_method
+
+COMPILER = next((found for name in ("g++", "clang++") if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="torch.compile on a CPU needs a C++ compiler; none is found")
+
+ENCODER = dict(family="swin", patch_size=4, widths=(16, 16), depths=(1, 1), heads=(2, 2), windows=(3, 3))
+"""One width, that of the decoders too: the fewest compilations in which masks change the groups of attention."""
+STEPS = 10
+BATCH = 8
+
+
+def made(method: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    job = pretrain_job("simmim" if method == "supervised" else method, ENCODER)
+    encoder = build_encoder(job.encoder, job.image_size, drop_path=0.4)
+    if method == "supervised":
+        return randomised(Supervised(encoder, classes=5, head_init_std=0.02)).train()
+    return randomised(build_method(job.method, encoder)).train()
+
+
+def losses(model, method: str) -> list[float]:
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-3)
+    found = []
+    for step in range(STEPS):
+        images = torch.randn(BATCH, 3, *SIZE, generator=torch.Generator().manual_seed(step))
+        second = (
+            torch.arange(BATCH) % 5 if method == "supervised" else model.draw_mask(BATCH, np.random.default_rng(step))
+        )
+        torch.manual_seed(step)
+        loss = model(images, second).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize("method", ["mixmae", "simmim", "mae", "supervised"])
+def test_losses_of_ten_steps(method):
+    plain = losses(made(method), method)
+    model = made(method)
+    names = list(model.state_dict())
+    compile_blocks(model)
+    blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
+    assert blocks and all(block._compiled_call_impl is not None for block in blocks)
+    assert losses(model, method) == pytest.approx(plain, rel=1e-5)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert list(model.state_dict()) == names
