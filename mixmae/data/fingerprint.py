@@ -56,6 +56,11 @@ def _of_image_folder(data: ImageFolderConfig, root: Path) -> str:
     return fingerprint
 
 
+def of_index(folder: Path, found: Index) -> str:
+    """The fingerprint of the data set in `folder`, all sizes read again."""
+    return _of_files(folder, _files(found))
+
+
 def _files(found: Index) -> list[tuple[str, str]]:
     """(path relative to the data set, class) of every image of both splits, sorted."""
     return sorted(

@@ -105,9 +105,11 @@ def folders(path: Path) -> list[str]:
     return names
 
 
-def images_below(folder: Path, path: str, times: dict[str, tuple[int, int]], above: tuple = ()) -> list[str]:
-    """Images below folder/path, relative to `folder`; notes the times of every folder it looks into. Hidden files and
-    folders, and files of other kinds, are passed over; links to folders are followed."""
+def images_below(
+    folder: Path, path: str, times: dict[str, tuple[int, int]], others: list[str], above: tuple = ()
+) -> list[str]:
+    """Images below folder/path, relative to `folder`, as all it notes. `times` gets those of every folder it looks
+    into, `others` the files of other kinds. Links to folders are followed, what is hidden is passed over."""
     here = folder / path
     status = here.stat()
     place = (status.st_dev, status.st_ino)
@@ -117,17 +119,19 @@ def images_below(folder: Path, path: str, times: dict[str, tuple[int, int]], abo
     found = []
     for name, entry in _entries(here):
         if _is_folder(entry):
-            found += images_below(folder, f"{path}/{name}", times, (*above, place))
+            found += images_below(folder, f"{path}/{name}", times, others, (*above, place))
         elif name.lower().endswith(SUFFIXES):
             if not _is_file(entry):
                 what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
                 raise ValueError(f"{here / name}: {what}; remove it")
             found.append(f"{path}/{name}")
+        else:
+            others.append(f"{path}/{name}")
     return found
 
 
 def _image_files(folder: Path, path: str, times: dict[str, tuple[int, int]]) -> list[str]:
-    files = sorted(file[len(path) + 1 :] for file in images_below(folder, path, times))
+    files = sorted(file[len(path) + 1 :] for file in images_below(folder, path, times, []))
     if not files:
         what = "no images (such as .jpg, .png, .webp, .tif); add some or remove the class from both splits"
         raise ValueError(f"{folder / path}: {what}")
