@@ -1,6 +1,7 @@
 """Compiled blocks: the losses of ten steps as without, for every method, drop path included."""
 
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -35,11 +36,11 @@ def losses(model, method: str) -> list[float]:
     found = []
     for step in range(STEPS):
         images = torch.randn(BATCH, 3, *SIZE, generator=torch.Generator().manual_seed(step))
-        second = (
-            torch.arange(BATCH) % 5 if method == "supervised" else model.draw_mask(BATCH, np.random.default_rng(step))
-        )
+        beside = torch.arange(BATCH) % 5
+        if method != "supervised":
+            beside = model.draw_mask(BATCH, np.random.default_rng(step))
         torch.manual_seed(step)
-        loss = model(images, second).loss
+        loss = model(images, beside).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,3 +59,24 @@ def test_losses_of_ten_steps(method):
     assert losses(model, method) == pytest.approx(plain, rel=1e-5)
     assert counters["stats"]["unique_graphs"] > 0
     assert list(model.state_dict()) == names
+
+
+def test_with_gradient_checkpointing():
+    plain, model = made("mixmae"), made("mixmae")
+    compile_blocks(model)
+    model.encoder.checkpoint_blocks(True)
+    assert losses(model, "mixmae") == pytest.approx(losses(plain, "mixmae"), rel=1e-5)
+
+
+def test_a_copy_has_weights_of_its_own():
+    """As that of an average of the weights."""
+    model = made("simmim").eval()
+    compile_blocks(model)
+    images = torch.randn(BATCH, 3, *SIZE)
+    with torch.no_grad():
+        before = model.encoder(images)
+        copy = deepcopy(model)
+        for parameter in model.parameters():
+            parameter.zero_()
+        torch.testing.assert_close(copy.encoder(images), before, rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(model.encoder(images), before)
