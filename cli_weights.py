@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mixmae.documents import load, plain
+from mixmae.names import KEY_MAPS
 
+_OUT = "FILE.safetensors, of mmdet-keys FILE.pth, of hf a folder; default: named after RUN, here."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 weights_app = typer.Typer(no_args_is_help=True, help="Official weights in, weights for other programs out.")
@@ -18,7 +19,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Official weights in, weigh
 @weights_app.command("import")
 def weights_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An official checkpoint or state dict.")],
-    kind: Annotated[str, typer.Option("--as", metavar="KIND", help="What it is; see mixmae weights published.")],
+    kind: Annotated[str, typer.Option("--as", metavar="KIND", help=f"What it is: {', '.join(KEY_MAPS)}.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The weights file to write.")],
     config: Annotated[Path | None, typer.Option(help="YAML of what the official constructor took.")] = None,
     encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
@@ -27,7 +28,7 @@ def weights_import(
     from mixmae.weights.importing import import_file, summary
 
     _log_to_stderr()
-    found = import_file(file, kind, out, config and plain(load(config)), encoder_only)
+    found = import_file(file, kind, out, config, encoder_only)
     print(*summary(found), out, sep="\n")
 
 
@@ -36,7 +37,7 @@ def weights_export(
     context: typer.Context,
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The beginning of a run's id, or a weights file.")],
     to: Annotated[str, typer.Option(metavar="FORMAT", help="safetensors, timm, hf or mmdet-keys.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to; default: RUN-FORMAT here.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help=_OUT)] = None,
     encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
 ) -> None:
     """Write a finished run's weights in a form that others read, with a model card."""
@@ -46,6 +47,8 @@ def weights_export(
 
     _log_to_stderr()
     path = Path(run_id)
+    if out and path.is_file() and out.resolve() == path.resolve():
+        raise ValueError(f"{out}: the file that is read; write another file's path")
     opened = open_file(path) if path.is_file() else open_run(find_run(context.obj, run_id))
     name = path.stem if path.is_file() else opened.facts.run
     print(*export(opened, to, out or default_out(name, to), encoder_only).paths, sep="\n")

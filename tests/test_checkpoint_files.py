@@ -173,9 +173,10 @@ def test_what_is_no_checkpoint(tmp_path, content):
 
 
 def test_missing_files_and_folders(tmp_path):
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(FileNotFoundError, match="no such file"):
-            read_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_checkpoint(tmp_path / "none")
+    with pytest.raises(ValueError, match="a folder; write the path of a file in it"):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("legacy", [False, True, None])

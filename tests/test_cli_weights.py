@@ -75,7 +75,7 @@ def test_a_config_is_a_yaml_file(tmp_path):
         (["import", "theirs.pth", "--as", "mixmae_pretrain"], "it has no head.bias, head.weight"),
         (
             ["import", "theirs.pth", "--as", "mixmae_classifier", "--config", "bad.yaml"],
-            "config: depth: not an argument",
+            "bad.yaml:1:1: depth: not an argument of a mixmae_classifier; did you mean depths?",
         ),
     ],
 )

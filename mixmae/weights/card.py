@@ -104,7 +104,8 @@ def title(description: Description, facts: Facts) -> str:
 def _sentence(description: Description) -> str:
     height, width = description.image_size
     encoder = description.encoder
-    return f"A {description.part}: encoder family {encoder.family}, for images of {height} × {width} px."
+    article = "An" if description.part == "encoder" else "A"
+    return f"{article} {description.part}: encoder family {encoder.family}, for images of {height} × {width} px."
 
 
 def _came_from(facts: Facts) -> str:

@@ -75,6 +75,8 @@ def about(path: Path) -> tuple[Description, Origin | None]:
 
 def header(path: Path) -> dict:
     """The JSON header of a safetensors file. Raises ValueError where there is none, FileNotFoundError for no file."""
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; write the path of a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; write the path of a weights file")
     with path.open("rb") as file:

@@ -79,7 +79,7 @@ def _check_place(out: Path, to: str) -> None:
 
 
 def _to_safetensors(opened: Opened, out: Path) -> Exported:
-    text = card(opened.description, opened.facts, _load_ours(out.name), [])
+    text = card(opened.description, opened.facts, _load_ours(out.name, opened.description), [])
     return _with_card(out, text, lambda: stored.save(out, opened.model, opened.description, _origin(opened)), [])
 
 
@@ -137,7 +137,7 @@ def _to_hub(opened: Opened, out: Path) -> Exported:
 
 def _to_hub_ours(opened: Opened, out: Path, reason: str) -> Exported:
     notes = [f"Not in timm's layout: {code(reason.partition(';')[0])}."]
-    text = card(opened.description, opened.facts, _load_ours(f"{out.name}/{HUB_FILES[0]}"), notes)
+    text = card(opened.description, opened.facts, _load_ours(f"{out.name}/{HUB_FILES[0]}", opened.description), notes)
 
     def fill(folder: Path) -> None:
         stored.save(folder / HUB_FILES[0], opened.model, opened.description, _origin(opened))
@@ -240,10 +240,15 @@ def _origin(opened: Opened) -> Origin | None:
     return Origin.model_validate(opened.facts.origin) if imported else None
 
 
-def _load_ours(path: str) -> str:
+def _load_ours(path: str, description: Description) -> str:
+    call = "out = model(images)  # out.loss, out.prediction, out.mask"
+    if description.method is None:
+        call = "logits = model.logits(images)" if description.classes else "features = model.features(images)"
+    height, width = description.image_size
     return (
-        "from pathlib import Path\n\nfrom mixmae.weights import stored\n\n"
-        f"model, description = stored.load(Path({path!r}))"
+        "from pathlib import Path\n\nimport torch\n\nfrom mixmae.weights import stored\n\n"
+        f"model, description = stored.load(Path({path!r}))\n"
+        f"images = torch.randn(2, 3, {height}, {width})  # normalised by ImageNet's mean and std\n{call}"
     )
 
 

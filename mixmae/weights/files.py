@@ -42,6 +42,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises ValueError, saying why, for what is no checkpoint, is damaged, or would need code of its own to be read.
     """
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; write the path of a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; write the path of a checkpoint")
     if path.stat().st_size == 0:
@@ -100,8 +102,13 @@ def _pickled(path: Path) -> Any:
         raise ValueError(f"{path}: {_refusal(str(error))}") from None
     except Exception as error:
         # torch raises whatever its readers of zip, tar and pickle do on what is no checkpoint.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a checkpoint, or a damaged one: {reason}") from None
+        raise ValueError(f"{path}: not a checkpoint, or a damaged one{_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence, where the error says more than a number."""
+    said = str(error).split(". ")[0].splitlines()
+    return f": {said[0]}" if said and " " in said[0] else ""
 
 
 def _check_sums(path: Path) -> None:
@@ -117,4 +124,5 @@ def _refusal(message: str) -> str:
     if wanted:
         return f"needs {wanted[1]} to be read, which weights have no need of; refused, nothing in it was executed"
     reason = message.split("WeightsUnpickler error:")[-1].strip().splitlines()
-    return f"not a checkpoint, or one that cannot be read safely: {reason[0] if reason else 'unknown'}"
+    worded = f": {reason[0]}" if reason and " " in reason[0] and "Unsupported operand" not in reason[0] else ""
+    return f"not a checkpoint, or one that cannot be read safely{worded}"

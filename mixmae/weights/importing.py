@@ -2,25 +2,35 @@
 
 from pathlib import Path
 
+from mixmae.documents import load, mark_of, plain
 from mixmae.weights.description import Origin, sha256
 from mixmae.weights.files import read_checkpoint
-from mixmae.weights.official import Imported, imported
+from mixmae.weights.official import Imported, WrongConfig, imported
 from mixmae.weights.stored import save
 
 
-def import_file(path: Path, kind: str, out: Path, config: dict | None, encoder_only: bool) -> Imported:
-    """Writes `out` from the checkpoint at `path`; see `mixmae.weights.official.imported`.
+def import_file(path: Path, kind: str, out: Path, config: Path | None, encoder_only: bool) -> Imported:
+    """Writes `out` from the checkpoint at `path`; see `mixmae.weights.official.imported`. config: a YAML file.
 
-    Raises ValueError or FileNotFoundError, naming the file, and then leaves `out` as it was.
+    Raises ValueError (of the config ConfigError, with its line) or FileNotFoundError, naming the file, and then leaves
+    `out` as it was.
     """
     if out.is_dir() or out.resolve() == path.resolve():
         raise ValueError(f"{out}: {'a folder' if out.is_dir() else 'the file that is read'}; write another file's path")
+    document = config and load(config)
     checkpoint = read_checkpoint(path)
     try:
-        found = imported(kind, checkpoint, config, encoder_only)
+        found = imported(kind, checkpoint, document and plain(document), encoder_only)
+    except WrongConfig as error:
+        if document is None:
+            raise ValueError(f"{path}: {error}") from None
+        raise mark_of(document, error.field).error(error.what, error.field) from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    save(out, found.model, found.description, Origin(kind=kind, file=path.name, sha256=sha256(path)))
+    try:
+        save(out, found.model, found.description, Origin(kind=kind, file=path.name, sha256=sha256(path)))
+    except OSError as error:
+        raise OSError(f"{out}: cannot be written: {error.strerror}") from None
     return found
 
 

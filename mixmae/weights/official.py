@@ -23,6 +23,14 @@ from mixmae.weights.stored import build
 log = logging.getLogger(__name__)
 
 
+class WrongConfig(ValueError):
+    """The config cannot be; `field` is the path of the argument it is about."""
+
+    def __init__(self, what: str, field: tuple = ()):
+        super().__init__(": ".join(["config", *([".".join(map(str, field))] if field else []), what]))
+        self.what, self.field = what, field
+
+
 @dataclass(frozen=True)
 class Imported:
     """A model with official weights. names: official -> ours. recomputed: official names our model makes itself.
@@ -43,7 +51,7 @@ def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, 
     completed from a published model of just these shapes where they cannot (said in the log). encoder_only: without
     method or head, which the file may then lack.
 
-    Raises ValueError for a kind, config, tensor or shape that does not fit, naming it.
+    Raises ValueError (of a config WrongConfig) for what does not fit, naming it.
     """
     if kind not in ARGUMENTS:
         near = get_close_matches(kind, ARGUMENTS, 1)
@@ -52,8 +60,9 @@ def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, 
     state = unwrapped(state_dict)
     keys = names.resolve(names.KEY_MAPS[kind])
     mapped, recomputed = keys.translated(state, kind)
-    arguments = _arguments(kind, config, _shapes(state, mapped, recomputed), encoder_only)
-    description = arguments.description()
+    if config is None:
+        config = _inferred(kind, _shapes(state, mapped, recomputed), encoder_only)
+    description = described(kind, config)
     left_out = []
     if encoder_only:
         description = description.alone()
@@ -80,19 +89,24 @@ def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[s
     return shapes | {name: tuple(state[name].shape) for name in recomputed}
 
 
-def _arguments(kind: str, config: dict | None, shapes: Shapes, encoder_only: bool):
+def described(kind: str, config: dict) -> Description:
+    """The model that the official constructor makes of `config`. Raises WrongConfig."""
     cls = ARGUMENTS[kind]
-    if config is None:
-        config = _inferred(kind, shapes, encoder_only)
+    if not isinstance(config, dict):
+        raise WrongConfig(f"a {type(config).__name__}; write name: value lines")
+    for name in config:
+        if name not in cls.model_fields:
+            near = get_close_matches(str(name), cls.model_fields, 1)
+            instead = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}"
+            raise WrongConfig(f"not an argument of a {kind}; {instead}", (name,))
     try:
-        return cls.model_validate(config)
+        return cls.model_validate(config).description()
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(cls.model_fields)
-        if first["type"] == "extra_forbidden":
-            raise ValueError(f"config: {field}: not an argument of a {kind}; it has {known}") from None
-        raise ValueError(f"config: {field}: {first['input']!r}: {first['msg']}") from None
+        if error.title != cls.__name__:
+            raise WrongConfig(first["msg"]) from None
+        field = first["loc"][:1]
+        raise WrongConfig(f"{config.get(field[0], first['input'])!r}: {first['msg']}", field) from None
 
 
 def _inferred(kind: str, shapes: Shapes, encoder_only: bool) -> dict[str, Any]:
