@@ -25,9 +25,11 @@ app = typer.Typer(
 )
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
 app.add_typer(grid_app, name="grid")
 app.add_typer(results_app, name="results")
+app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
@@ -81,6 +83,8 @@ def run(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")],
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
+    checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
+    compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
 ) -> None:
     """Run one experiment in this process: its pretraining, then its evaluations."""
     from ablations.grid import Case
@@ -91,7 +95,9 @@ def run(
 
     parsed, document = read_experiment(experiment)
     case = Case(experiment.stem, parsed, document)
-    raise typer.Exit(run_here(plan(experiment.stem, [case], root), Resources(threads=threads, workers=workers)))
+    how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
+    shared = Resources(threads=threads, workers=workers, **how)
+    raise typer.Exit(run_here(plan(experiment.stem, [case], root), shared))
 
 
 @grid_app.command("plan")
@@ -253,6 +259,23 @@ def recipes(as_json: AsJson = False) -> None:
     for recipe in found:
         table.add_row(recipe["name"], recipe["title"], recipe["accuracy"])
     _show(table)
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images: DIR/train/CLASS/… and DIR/val/….")],
+    as_json: AsJson = False,
+) -> None:
+    """Read every image of a folder and say what is there and what cannot be read."""
+    from mixmae.config import ImageFolderConfig
+    from mixmae.data.check import check, lines
+
+    found = check(ImageFolderConfig(path=str(folder)))
+    if as_json:
+        print_json(**found)
+    else:
+        print(*lines(found), sep="\n")
+    raise typer.Exit(0 if found["trainable"] else FAILED)
 
 
 @bench_app.command("step")

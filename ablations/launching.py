@@ -113,7 +113,7 @@ class Launcher:
             if state in (*STARTED_ANEW, "running") and entry.needs not in self.failed:
                 started.add(entry.key)
         items = tuple(Item(*entry.key, entry.planned.needs) for entry in in_order(self.plan.entries))
-        shared = Resources(threads=self.resources.threads, workers=self.resources.workers)
+        shared = Resources(**{name: getattr(self.resources, name) for name in Resources.model_fields})
         WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)
         return started
 

@@ -66,7 +66,8 @@ def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], stat
     job = _job(run)
     _record_environment(run, resources, device)
     log.info("%s %s on %s, %d threads", job.stage, run.id, device, resources.threads)
-    session = Session(run, device, resources.workers, stop, state.report)
+    how = resources.checkpoint_activations, resources.compile_blocks
+    session = Session(run, device, resources.workers, stop, state.report, *how)
     return resolve(STAGES[job.stage])(session, job)
 
 
@@ -146,6 +147,8 @@ def _record_environment(run: RunFolder, resources: Resources, device) -> None:
         "host": socket.gethostname(),
         "threads": resources.threads,
         "workers": resources.workers,
+        "checkpoint_activations": resources.checkpoint_activations,
+        "compile_blocks": resources.compile_blocks,
         "device": _device_name(device),
     }
     before = run.read("environment") or {}

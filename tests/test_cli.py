@@ -18,7 +18,8 @@ GRID = "base: digits_nano\nsweeps: [{name: all, product: {seed: [0, 1]}}]\n"
 COMMANDS = {
     "": ["--debug", "--root", "--version"],
     "demo": ["--slots"],
-    "run": ["--threads", "--workers", "EXPERIMENT"],
+    "run": ["--checkpoint-activations", "--compile-blocks", "--threads", "--workers", "EXPERIMENT"],
+    "data check": ["--json", "DIR"],
     "grid plan": ["--json", "FILE"],
     "grid run": ["--slots", "FILE"],
     "grid status": ["--json", "FILE"],
@@ -66,7 +67,7 @@ def mixmae_(*words: str, folder: Path, check: int) -> tuple[str, str]:
 def test_commands_and_options_are_frozen():
     found = shape(typer.main.get_command(cli.app))
     assert {
-        name: words for name, words in found.items() if name not in ("grid", "results", "bench", "weights")
+        name: words for name, words in found.items() if name not in ("grid", "results", "bench", "weights", "data")
     } == COMMANDS
 
 

@@ -156,3 +156,14 @@ def test_nothing_in_a_run_folder_names_a_place_on_this_machine(tmp_path, run):
     execute(run, Resources(), never)
     for path in run.path.rglob("*.json*"):
         assert str(tmp_path) not in json.dumps(path.read_text())
+
+
+def test_resources_change_how_a_run_runs_and_are_recorded(tmp_path):
+    results = []
+    for name, resources in (("plain", Resources()), ("less_memory", Resources(checkpoint_activations=True))):
+        run = planned_runs(tmp_path / name, experiment())["pretrain"]
+        assert execute(run, resources, never) == "done"
+        assert run.read("environment")["checkpoint_activations"] == resources.checkpoint_activations
+        assert run.read("environment")["compile_blocks"] is False
+        results.append((run.read("result"), run.weights.read_bytes()))
+    assert results[0] == results[1], "the same bits on a CPU"

@@ -22,7 +22,7 @@ def run(session: Session, job: FinetuneJob) -> dict:
         session,
         job,
         model,
-        Samples(train, finetuning_transform(recipe, job.image_size), job.seed),
+        Samples(train, finetuning_transform(recipe, job.image_size), job.seed, indices),
         indices,
         Samples(val, evaluation_transform(job.image_size, recipe.eval_crop), job.seed),
     )

@@ -14,6 +14,6 @@ def run(session: Session, job: PretrainJob) -> dict:
     """Returns {"loss", "epochs", "steps", "images"}; leaves the method's weights in the run folder. Raises Stopped."""
     split = open_split(job.data, "train")
     indices = subset(split.labels, job.recipe.subset, job.seed)
-    samples = Samples(split, pretraining_transform(job.recipe, job.image_size), job.seed)
+    samples = Samples(split, pretraining_transform(job.recipe, job.image_size), job.seed, indices)
     method = build_method(job.method, encoder_of(job, session.run, job.recipe.drop_path))
     return pretrain(session, job, method, samples, indices)

@@ -33,7 +33,7 @@ def classify(
     chunk = recipe.chunk or recipe.batch
     steps_per_epoch = full_batches(len(indices), recipe.batch)
     soften = Softening(recipe, len(train.split.classes))
-    optimizer = finetuning_optimizer(model.to(device), recipe)
+    optimizer = finetuning_optimizer(session.prepared(model), recipe)
     rates = schedule(optimizer, recipe, steps_per_epoch)
     shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
 

@@ -24,7 +24,7 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
     """
     recipe, device = job.recipe, session.device
     steps_per_epoch = full_batches(len(indices), recipe.batch)
-    optimizer = pretraining_optimizer(method.to(device), recipe)
+    optimizer = pretraining_optimizer(session.prepared(method), recipe)
     rates = schedule(optimizer, recipe, steps_per_epoch)
     shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
 

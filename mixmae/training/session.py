@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from mixmae.compilation import compile_blocks
 from mixmae.runs import RunFolder
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,16 @@ class Session:
     workers: int
     stop: Callable[[], bool]
     report: Callable[..., None]
+    checkpoint_activations: bool = False
+    compile_blocks: bool = False
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """`model` on the device, its blocks run as the resources say; `model.encoder` is its encoder."""
+        if self.checkpoint_activations:
+            model.encoder.checkpoint_blocks(True)
+        if self.compile_blocks:
+            compile_blocks(model)
+        return model.to(self.device)
 
     def check_stop(self, doing: str) -> None:
         """Raises Stopped when asked to stop while `doing` something short that starts over."""
