@@ -23,7 +23,7 @@ def facts(**changed):
         "run": "0123456789abcdef",
         "job": {
             "stage": "finetune",
-            "data": {"name": "image_folder", "path": "/home/someone/private/imagenette"},
+            "data": {"name": "image_folder", "path": "/data/someone/private/imagenette"},
             "recipe": {"epochs": 100, "eval_crop": 0.875},
             "pretraining": "fedcba9876543210",
         },
@@ -51,7 +51,7 @@ def test_a_run_says_all_that_is_known():
 
 
 def test_no_folder_and_no_host_of_the_machine_is_told():
-    started = {"path": "/home/someone/w.safetensors", "sha256": "0" * 64}
+    started = {"path": "/data/someone/w.safetensors", "sha256": "0" * 64}
     one = facts(job={**facts().job, "weights": started}, pretraining=None)
     text = hub_card(card(description(), one, "", []), description(), one, "mixmae")
     assert "someone" not in text and "secret-host" not in text
