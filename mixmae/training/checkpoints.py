@@ -30,8 +30,8 @@ def load_newest(folder: Path) -> dict | None:
     """
     paths = _saved(folder)
     for path in reversed(paths):
-        if damage := _damage(path):
-            log.warning("%s cannot be read (%s); trying the one before", path.name, damage)
+        if found := damage(path):
+            log.warning("%s cannot be read (%s); trying the one before", path.name, found)
         else:
             return torch.load(path, map_location="cpu", weights_only=True)
     if paths:
@@ -39,7 +39,7 @@ def load_newest(folder: Path) -> dict | None:
     return None
 
 
-def _damage(path: Path) -> str | None:
+def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at."""
     try:
         with ZipFile(path) as archive:
