@@ -1,17 +1,20 @@
-# Everything from a fresh clone: `make demo` and `make test`. Both make .venv first, once. Tests run against what is
+# Everything from a fresh clone: `make demo`, `make test` and `make soak`. All make .venv first, once. Tests run against what is
 # installed there (-P), not against this folder.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 SOURCES := cli.py cli_weights.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json')
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean
 
 demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
 test: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/project $(VENV)/test-extra
+	$(VENV)/bin/python -P -m pytest tests/soak --long $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

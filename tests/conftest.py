@@ -1,13 +1,33 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
+SAID = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser):
     help = "folder of tensors from the official implementations that tests/parity runs; default: tests/golden"
     parser.addoption("--golden", metavar="DIR", type=Path, default=GOLDEN, help=help)
     parser.addoption("--compiled", action="store_true", help="run tests/parity with compiled blocks, for some minutes")
+    parser.addoption("--long", action="store_true", help="run tests/soak in its long form, for hours")
+
+
+def pytest_configure(config):
+    config.stash[SAID] = []
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig):
+    """Takes lines that are printed after the tests: what soak tests tried and lost."""
+    return pytestconfig.stash[SAID].append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.stash[SAID]:
+        terminalreporter.section("soak")
+        for line in config.stash[SAID]:
+            terminalreporter.write_line(line)
