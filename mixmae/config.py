@@ -171,6 +171,8 @@ class Optimisation(Model):
     """Absolute, not scaled by the batch."""
     warmup_lr: NotNegative = 0.0
     warmup_epochs: NotNegative = 0.0
+    warmup_steps: Annotated[Positive | None, Neutral(None)] = None
+    """Optimiser steps of warm-up, in place of warmup_epochs; fewer than the run has."""
     schedule: Literal["cosine", "multistep"] = "cosine"
     decay_epochs: Annotated[tuple[StrictInt, ...], Field(strict=False)] = ()
     """multistep: the epochs after which the learning rate is multiplied by decay_rate."""
@@ -185,8 +187,8 @@ class Optimisation(Model):
     """Largest L2 norm of the gradient."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Stochastic depth at the last block; it grows linearly from zero."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on GPUs that have it, float32 elsewhere; float16 only on request: with a loss scale."""
 
     @property
     def lr(self) -> float:
@@ -198,6 +200,9 @@ class Optimisation(Model):
         if self.warmup_epochs >= self.epochs:
             what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
+        if self.warmup_steps is not None and self.warmup_epochs:
+            what = f"{self.warmup_epochs:g} warmup_epochs are given too; write warmup_epochs: 0 or leave these out"
+            raise impossible(("warmup_steps",), what)
         if (self.schedule == "multistep") != bool(self.decay_epochs):
             raise impossible(
                 ("decay_epochs",), "goes with schedule: multistep, and only with it; write both or neither"
@@ -243,6 +248,9 @@ class FinetuneRecipe(Optimisation):
     """How relative position bias tables are resized when the window changes: as SimMIM's and BEiT's fine-tuning code,
     or as MixMAE's."""
     head_init_std: Annotated[float, Field(gt=0)] = 2e-5
+    ema_decay: Annotated[Ratio | None, Neutral(None)] = None
+    """Decay a step of an exponential moving average of the weights (timm's ModelEmaV3); with it the averaged weights
+    are what is measured and kept."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     mixup: NotNegative = 0.8
     cutmix: NotNegative = 1.0

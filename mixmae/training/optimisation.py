@@ -68,8 +68,9 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Optimisation, steps_per_e
 
     Warm-up is linear from warmup_lr at step 0 to lr at its end. The cosine then runs from lr to min_lr over the
     remaining steps (MAE's `adjust_learning_rate`); "multistep" decays at the start of epoch e for e in decay_epochs.
+    Raises ValueError where warm-up takes all steps.
     """
-    warmup = recipe.warmup_epochs * steps_per_epoch
+    warmup = _warmup(recipe, steps_per_epoch)
     if recipe.schedule == "multistep":
         # timm compares milestones with step + 1, hence the 1 more.
         return MultiStepLRScheduler(
@@ -90,6 +91,18 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Optimisation, steps_per_e
         warmup_prefix=True,
         t_in_epochs=False,
     )
+
+
+def _warmup(recipe: Optimisation, steps_per_epoch: int) -> float:
+    """Steps of warm-up, which need not be whole where they are given in epochs."""
+    if recipe.warmup_steps is None:
+        return recipe.warmup_epochs * steps_per_epoch
+    steps = recipe.epochs * steps_per_epoch
+    if recipe.warmup_steps >= steps:
+        what = f"{recipe.warmup_steps} is not less than the {steps} steps of the run"
+        per_epoch = f"{recipe.epochs} epochs of {steps_per_epoch}"
+        raise ValueError(f"warmup_steps: {what} ({per_epoch}); write fewer than {steps}, or more epochs")
+    return recipe.warmup_steps
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
