@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -16,11 +17,21 @@ log = logging.getLogger(__name__)
 KEPT = 2
 
 
-def save(folder: Path, step: int, state: dict) -> None:
-    """Writes `folder/step-XXXXXXXX.pt` and then removes all but the newest two."""
-    write_atomically(folder / f"step-{step:08d}.pt", lambda path: torch.save(state, path))
+def save(folder: Path, step: int, state: dict, keep: Collection[int] = ()) -> None:
+    """Writes the checkpoint of `step`, then removes all but the newest two and those of the steps to `keep`."""
+    write_atomically(_path(folder, step), lambda path: torch.save(state, path))
+    kept = {_path(folder, step) for step in keep}
     for path in _saved(folder)[:-KEPT]:
-        path.unlink()
+        if path not in kept:
+            path.unlink()
+
+
+def load(folder: Path, step: int) -> dict | None:
+    """The checkpoint of `step`; None where there is none that can be read."""
+    path = _path(folder, step)
+    if not path.exists() or damage(path):
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_newest(folder: Path) -> dict | None:
@@ -35,7 +46,7 @@ def load_newest(folder: Path) -> dict | None:
         else:
             return torch.load(path, map_location="cpu", weights_only=True)
     if paths:
-        raise ValueError(f"none of the checkpoints in {folder} can be read; remove them to start over")
+        raise ValueError(f"none of the checkpoints in {folder} can be read; mixmae run --start-over sets them aside")
     return None
 
 
@@ -55,6 +66,25 @@ def write_weights(path: Path, model: nn.Module) -> None:
     write_atomically(path, lambda temporary: save_file(weights, temporary))
 
 
+def remove_after(folder: Path, step: int) -> None:
+    """Removes the checkpoints of later steps."""
+    for path in _saved(folder):
+        if path > _path(folder, step):
+            path.unlink()
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Moves the step checkpoints into a new folder within `folder`, which is returned; None where there are none."""
+    if not (paths := _saved(folder)):
+        return None
+    number = 1 + sum(1 for path in folder.glob("set-aside-*"))
+    aside = folder / f"set-aside-{number}"
+    aside.mkdir()
+    for path in paths:
+        path.rename(aside / path.name)
+    return aside
+
+
 def remove_steps(folder: Path) -> None:
     """Removes the step checkpoints, and what a killed process left half-written."""
     for path in [*_saved(folder), *folder.glob(".step-*")]:
@@ -63,3 +93,7 @@ def remove_steps(folder: Path) -> None:
 
 def _saved(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}\.pt", path.name))
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.pt"
