@@ -12,8 +12,8 @@ from mixmae.data.fingerprint import fingerprint
 from mixmae.documents import mark_of
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, PretrainJob, stage_jobs
-from mixmae.runs import RunFolder, RunState, read_json, run_state, write_json
-from mixmae.weights.description import about, sha256
+from mixmae.runs import RunFolder, RunState, read_json, run_state, sha256, write_json
+from mixmae.weights.description import about
 
 Key = tuple[str, str]
 """(stage, id)."""

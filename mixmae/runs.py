@@ -6,8 +6,11 @@ that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute p
 """
 
 import fcntl
+import hashlib
 import json
+import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixmae.retrying import named, retried
+
+log = logging.getLogger(__name__)
+
 SCHEMA = 1
+CHECKSUM = "checksum"
+"""The last key of every JSON document written here: a hash of the rest. Older documents have none."""
+DIGITS = 16
 STATES = ("planned", "waiting", "pending", "running", "stopped", "done", "failed", "blocked", "cancelled")
 
 
 class NewerSchema(ValueError):
     """The file was written by a newer version of this program."""
+
+
+class Damaged(ValueError):
+    """The file does not hold what was once written to it; the message begins with its path."""
 
 
 class Held(RuntimeError):
@@ -34,20 +48,32 @@ def default_root() -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half.
+
+    Tried again where the file system fails for a moment. Raises OSError naming `path` where it cannot be written.
+    """
+    retried(lambda: _write_once(path, write))
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except Exception as error:
+        if (told := named(error, path)) is error:
+            raise
+        raise told from error
 
 
 def _umask() -> int:
@@ -64,25 +90,91 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sealed(data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with its checksum."""
+    return {**data, CHECKSUM: _checksum(data)}
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+
+
+def _unsealed(content: bytes) -> dict[str, Any]:
+    """The object in `content`, its checksum checked and left out. Raises ValueError where it is not what was sealed."""
+    data = json.loads(content)
+    if not isinstance(data, dict):
+        raise ValueError("no JSON object")
+    if isinstance(schema := data.get("schema"), int) and schema > SCHEMA:
+        raise NewerSchema(f"schema {schema}, this version reads up to {SCHEMA}; upgrade mixmae")
+    last = next(reversed(data.values()), None)
+    found = data.pop(CHECKSUM, None)
+    if found is not None:
+        if found != _checksum(data):
+            raise ValueError("its checksum is another")
+    elif isinstance(last, str) and re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", last):
+        raise ValueError("its checksum has lost its name")
+    return data
+
+
 def write_json(path: Path, data: dict) -> None:
-    text = json.dumps({"schema": SCHEMA, **data}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed({"schema": SCHEMA, **data}), indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The document at `path`. Raises FileNotFoundError, or NewerSchema where a newer version wrote it."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if data.get("schema", 0) > SCHEMA:
-        raise NewerSchema(f"{path}: schema {data['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
-    return data
+    """The document at `path`, without its checksum.
+
+    Raises FileNotFoundError, Damaged where it is not what was written, or NewerSchema where a newer version wrote it.
+    """
+    content = retried(path.read_bytes)
+    try:
+        return _unsealed(content)
+    except NewerSchema as error:
+        raise NewerSchema(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: damaged ({error})") from error
+
+
+def line_of(data: dict[str, Any]) -> str:
+    """One line of a `.jsonl` file."""
+    return json.dumps(sealed(data)) + "\n"
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a `.jsonl` file, one a line; none where there is no file. A half-written line is left."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    """The objects of a `.jsonl` file, one a line; none where there is no file. A half-written line is left.
+
+    Raises Damaged naming the line that is not what was written.
+    """
+    lines, damaged = whole_lines(path)
+    if damaged:
+        raise Damaged(f"{path}:{damaged[0]}: damaged; going on with the run, or running it anew, writes the file again")
+    return lines
+
+
+def whole_lines(path: Path) -> tuple[list[dict], list[int]]:
+    """The objects of a `.jsonl` file that are what was written, and the numbers, from 1, of the lines that are not."""
+    try:
+        content = retried(path.read_bytes)
+    except FileNotFoundError:
+        return [], []
+    lines, damaged = [], []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(_unsealed(line))
+        except ValueError:
+            damaged.append(number)
+    return lines, damaged
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits of the file's content."""
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return retried(digest)
 
 
 @dataclass(frozen=True)
@@ -100,19 +192,55 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
     def weights(self) -> Path:
         """The final weights of a run that trains, written when it is done."""
         return self.checkpoints / "final.safetensors"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """`config`, `state`, `launch`, `result` or `environment`; None where it is not written yet."""
+        """`config`, `state`, `launch`, `result` or `environment`; None where it is not written yet. Raises Damaged."""
         try:
             return read_json(self.path / f"{name}.json")
         except FileNotFoundError:
             return None
 
+    def recovered(self, name: str) -> dict[str, Any]:
+        """A document that this program can write anew: {} where there is none, and, the file put aside under another
+        name and a warning given, where it is damaged."""
+        path = self.path / f"{name}.json"
+        try:
+            return self.read(name) or {}
+        except Damaged as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            log.warning("%s; kept as %s and written anew", error, aside.name)
+            path.replace(aside)
+            return {}
+
     def write(self, name: str, data: dict) -> None:
         write_json(self.path / f"{name}.json", data)
+
+    def commit(self, result: dict) -> None:
+        """Writes `result.json`, which makes the run done: the figures, and under "files" the sha256 of what else the
+        run leaves behind."""
+        written = [path for path in (self.metrics, self.weights) if path.exists()]
+        files = {path.relative_to(self.path).as_posix(): sha256(path) for path in written}
+        self.write("result", {**result, "files": files})
+
+    def check(self, path: Path) -> None:
+        """Raises Damaged where `path`, of a run that is done, is not the file that `result.json` names."""
+        result, advice = self.read("result"), f"put a copy back, or remove {self.path} and run it again"
+        if result is None:
+            raise Damaged(f"{self.path / 'result.json'}: missing, of a run that is done; {advice}")
+        wanted = result.get("files", {}).get(path.relative_to(self.path).as_posix())
+        if wanted is None:
+            return
+        if not path.is_file():
+            raise Damaged(f"{path}: missing; {advice}")
+        if (found := sha256(path)) != wanted:
+            raise Damaged(f"{path}: damaged or changed (sha256 {found}, result.json says {wanted}); {advice}")
 
     @contextmanager
     def lease(self) -> Iterator[None]:

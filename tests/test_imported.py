@@ -15,7 +15,8 @@ from mixmae.documents import ConfigError, read_experiment
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.jobs import stage_jobs
-from mixmae.weights.description import Description, sha256
+from mixmae.runs import sha256
+from mixmae.weights.description import Description
 from mixmae.weights.evaluation import evaluate
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import build, save

@@ -9,8 +9,9 @@ from opened_models import ENCODERS, PARTS, opened
 from safetensors.torch import load_file, save_file
 
 import mixmae
+from mixmae.runs import sha256
 from mixmae.weights import stored
-from mixmae.weights.description import Origin, sha256
+from mixmae.weights.description import Origin
 from mixmae.weights.export import export
 from mixmae.weights.inspection import inspect, lines
 

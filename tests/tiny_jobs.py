@@ -1,12 +1,11 @@
 """Stage jobs small enough to run in a second, for the tests that train."""
 
-import json
 from pathlib import Path
 
 from mixmae.data.fingerprint import fingerprint
 from mixmae.experiment import Experiment
 from mixmae.jobs import stage_jobs
-from mixmae.runs import RunFolder
+from mixmae.runs import RunFolder, read_lines
 
 DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
 METHODS = {
@@ -77,7 +76,7 @@ def planned_runs(root: Path, exp: Experiment) -> dict[str, RunFolder]:
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_lines(path)
 
 
 class StopAfter:

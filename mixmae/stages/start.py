@@ -10,8 +10,8 @@ from mixmae.data.draws import seed_everything
 from mixmae.data.transforms import evaluation_transform
 from mixmae.jobs import STAGE_JOB, KnnJob, LinearJob, PretrainJob
 from mixmae.models import build_encoder, load_encoder
-from mixmae.runs import RunFolder
-from mixmae.weights.description import about, sha256
+from mixmae.runs import RunFolder, sha256
+from mixmae.weights.description import about
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 Files of ours are safetensors with a JSON document in their metadata: {schema, description, origin}.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -87,9 +86,3 @@ def header(path: Path) -> dict:
             return json.loads(b"{" + file.read(length - 1))
         except ValueError:
             raise ValueError(f"{path}: a safetensors file whose header is damaged") from None
-
-
-def sha256(path: Path) -> str:
-    """64 hex digits of the file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from mixmae.documents import load, mark_of, plain
-from mixmae.weights.description import Origin, sha256
+from mixmae.runs import sha256
+from mixmae.weights.description import Origin
 from mixmae.weights.files import read_checkpoint
 from mixmae.weights.official import Imported, WrongConfig, imported
 from mixmae.weights.stored import save

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mixmae import names
+from mixmae.runs import sha256
 from mixmae.weights import published
 from mixmae.weights.constructors import ARGUMENTS
-from mixmae.weights.description import METADATA, about, header, sha256
+from mixmae.weights.description import METADATA, about, header
 from mixmae.weights.export import EXPORTED_BY
 from mixmae.weights.files import WRAPPERS, read_checkpoint, unwrapped
 from mixmae.weights.stored import build

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mixmae.jobs import STAGE_JOB, FinetuneJob, PretrainJob
-from mixmae.runs import RunFolder, run_state
+from mixmae.runs import RunFolder, run_state, sha256
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
-from mixmae.weights.description import Description, about, sha256
+from mixmae.weights.description import Description, about
 from mixmae.weights.keys import some
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def open_run(run: RunFolder) -> Opened:
         raise ValueError(f"{name}: is {state}; only a run that is done has final weights")
     if not run.weights.is_file():
         raise ValueError(f"{name}: {run.weights} is missing; copy the whole run folder, or run it again")
+    run.check(run.weights)
     description = Description(
         encoder=job.encoder,
         image_size=job.image_size,
@@ -107,7 +108,7 @@ def _facts(run: RunFolder, config: dict, job) -> Facts:
         job=config["job"],
         pretraining=pretraining,
         fingerprint=config["data_fingerprint"],
-        result=run.read("result"),
+        result={field: value for field, value in run.read("result").items() if field != "files"},
         environment=run.read("environment"),
         origin=origin,
     )
