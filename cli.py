@@ -81,23 +81,44 @@ def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -
 @app.command()
 def run(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")],
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads a process.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Data loading processes a process.")] = 0,
     checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
+    save_minutes: Annotated[float, typer.Option(help="Save so often within an epoch too.")] = 10.0,
+    save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
+    start_over: Annotated[
+        bool, typer.Option(help="Set the checkpoints of what is not done aside and begin anew.")
+    ] = False,
 ) -> None:
-    """Run one experiment in this process: its pretraining, then its evaluations."""
+    """Run one experiment: its pretraining, then its evaluations.
+
+    In this process, or on all that torchrun or srun started: torchrun --nproc-per-node 8 --no-python mixmae run FILE.
+    """
     from ablations.grid import Case
     from ablations.planning import plan
-    from ablations.running import run_here
+    from ablations.running import follow_here, run_here
+    from ablations.steering import set_aside
     from mixmae.documents import read_experiment
     from mixmae.experiment import Resources
+    from mixmae.place import place
 
-    parsed, document = read_experiment(experiment)
-    case = Case(experiment.stem, parsed, document)
     how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
-    shared = Resources(threads=threads, workers=workers, **how)
-    raise typer.Exit(run_here(plan(experiment.stem, [case], root), shared))
+    saving = {"save_minutes": save_minutes, "save_steps": save_steps}
+    shared = Resources(threads=threads, workers=workers, **how, **saving)
+    parsed, document = read_experiment(experiment)
+    processes = None
+    if found := place():
+        from mixmae.training.processes import join
+
+        processes = join(found)
+        if found.rank:
+            raise typer.Exit(follow_here(shared, processes))
+    planned = plan(experiment.stem, [Case(experiment.stem, parsed, document)], root)
+    if start_over:
+        for path in set_aside(planned):
+            print(f"set aside: {path}", file=sys.stderr)
+    raise typer.Exit(run_here(planned, shared, processes))
 
 
 @grid_app.command("plan")

@@ -12,11 +12,12 @@ from mixmae.runs import Held
 from mixmae.worklist import StopFlag, run_job
 
 
-def run_here(plan: Plan, resources: Resources) -> int:
+def run_here(plan: Plan, resources: Resources, processes=None) -> int:
     """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C.
 
-    Unlike a grid it also runs anew what has failed before: its one experiment was asked for. Raises mixmae.runs.Held
-    where another process has a run.
+    Unlike a grid it also runs anew what has failed before: its one experiment was asked for. processes: those that
+    compute with this one, which all end with a job that does not end well. Raises mixmae.runs.Held where another
+    process has a run.
     """
     os.environ["OMP_NUM_THREADS"] = str(resources.threads)
     stop = StopFlag(signal.SIGINT, signal.SIGTERM)
@@ -31,10 +32,26 @@ def run_here(plan: Plan, resources: Resources) -> int:
             create_run(plan.root, entry.planned, entry.fingerprint)
             queue(entry.run)
             console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")
-            run_job(entry.run, resources, stop)
+            run_job(entry.run, resources, stop, processes)
         state = states(plan.entries)[entry.key]
         console.print(f"{number}/{len(plan.entries)} {state.state}: {entry.title}{outcome(state)}")
         failed |= state.state in ("failed", "blocked")
-        if stop():
+        if stop() or state.state == "stopped":
             return 130 if stop.raised == signal.SIGINT else 75
+        if processes and failed:
+            return 1
+    if processes:
+        processes.dismiss()
     return int(failed)
+
+
+def follow_here(resources: Resources, processes) -> int:
+    """Computes with process 0, which runs the plan; its exit code."""
+    from mixmae.execution import follow
+
+    os.environ["OMP_NUM_THREADS"] = str(resources.threads)
+    stop = StopFlag(signal.SIGINT, signal.SIGTERM)
+    ended = follow(resources, stop, processes)
+    if ended == "stopped":
+        return 130 if stop.raised == signal.SIGINT else 75
+    return int(ended == "failed")

@@ -90,3 +90,19 @@ def plan_document(plan: Plan, found: dict[Key, RunState]) -> dict:
 
 def as_text(document: dict) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def set_aside(plan: Plan) -> list[Path]:
+    """Sets the checkpoints of what is not done aside, so that it begins anew: the folders they now lie in.
+
+    Raises mixmae.runs.Held where a process has one of the runs.
+    """
+    from mixmae.training.checkpoints import set_aside as set_checkpoints_aside
+
+    found = states(plan.entries)
+    folders = []
+    for entry in plan.entries:
+        if found[entry.key].state != "done" and entry.run.checkpoints.exists():
+            with entry.run.lease():
+                folders.append(set_checkpoints_aside(entry.run.checkpoints))
+    return [folder for folder in folders if folder]

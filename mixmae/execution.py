@@ -1,4 +1,7 @@
-"""Runs one stage job in its folder: lease, states, environment, log. Loads torch only when called."""
+"""Runs one stage job in its folder: lease, states, environment, log. Loads torch only when called.
+
+On several processes the first does all of this; the others `follow` it: they compute with it and write nothing.
+"""
 
 import logging
 import os
@@ -7,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,6 +18,7 @@ from pathlib import Path
 import mixmae
 from mixmae.data.fingerprint import fingerprint
 from mixmae.experiment import Resources
+from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
 from mixmae.names import STAGES, resolve
 from mixmae.runs import RunFolder
@@ -26,26 +29,51 @@ REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
 
 
-def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool]) -> str:
+def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
     """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
 
-    A stopped run is gone on with. `stop()` is asked between steps. The reason of a failure is in state.json, its
-    traceback in log.txt. Raises runs.Held where another process has the run.
+    A stopped run is gone on with. `stop()` is asked between steps. processes: mixmae.training.processes.Processes, where
+    there are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
+    in log.txt. Raises runs.Held where another process has the run.
     """
+    from mixmae.training.processes import Processes
+
+    processes = processes or Processes()
     with run.lease(), _logging_to(run.path / "log.txt"):
         state = _State(run)
-        if run.read("result") is not None:
-            return _done(run, state)
-        state.start()
         try:
-            result = _result(run, resources, stop, state)
+            if run.read("result") is None:
+                state.start()
+                with processes.watched(state.end):
+                    run.commit(_result(run, resources, stop, state, processes))
+            return _done(run, state)
         except KeyboardInterrupt:
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
         except Exception as error:
-            return _ended_early(error, state)
-        run.write("result", result)
-        return _done(run, state)
+            return _ended_early(error, state, processes)
+
+
+def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
+    """Computes what process 0 executes, until there is nothing more: "done"; or until something ends it: "stopped" or
+    "failed", which process 0 is told and writes down."""
+    import torch
+
+    torch.set_num_threads(resources.threads)
+    try:
+        while (told := processes.told(None)) is not None:
+            run = RunFolder(Path(told["root"]), told["stage"], told["id"])
+            _compute(run, resources, stop, _nothing, processes)
+        processes.leave()
+    except Exception as error:
+        state, reason, _ = processes.ends(_state_of(error), _reason(error), error)
+        print(f"process {processes.rank} ends: {state}: {reason}", file=sys.stderr, flush=True)
+        return state
+    return "done"
+
+
+def _nothing(**_) -> None:
+    pass
 
 
 def _done(run: RunFolder, state: "_State") -> str:
@@ -56,22 +84,27 @@ def _done(run: RunFolder, state: "_State") -> str:
     return "done"
 
 
-def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State") -> dict:
+def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes) -> dict:
     import torch
 
+    torch.set_num_threads(resources.threads)
+    _check_config(run)
+    _record_environment(run, resources, processes)
+    processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
+    return _compute(run, resources, stop, state.report, processes)
+
+
+def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], report, processes) -> dict:
     from mixmae.training.session import Session
 
-    torch.set_num_threads(resources.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    job = _job(run)
-    _record_environment(run, resources, device)
-    log.info("%s %s on %s, %d threads", job.stage, run.id, device, resources.threads)
-    how = resources.checkpoint_activations, resources.compile_blocks
-    session = Session(run, device, resources.workers, stop, state.report, *how)
-    return resolve(STAGES[job.stage])(session, job)
+    job = STAGE_JOB.validate_python(run.read("config")["job"])
+    on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
+    log.info("%s %s on %s", job.stage, run.id, on)
+    return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report), job)
 
 
-def _job(run: RunFolder):
+def _check_config(run: RunFolder) -> None:
+    """Raises where the config is missing or damaged, another run's, or of data that have changed."""
     config = run.read("config")
     if config is None:
         raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
@@ -80,24 +113,33 @@ def _job(run: RunFolder):
     if found != config["data_fingerprint"]:
         what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
         raise ValueError(f"the data has changed: {what}; plan again")
-    return job
+    if identity(job, data=found) != run.id:
+        raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
 
 
-def _ended_early(error: Exception, state: "_State") -> str:
+def _state_of(error: Exception) -> str:
     from mixmae.training.session import Stopped
 
-    if isinstance(error, Stopped):
-        state.end("stopped", str(error))
-        return "stopped"
-    for line in traceback.format_exc().splitlines():
-        log.error(line)
-    state.end("failed", _reason(error))
-    return "failed"
+    return "stopped" if isinstance(error, Stopped) else "failed"
+
+
+def _ended_early(error: Exception, state: "_State", processes) -> str:
+    name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
+    if name == "failed":
+        for line in trace.splitlines():
+            log.error(line)
+    try:
+        state.end(name, reason)
+    except OSError as unwritten:  # a full disk, which may be what ended the run
+        log.error("%s: %s; state.json does not say so: %s", name, reason, unwritten)
+    return name
 
 
 def _reason(error: Exception) -> str:
     """One line; of an error in a data loading process, which comes with its traceback, that traceback's last line."""
     lines = str(error).strip().splitlines() or ["no message"]
+    if _state_of(error) == "stopped":
+        return lines[0]
     if "DataLoader worker" in lines[0]:
         return lines[-1].removeprefix("ValueError: ")
     return lines[0] if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0]}"
@@ -108,7 +150,7 @@ class _State:
 
     def __init__(self, run: RunFolder):
         self._run = run
-        known = run.read("state") or {}
+        known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
         self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
         self._data["tries"] = known.get("tries", 0)
@@ -136,7 +178,7 @@ class _State:
 # --------------------------------------------------------------------------------------------------------- environment
 
 
-def _record_environment(run: RunFolder, resources: Resources, device) -> None:
+def _record_environment(run: RunFolder, resources: Resources, processes) -> None:
     """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of."""
     now = {
         "python": platform.python_version(),
@@ -149,9 +191,10 @@ def _record_environment(run: RunFolder, resources: Resources, device) -> None:
         "workers": resources.workers,
         "checkpoint_activations": resources.checkpoint_activations,
         "compile_blocks": resources.compile_blocks,
-        "device": _device_name(device),
+        "processes": processes.count,
+        "device": _device_name(processes.device),
     }
-    before = run.read("environment") or {}
+    before = run.recovered("environment")
     earlier = before.pop("earlier", [])
     before.pop("schema", None)
     if before and before != now:
@@ -189,10 +232,15 @@ def _device_name(device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record):  # noqa: N802
+        """A full disk loses the line, which standard error shows too, not the run."""
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Sends what `mixmae` logs to `path`, with the time, and to standard error, without."""
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file = _LogFile(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))

@@ -55,6 +55,10 @@ class Resources(Model):
     the same bits on a CPU."""
     compile_blocks: bool = False
     """torch.compile the transformer blocks: other last bits, and minutes of compilation before the first step."""
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """A training is saved at the end of every epoch, and within one when the last save is so long ago."""
+    save_steps: Positive | None = None
+    """And every so many steps."""
 
 
 # -------------------------------------------------------------------------------------------- impossible combinations

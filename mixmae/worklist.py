@@ -175,9 +175,9 @@ def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
     return True
 
 
-def run_job(run: RunFolder, resources: Resources, stop: StopFlag) -> str:
+def run_job(run: RunFolder, resources: Resources, stop: StopFlag, processes=None) -> str:
     """Runs one stage job in its folder; "done", "stopped" or "failed". Raises Held where another process runs it."""
     from mixmae.execution import execute
 
     os.chdir(run.path)
-    return execute(run, resources, stop)
+    return execute(run, resources, stop, processes)

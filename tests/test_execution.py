@@ -20,10 +20,8 @@ import sys, pathlib
 from mixmae.runs import RunFolder
 from mixmae.experiment import Resources
 from mixmae.execution import execute
-from mixmae.training import progress
-progress.SAVE_EVERY_S = 0.0
 root, stage, name = sys.argv[1:]
-execute(RunFolder(pathlib.Path(root), stage, name), Resources(), lambda: False)
+execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lambda: False)
 """
 
 

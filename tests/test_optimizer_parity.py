@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 from recipe_facts import job
+from tiny_jobs import session_in
 from torch import Tensor, nn
 
 from mixmae.data.batches import Samples
@@ -21,7 +22,6 @@ from mixmae.names import METHODS, resolve
 from mixmae.runs import RunFolder
 from mixmae.training.classification import classify
 from mixmae.training.pretraining import pretrain
-from mixmae.training.session import Session
 
 RECIPE = "mixmae_swin_base_600ep"
 SIZE, CLASSES, DEPTHS = 32, 5, (1, 2, 1)
@@ -92,10 +92,6 @@ def recorded(model: nn.Module) -> Recorded:
     return record
 
 
-def session_in(folder) -> Session:
-    return Session(RunFolder(folder, "stage", "id"), torch.device("cpu"), 0, lambda: False, lambda **_: None)
-
-
 def samples(count: int, seed: int) -> Samples:
     return Samples(FixedImages(count), lambda image: image, seed)
 
@@ -109,7 +105,13 @@ def pretraining(tmp_path_factory) -> Recorded:
     method = lively(build_method(planned.method.model_copy(update=small), encoder))
     record = recorded(method)
     count = BATCH * STEPS_PER_EPOCH
-    pretrain(session_in(tmp_path_factory.mktemp("run")), planned, method, samples(count, 0), list(range(count)))
+    pretrain(
+        session_in(RunFolder(tmp_path_factory.mktemp("run"), "stage", "id")),
+        planned,
+        method,
+        samples(count, 0),
+        list(range(count)),
+    )
     return record
 
 
@@ -122,7 +124,14 @@ def finetuning(tmp_path_factory) -> Recorded:
     model = lively(resolve(METHODS["supervised"])(encoder, classes=CLASSES, head_init_std=0.1))
     record = recorded(model)
     count, folder = BATCH * STEPS_PER_EPOCH, tmp_path_factory.mktemp("run")
-    classify(session_in(folder), planned, model, samples(count, 0), list(range(count)), samples(4, 0))
+    classify(
+        session_in(RunFolder(folder, "stage", "id")),
+        planned,
+        model,
+        samples(count, 0),
+        list(range(count)),
+        samples(4, 0),
+    )
     return record
 
 

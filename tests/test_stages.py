@@ -7,7 +7,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from tiny_jobs import DECODER, ENCODERS, FINETUNE, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
+from tiny_jobs import (
+    DECODER,
+    ENCODERS,
+    FINETUNE,
+    PRETRAIN,
+    StopAfter,
+    experiment,
+    lines,
+    never,
+    planned_runs,
+    session_in,
+)
 
 from mixmae.config import DigitsConfig
 from mixmae.data.batches import Samples, open_split
@@ -20,7 +31,6 @@ from mixmae.stages.knn import vote
 from mixmae.stages.linear import standardised
 from mixmae.stages.start import encoder_of
 from mixmae.training.features import extract, pixels
-from mixmae.training.session import Session
 
 SMALL = {"fraction": 0.2}
 ALL = {"finetune": FINETUNE, "linear": {"epochs": 20, "subset": SMALL}, "knn": {"subset": SMALL}}
@@ -142,7 +152,7 @@ def test_votes_equal_a_naive_count():
 
 def digit_pixels(tmp_path):
     transform = evaluation_transform((32, 32), 0.875)
-    session = Session(RunFolder(tmp_path, "knn", "x"), torch.device("cpu"), 0, never, lambda **_: None)
+    session = session_in(RunFolder(tmp_path, "knn", "x"))
     splits = [open_split(DigitsConfig(), split) for split in ("train", "val")]
     return [extract(session, pixels, Samples(split, transform, 0), list(range(len(split)))) for split in splits]
 
@@ -184,7 +194,7 @@ def test_linear_is_near_what_a_solver_finds_on_the_same_features(tmp_path):
     job = stage_jobs(experiment("supervised", evaluations={"linear": recipe}), "test")[0].job
     encoder = encoder_of(job, run, drop_path=0.0).eval()
     transform = evaluation_transform((32, 32), 0.875)
-    session = Session(run, torch.device("cpu"), 0, never, lambda **_: None)
+    session = session_in(run)
     (seen, labels), (unseen, wanted) = (
         extract(session, encoder.features, Samples(split, transform, 0), list(range(len(split))))
         for split in (open_split(DigitsConfig(), name) for name in ("train", "val"))

@@ -21,8 +21,9 @@ from mixmae.names import METHODS, resolve
 from mixmae.stages.start import encoder_of
 from mixmae.training import checkpoints
 from mixmae.training.classification import Softening
+from mixmae.training.feed import Feed
 from mixmae.training.optimisation import finetuning_optimizer, learning_rate, pretraining_optimizer, schedule
-from mixmae.training.pretraining import full_batches
+from mixmae.training.processes import Processes
 from mixmae.training.session import computation
 
 # ------------------------------------------------------------------------------------------------------- learning rate
@@ -142,9 +143,10 @@ def test_weight_decay_spares_vectors_and_what_the_method_names(method):
 
 
 def test_a_split_smaller_than_a_batch_is_refused():
-    assert full_batches(100, 33) == 3
+    recipe = stage_jobs(experiment(), "test")[0].job.recipe
+    assert Feed(None, list(range(100)), recipe, 0, Processes()).steps_per_epoch == 3
     with pytest.raises(ValueError, match="31 training images are fewer than one batch of 32; write batch: 31 or less"):
-        full_batches(31, 32)
+        Feed(None, list(range(31)), recipe, 0, Processes())
 
 
 def test_softening_smooths_without_mixing():
@@ -282,9 +284,10 @@ def test_a_loss_that_is_no_number_fails_and_is_not_saved(tmp_path):
     run = planned_runs(tmp_path, experiment(pretrain={"base_lr": 1e30, "warmup_epochs": 0.0}))["pretrain"]
     assert execute(run, Resources(), never) == "failed"
     reason = run.read("state")["reason"]
-    assert "step 7 and 6 before it gave no numbers: loss nan, gradient norm nan, learning rate 3.7059e+29" in reason
+    assert "step 7 and 6 before it, after going back once, gave no numbers: loss nan, gradient norm nan" in reason
+    assert "learning rate 3.7059e+29; " in reason
     assert "lower base_lr or clip the gradient" in reason and re.search(r"images: \S+, .* and 24 more$", reason)
-    assert not list(run.checkpoints.glob("*"))
+    assert [path.name for path in run.checkpoints.glob("*")] == ["step-00000004.pt"], "of the epoch that gave numbers"
 
 
 # ------------------------------------------------------------------------------------------------------------- learning

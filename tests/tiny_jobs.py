@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from mixmae.data.fingerprint import fingerprint
-from mixmae.experiment import Experiment
+from mixmae.experiment import Experiment, Resources
 from mixmae.jobs import stage_jobs
 from mixmae.runs import RunFolder, read_lines
+from mixmae.training.processes import Processes
+from mixmae.training.session import Session
 
 DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
 METHODS = {
@@ -92,3 +94,8 @@ class StopAfter:
 
 def never() -> bool:
     return False
+
+
+def session_in(run: RunFolder, processes: Processes | None = None) -> Session:
+    """Of one process unless said otherwise, never stopped."""
+    return Session(run, Resources(), processes or Processes(), never, lambda **_: None)

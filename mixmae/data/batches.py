@@ -41,8 +41,8 @@ class Samples(Dataset):
     """Transformed images of a split by key, each seeded by (seed, "augment", epoch, index).
 
     indices: of the images trained on, among which an unreadable one finds its replacement; without them an unreadable
-    image in training is an error. `unreadable` holds what is wrong with those met so far, by index, as `load` finds
-    them out.
+    image in training is an error. `reshuffles`: as for `epoch_order`. `unreadable` holds what is wrong with those met
+    so far, by index, as `load` finds them out; `fresh`, those this process found since `fresh` was last emptied.
     """
 
     def __init__(self, split, transform: Transform, seed: int, indices: list[int] | None = None):
@@ -50,7 +50,9 @@ class Samples(Dataset):
         self.transform = transform
         self.seed = seed
         self.indices = indices
+        self.reshuffles = 0
         self.unreadable: dict[int, str] = {}
+        self.fresh: dict[int, str] = {}
         self._at: torch.Tensor | None = None
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
@@ -73,6 +75,7 @@ class Samples(Dataset):
         """Counts unreadable images. Raises Unreadable, naming them, when they are more than the split may hold."""
         for index in unreadable.keys() - self.unreadable.keys():
             log.warning("%s", unreadable[index])
+            self.fresh[index] = unreadable[index]
         self.unreadable |= unreadable
         limit = self.split.bad_files if self.unreadable else 0
         if len(self.unreadable) > limit:
@@ -106,7 +109,7 @@ class Samples(Dataset):
         """The image itself, then those after it in the epoch's order, round to the one before it."""
         yield index
         if self.indices is not None:
-            order = epoch_order(self.indices, self.seed, epoch)
+            order = epoch_order(self.indices, self.seed, epoch, self.reshuffles)
             place = int(np.flatnonzero(order == index)[0])
             yield from (int(other) for other in np.roll(order, -place)[1:])
 
@@ -164,16 +167,19 @@ def _as_it_is(batch: Loaded) -> Loaded:
     return batch
 
 
-def epoch_order(indices: list[int], seed: int, epoch: int) -> np.ndarray:
-    """The training images in the order of an epoch, drawn by (seed, "order", epoch)."""
-    return np.asarray(indices)[generator(seed, "order", epoch).permutation(len(indices))]
+def epoch_order(indices: list[int], seed: int, epoch: int, reshuffles: int = 0) -> np.ndarray:
+    """The training images in the order of an epoch, drawn by (seed, "order", epoch), and another for each reshuffle."""
+    again = (reshuffles,) if reshuffles else ()
+    return np.asarray(indices)[generator(seed, "order", epoch, *again).permutation(len(indices))]
 
 
-def training_keys(indices: list[int], batch: int, seed: int, epochs: int, start: int) -> Iterator[list[Key]]:
+def training_keys(
+    indices: list[int], batch: int, seed: int, epochs: int, start: int, reshuffles: int = 0
+) -> Iterator[list[Key]]:
     """The batches from step `start` on: full ones only, each epoch in its own order."""
     steps = len(indices) // batch
     for epoch in range(start // steps, epochs):
-        order = epoch_order(indices, seed, epoch)
+        order = epoch_order(indices, seed, epoch, reshuffles)
         first = start - epoch * steps if epoch == start // steps else 0
         for step in range(first, steps):
             yield [(epoch, int(index)) for index in order[step * batch : (step + 1) * batch]]

@@ -16,11 +16,13 @@ from mixmae.stages.start import central_crops, encoder_of
 from mixmae.training.classification import scores
 from mixmae.training.features import extract, frozen
 from mixmae.training.journal import Journal
+from mixmae.training.processes import Processes
 from mixmae.training.session import Session
 
 HEAD_INIT_STD = 0.01
 """Of MAE's linear probe, as the two below (main_linprobe.py, util/lars.py)."""
 BATCH_NORM_EPS = 1e-6
+BATCH_NORM_MOMENTUM = 0.1
 LARS_MOMENTUM = 0.9
 
 
@@ -59,11 +61,11 @@ def steps_per_epoch(images: int, recipe: LinearRecipe) -> int:
 def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tuple) -> dict:
     """`train` and `val` are (features, labels)."""
     recipe, (features, labels) = job.recipe, train
-    model = _classifier(features.shape[1], classes, job).to(session.device)
+    model = _classifier(features.shape[1], classes, job, session.processes).to(session.device)
     optimizer = optimizer_of(model, recipe)
     steps = steps_per_epoch(len(labels), recipe)
     schedule = schedule_of(optimizer, recipe, steps)
-    journal = Journal(session.run.path)
+    journal, processes = Journal(session.run.path, session.processes.leads), session.processes
     journal.restore([])
     for epoch in range(recipe.epochs):
         session.check_stop("training the linear classifier")
@@ -73,11 +75,14 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
         model.train()
         for number, batch in enumerate(order.split(recipe.batch)[:steps]):
             schedule.step_update(epoch * steps + number)
-            loss = F.cross_entropy(model(features[batch]), labels[batch])
+            mine = processes.share(batch)
+            loss = F.cross_entropy(model(features[mine]), labels[mine], reduction="sum") / len(batch)
             optimizer.zero_grad()
             loss.backward()
+            for parameter in model.parameters():
+                processes.sum(parameter.grad)
             optimizer.step()
-            loss_sum += loss.item() * len(batch)
+            loss_sum += processes.sum(loss.detach()).item() * len(batch)
             images += len(batch)
         model.eval()
         with torch.no_grad():
@@ -88,14 +93,42 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
     return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}
 
 
-def _classifier(width: int, classes: int, job: LinearJob) -> nn.Module:
+def _classifier(width: int, classes: int, job: LinearJob, processes: Processes) -> nn.Module:
     seed_everything(job.seed, "head")
     head = nn.Linear(width, classes)
     nn.init.normal_(head.weight, std=HEAD_INIT_STD)
     nn.init.zeros_(head.bias)
     if job.recipe.standardise == "train":
         return head
-    return nn.Sequential(nn.BatchNorm1d(width, eps=BATCH_NORM_EPS, affine=False), head)
+    return nn.Sequential(BatchNorm(width, processes), head)
+
+
+class BatchNorm(nn.Module):
+    """torch's BatchNorm1d without scale and shift, of a batch that lies on several processes: (n, width) -> (n, width).
+
+    Its input has no gradient, so nothing flows back through the exchange. Raises ValueError where a batch in training
+    is a single image.
+    """
+
+    def __init__(self, width: int, processes: Processes):
+        super().__init__()
+        self._processes = processes
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        mean, variance = self._of_the_batch(features) if self.training else (self.running_mean, self.running_var)
+        return (features - mean) / (variance + BATCH_NORM_EPS).sqrt()
+
+    def _of_the_batch(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count = self._processes.sum(torch.tensor(len(features), device=features.device))
+        mean = self._processes.sum(features.sum(0)) / count
+        squares = self._processes.sum((features - mean).square().sum(0))
+        if count < 2:
+            raise ValueError("a batch of a single image has no deviation")
+        self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
+        self.running_var.lerp_(squares / (count - 1), BATCH_NORM_MOMENTUM)
+        return mean, squares / count
 
 
 def optimizer_of(model: nn.Module, recipe: LinearRecipe) -> torch.optim.Optimizer:

@@ -69,7 +69,7 @@ def write_weights(path: Path, model: nn.Module) -> None:
 def remove_after(folder: Path, step: int) -> None:
     """Removes the checkpoints of later steps."""
     for path in _saved(folder):
-        if path > _path(folder, step):
+        if _step(path) > step:
             path.unlink()
 
 
@@ -92,7 +92,12 @@ def remove_steps(folder: Path) -> None:
 
 
 def _saved(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}\.pt", path.name))
+    paths = (path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}\.pt", path.name))
+    return sorted(paths, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def _path(folder: Path, step: int) -> Path:

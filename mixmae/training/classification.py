@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixmae.config import FinetuneRecipe
-from mixmae.data.batches import Samples, evaluation_keys, load, training_keys
+from mixmae.data.batches import Samples, evaluation_keys, load
 from mixmae.data.draws import seed_everything
 from mixmae.jobs import FinetuneJob
-from mixmae.training.optimisation import finetuning_optimizer, schedule
-from mixmae.training.pretraining import full_batches
+from mixmae.training.feed import Feed
+from mixmae.training.optimisation import finetuning_optimizer
 from mixmae.training.progress import Progress
 from mixmae.training.session import Session, computation
 
@@ -30,37 +30,22 @@ def classify(
     one. Raises Stopped.
     """
     recipe, device = job.recipe, session.device
-    chunk = recipe.chunk or recipe.batch
-    steps_per_epoch = full_batches(len(indices), recipe.batch)
+    feed = Feed(train, indices, recipe, job.seed, session.processes)
     soften = Softening(recipe, len(train.split.classes))
     optimizer = finetuning_optimizer(session.prepared(model), recipe)
-    rates = schedule(optimizer, recipe, steps_per_epoch)
-    shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
-
-    def images_of(step: int) -> list[str]:
-        batch = next(training_keys(indices, recipe.batch, job.seed, recipe.epochs, step))
-        return [train.split.name(index) for _, index in batch]
-
-    progress = Progress(session, model, optimizer, rates, *shape, images_of)
-    _announce(recipe, len(indices), steps_per_epoch)
+    progress = Progress(session, model, optimizer, recipe, feed)
+    _announce(recipe, len(indices), feed.steps_per_epoch)
     progress.resume()
-    keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)
-    for images, labels in load(train, keys, session.workers):
-        progress.begin_step()
-        loss = torch.zeros((), device=device)
-        chunks = list(zip(images.split(chunk), labels.split(chunk), strict=True))
-        for number, (some, wanted) in enumerate(chunks):
+    for images, labels in progress.batches():
+        chunks = zip(feed.chunks, images.split(feed.chunk), labels.split(feed.chunk), strict=True)
+        for number, some, wanted in chunks:
             seed_everything(job.seed, "mixup", progress.step, number)
             some, targets = soften(some.to(device), wanted.to(device))
             seed_everything(job.seed, "forward", progress.step, number)
-            with computation(device, recipe.precision):
-                share = model(some, targets).loss.float() / len(chunks)
-            share.backward()
-            loss += share.detach()
-        if progress.end_step(loss):
-            progress.end_epoch(recipe.batch, **validate(session, model, val, recipe))
-    progress.finish()
-    last = progress.journal.lines[-1]
+            progress.accumulate(number, some, targets)
+        if progress.end_step():
+            progress.end_epoch(**validate(session, progress.measured, val, recipe))
+    last = progress.finish()
     return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
 
 
@@ -84,15 +69,18 @@ class Softening:
 
 @torch.no_grad()
 def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneRecipe) -> dict[str, float]:
-    """Mean cross-entropy and accuracies of every image of the val split."""
+    """Mean cross-entropy and accuracies of every image of the val split, of which each process takes whole batches."""
     model.eval()
-    logits, labels = [], []
-    for images, targets in load(val, evaluation_keys(list(range(len(val.split))), recipe.batch), session.workers):
+    processes, logits, labels = session.processes, [], []
+    batches = processes.share(list(evaluation_keys(list(range(len(val.split))), recipe.batch)))
+    for images, targets in load(val, batches, session.workers):
         images, targets = images.to(session.device), targets.to(session.device)
         with computation(session.device, recipe.precision):
             logits.append(model(images, targets).prediction.float())
         labels.append(targets)
-    return scores(torch.cat(logits), torch.cat(labels))
+    for unreadable in processes.each(val.unreadable):
+        val.note(unreadable)
+    return scores(processes.gathered(logits), processes.gathered(labels))
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

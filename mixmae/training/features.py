@@ -25,10 +25,13 @@ def frozen(encoder: nn.Module, device: torch.device) -> Callable[[torch.Tensor],
 def extract(
     session: Session, features: Callable[[torch.Tensor], torch.Tensor], samples: Samples, indices: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, width) float32 features and (N,) labels of the samples at `indices`, in order. Raises Stopped."""
-    found, labels = [], []
-    for images, targets in load(samples, evaluation_keys(indices, BATCH), session.workers):
+    """(N, width) float32 features and (N,) labels of the samples at `indices`, in order, on every process; each takes
+    whole batches. Raises Stopped."""
+    processes, found, labels = session.processes, [], []
+    for images, targets in load(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
         session.check_stop("extracting features")
         found.append(features(images.to(session.device)).float())
         labels.append(targets.to(session.device))
-    return torch.cat(found), torch.cat(labels)
+    for unreadable in processes.each(samples.unreadable):
+        samples.note(unreadable)
+    return processes.gathered(found), processes.gathered(labels)

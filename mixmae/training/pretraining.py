@@ -2,16 +2,16 @@
 
 import logging
 
-import torch
 from torch import nn
 
-from mixmae.data.batches import Samples, load, training_keys
+from mixmae.data.batches import Samples
 from mixmae.data.draws import generator, seed_everything
 from mixmae.experiment import hidden_units, mask_unit
 from mixmae.jobs import PretrainJob
-from mixmae.training.optimisation import pretraining_optimizer, schedule
+from mixmae.training.feed import Feed
+from mixmae.training.optimisation import pretraining_optimizer
 from mixmae.training.progress import Progress
-from mixmae.training.session import Session, computation
+from mixmae.training.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -22,43 +22,21 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
     The batch is cut, in order, into chunks; a chunk has one mask and one seed for what the forward pass draws (drop
     path, noise). Returns {"loss", "epochs", "steps", "images"}, the loss being the last epoch's mean. Raises Stopped.
     """
-    recipe, device = job.recipe, session.device
-    steps_per_epoch = full_batches(len(indices), recipe.batch)
+    recipe = job.recipe
+    feed = Feed(samples, indices, recipe, job.seed, session.processes)
     optimizer = pretraining_optimizer(session.prepared(method), recipe)
-    rates = schedule(optimizer, recipe, steps_per_epoch)
-    shape = steps_per_epoch, recipe.epochs, recipe.clip_grad
-
-    def images_of(step: int) -> list[str]:
-        batch = next(training_keys(indices, recipe.batch, job.seed, recipe.epochs, step))
-        return [samples.split.name(index) for _, index in batch]
-
-    progress = Progress(session, method, optimizer, rates, *shape, images_of)
-    _announce(job, len(indices), steps_per_epoch)
+    progress = Progress(session, method, optimizer, recipe, feed)
+    _announce(job, len(indices), feed.steps_per_epoch)
     progress.resume()
-    keys = training_keys(indices, recipe.batch, job.seed, recipe.epochs, progress.step)
-    for images, _ in load(samples, keys, session.workers):
-        progress.begin_step()
-        loss = torch.zeros((), device=device)
-        chunks = images.split(recipe.chunk)
-        for number, chunk in enumerate(chunks):
+    for images, _ in progress.batches():
+        for number, chunk in zip(feed.chunks, images.split(feed.chunk), strict=True):
             seed_everything(job.seed, "forward", progress.step, number)
             mask = method.draw_mask(len(chunk), generator(job.seed, "mask", progress.step, number))
-            with computation(device, recipe.precision):
-                share = method(chunk.to(device, non_blocking=True), mask).loss.float() / len(chunks)
-            share.backward()
-            loss += share.detach()
-        if progress.end_step(loss):
-            progress.end_epoch(recipe.batch)
-    progress.finish()
-    last = progress.journal.lines[-1]
+            progress.accumulate(number, chunk.to(session.device, non_blocking=True), mask)
+        if progress.end_step():
+            progress.end_epoch()
+    last = progress.finish()
     return {"loss": last["loss"], "epochs": recipe.epochs, "steps": last["step"], "images": last["step"] * recipe.batch}
-
-
-def full_batches(images: int, batch: int) -> int:
-    """Full batches an epoch. Raises ValueError where there is none."""
-    if images < batch:
-        raise ValueError(f"{images} training images are fewer than one batch of {batch}; write batch: {images} or less")
-    return images // batch
 
 
 def _announce(job: PretrainJob, images: int, steps_per_epoch: int) -> None:

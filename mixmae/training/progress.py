@@ -2,155 +2,251 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
-from timm.scheduler.scheduler import Scheduler
-from torch import nn
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
 
+from mixmae.config import Optimisation
 from mixmae.training import checkpoints
+from mixmae.training.feed import Feed
 from mixmae.training.journal import Journal
-from mixmae.training.optimisation import learning_rate
-from mixmae.training.session import Session, Stopped
+from mixmae.training.optimisation import learning_rate, schedule
+from mixmae.training.session import Session, Stopped, computation
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Of step checkpoints; another is refused."""
-
-SAVE_EVERY_S = 60.0
-"""An epoch's end is saved when the last save is longer ago than this."""
-
 SKIPS_IN_A_ROW = 10
-"""Steps whose loss or gradient is no number before the run gives up."""
+"""Steps whose loss or gradient is no number before the run goes back, or gives up."""
+NAMED = 8
+"""Images in an error message."""
 
 
 class Progress:
-    """The state both training loops share. `steps` is a whole number of epochs of `steps_per_epoch`.
+    """The state both training loops share; the same on every process, and saved by the one that leads.
 
-    images_of: the names of the images of a step's batch, asked for when a run gives up.
+    A run is saved at the end of every epoch, and every so many minutes and steps as the resources say. An epoch's end
+    is where it goes back to when steps give no numbers: so whether and when it is saved besides changes nothing.
     """
 
     def __init__(
-        self,
-        session: Session,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: Scheduler,
-        steps_per_epoch: int,
-        epochs: int,
-        clip_grad: float | None,
-        images_of: Callable[[int], list[str]],
+        self, session: Session, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Optimisation, feed: Feed
     ):
-        self.session = session
-        self.model = model
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.steps_per_epoch = steps_per_epoch
-        self.epochs = epochs
-        self.clip_grad = clip_grad
-        self.images_of = images_of
-        self.step = 0
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=session.device)
-        self.norm_sum = torch.zeros((), dtype=torch.float64, device=session.device)
+        self.session, self.processes, self.feed = session, session.processes, feed
+        self.model, self.optimizer, self.recipe = model, optimizer, recipe
+        self.schedule = schedule(optimizer, recipe, feed.steps_per_epoch)
+        self.scaler = torch.amp.GradScaler(session.device.type, enabled=recipe.precision == "float16")
+        decay = vars(recipe).get("ema_decay")
+        self.average = ModelEmaV3(model, decay=decay) if decay else None
+        self.network = self.processes.synchronised(model)
+        self.steps = recipe.epochs * feed.steps_per_epoch
+        self.step = self.restores = 0
+        self.loss, self.loss_sum, self.norm_sum = (self._zero() for _ in range(3))
         self.skipped = self.skipped_in_a_row = 0
-        self.journal = Journal(session.run.path)
+        self.journal = Journal(session.run.path, self.processes.leads)
         self._saved_at = self._epoch_began_at = time.monotonic()
         self._epoch_began_step = 0
 
-    def resume(self) -> None:
-        """Goes on from the newest checkpoint that can be read; from the start where none was ever saved."""
-        saved = checkpoints.load_newest(self.session.run.checkpoints)
-        if saved is None:
-            self.journal.restore([])
-            return
-        if saved.get("format") != FORMAT:
-            what = f"a checkpoint of format {saved.get('format', 1)}, this version reads {FORMAT}"
-            raise ValueError(f"{self.session.run.checkpoints}: {what}; go on with the version that began the run")
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step = self._epoch_began_step = saved["step"]
-        self.loss_sum = saved["loss_sum"].to(self.session.device)
-        self.norm_sum = saved["norm_sum"].to(self.session.device)
-        self.skipped, self.skipped_in_a_row = saved["skipped"], saved["skipped_in_a_row"]
-        self.journal.restore(saved["metrics"])
-        log.info("resumed at step %d of %d", self.step, self.epochs * self.steps_per_epoch)
+    def _zero(self) -> Tensor:
+        return torch.zeros((), dtype=torch.float64, device=self.session.device)
 
-    def begin_step(self) -> None:
-        """Sets the learning rate; raises Stopped, having saved, when asked to stop."""
-        if self.session.stop():
+    @property
+    def measured(self) -> nn.Module:
+        """What is evaluated and kept: the model, or its moving average where the recipe asks for one."""
+        return self.average.module if self.average else self.model
+
+    # --------------------------------------------------------------------------------------------------------- steps
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch that is left, each step begun. Raises Stopped, having saved."""
+        while self.step < self.steps:
+            restores = self.restores
+            for batch in self.feed.batches(self.step, restores, self.session.workers):
+                self._begin_step()
+                yield batch
+                if restores != self.restores:
+                    break
+
+    def _begin_step(self) -> None:
+        stop, unreadable = self._agreed(self.session.stop(), bool(self.feed.samples.fresh))
+        if unreadable:
+            self.feed.exchange()
+        if stop:
             self.save()
-            raise Stopped(f"saved at step {self.step} of {self.epochs * self.steps_per_epoch}")
+            self.processes.together()
+            raise Stopped(f"saved at step {self.step} of {self.steps}")
         self.model.train()
         self.schedule.step_update(self.step)
+        self.loss = torch.zeros((), device=self.session.device)
 
-    def end_step(self, loss: torch.Tensor) -> bool:
-        """Takes the optimiser's step on the gradients of `loss` (detached, scalar). True at the end of an epoch.
+    def _agreed(self, *flags: bool) -> list[bool]:
+        """Each flag: whether any process has raised it."""
+        return (self.processes.sum(torch.tensor(flags, dtype=torch.int64)) > 0).tolist()
 
-        A step whose loss or gradient is no number is not taken but counted. Raises ValueError after too many in a row.
+    def accumulate(self, number: int, images: Tensor, given: Tensor) -> None:
+        """Adds the gradient of chunk `number` of the batch. given: the model's second argument."""
+        last = number == self.feed.chunks[-1]
+        with self.processes.adding(self.network, last):
+            with computation(self.session.device, self.recipe.precision):
+                share = self.network(images, given).loss.float() / self.feed.parts
+            self.loss += share.detach()
+            # Gradients are averaged over the processes, each of which has a part of the sum.
+            self.scaler.scale(share * self.processes.count).backward()
+
+    def end_step(self) -> bool:
+        """Takes the optimiser's step on the accumulated gradients. True at the end of an epoch.
+
+        A step whose loss or gradient is no number is not taken but counted. After too many in a row the run goes back
+        to the last epoch's end, once, and sees its images in another order. Raises ValueError when that does not help.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        loss = self.processes.sum(self.loss)
         if torch.isfinite(loss + norm):
-            if self.clip_grad is not None:
-                nn.utils.clip_grads_with_norm_(trained, self.clip_grad, norm)
-            self.optimizer.step()
+            if self.recipe.clip_grad is not None:
+                nn.utils.clip_grads_with_norm_(trained, self.recipe.clip_grad, norm)
+            self.scaler.step(self.optimizer)
+            if self.average:
+                self.average.update(self.model)
             self.loss_sum += loss
             self.norm_sum += norm
             self.skipped_in_a_row = 0
         else:
             self._skip(loss.item(), norm.item())
+        self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
-        return self.step % self.steps_per_epoch == 0
+        if self._diverged():
+            self._go_back(loss.item(), norm.item())
+            return False
+        ended = self.step % self.feed.steps_per_epoch == 0
+        if not ended and self._is_time_to_save():
+            self._save_if_possible()
+        return ended
 
     def _skip(self, loss: float, norm: float) -> None:
         self.skipped += 1
-        self.skipped_in_a_row += 1
-        what = f"loss {loss:g}, gradient norm {norm:g}, learning rate {learning_rate(self.optimizer):g}"
-        log.warning("step %d skipped: %s", self.step, what)
-        last = self.step % self.steps_per_epoch == self.steps_per_epoch - 1
-        if self.skipped_in_a_row >= SKIPS_IN_A_ROW or (last and self.skipped == self.steps_per_epoch):
-            names = self.images_of(self.step)
-            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            before = self.skipped_in_a_row - 1
-            advice = "lower base_lr or clip the gradient (clip_grad)"
-            raise ValueError(
-                f"step {self.step} and {before} before it gave no numbers: {what}; {advice}; images: {shown}"
-            )
+        # A loss scale that can still be halved is no reason to give up.
+        self.skipped_in_a_row += self.scaler.get_scale() <= 1
+        log.warning("step %d skipped: %s", self.step, self._figures(loss, norm))
 
-    def end_epoch(self, images_per_step: int, **measured: float) -> None:
-        """Logs the epoch that just ended, with what was `measured` on the val split, and saves now and then."""
-        epoch = self.step // self.steps_per_epoch
-        taken = self.steps_per_epoch - self.skipped
+    def _figures(self, loss: float, norm: float) -> str:
+        return f"loss {loss:g}, gradient norm {norm:g}, learning rate {learning_rate(self.optimizer):g}"
+
+    def _diverged(self) -> bool:
+        whole_epoch = self.step % self.feed.steps_per_epoch == 0 and self.skipped == self.feed.steps_per_epoch
+        return self.skipped_in_a_row >= SKIPS_IN_A_ROW or whole_epoch
+
+    def _go_back(self, loss: float, norm: float) -> None:
+        failed = self.step - 1
+        began = failed - failed % self.feed.steps_per_epoch
+        saved = None if self.restores or not began else checkpoints.load(self.session.run.checkpoints, began)
+        if saved is None:
+            names = self.feed.names(failed, self.restores)
+            shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            since = f"{self.skipped_in_a_row - 1} before it" + (", after going back once," if self.restores else "")
+            what = f"step {failed} and {since} gave no numbers: {self._figures(loss, norm)}"
+            raise ValueError(f"{what}; lower base_lr or clip the gradient (clip_grad); images: {shown}")
+        log.warning("no numbers up to step %d: back to step %d, the images in another order", failed, began)
+        self._set(saved)
+        self.restores += 1
+        if self.processes.leads:
+            checkpoints.remove_after(self.session.run.checkpoints, began)
+        self.save()
+
+    # -------------------------------------------------------------------------------------------------------- epochs
+
+    def end_epoch(self, **measured: float) -> None:
+        """Logs the epoch that just ended, with what was `measured` on the val split, and saves."""
+        epoch, taken = self.step // self.feed.steps_per_epoch, self.feed.steps_per_epoch - self.skipped
         loss = self.loss_sum.item() / taken
-        counted = {"grad_norm": self.norm_sum.item() / taken, "skipped_steps": self.skipped}
+        counted = {"grad_norm": self.norm_sum.item() / taken, "skipped_steps": self.skipped, "restores": self.restores}
         rate = learning_rate(self.optimizer)
         line = {"epoch": epoch, "step": self.step, "loss": loss, "lr": rate, **counted, **measured}
         seconds = time.monotonic() - self._epoch_began_at
-        self.journal.add(line, seconds, (self.step - self._epoch_began_step) * images_per_step)
-        self.session.report(epoch=epoch, epochs=self.epochs, loss=loss, metric=measured.get("top1"))
-        self.loss_sum, self.norm_sum, self.skipped = torch.zeros_like(self.loss_sum), torch.zeros_like(self.norm_sum), 0
-        if epoch < self.epochs and time.monotonic() - self._saved_at >= SAVE_EVERY_S:
-            self.save()
+        self.journal.add(line, seconds, (self.step - self._epoch_began_step) * self.feed.batch)
+        self.session.report(epoch=epoch, epochs=self.recipe.epochs, loss=loss, metric=measured.get("top1"))
+        self.loss_sum, self.norm_sum, self.skipped = self._zero(), self._zero(), 0
+        if self.step < self.steps:
+            self._save_if_possible()
         self._epoch_began_at, self._epoch_began_step = time.monotonic(), self.step
 
+    def finish(self) -> dict:
+        """The last line of the metrics; leaves the final weights. The step checkpoints stay until the result is written
+        too."""
+        if self.processes.leads:
+            checkpoints.write_weights(self.session.run.weights, self.measured)
+        return self.journal.lines[-1]
+
+    # -------------------------------------------------------------------------------------------------------- saving
+
+    def _is_time_to_save(self) -> bool:
+        asked = self.session.resources
+        by_steps = asked.save_steps and self.step % asked.save_steps == 0
+        return bool(by_steps) or time.monotonic() - self._saved_at >= asked.save_minutes * 60
+
+    def _save_if_possible(self) -> None:
+        """A disk that is full now may have room before the run is to end."""
+        try:
+            self.save()
+        except OSError as error:
+            self._saved_at = time.monotonic()
+            log.warning("step %d is not saved: %s; going on", self.step, error)
+
     def save(self) -> None:
+        if not self.processes.leads:
+            return
         state = {
             "format": FORMAT,
             "model": self.model.state_dict(),
+            "average": self.average.module.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
-            "epoch": self.step // self.steps_per_epoch,
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.step // self.feed.steps_per_epoch,
             "step": self.step,
+            "restores": self.restores,
             "loss_sum": self.loss_sum,
             "norm_sum": self.norm_sum,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "unreadable": self.feed.samples.unreadable,
             "metrics": self.journal.lines,
         }
-        checkpoints.save(self.session.run.checkpoints, self.step, state)
+        began = self.step - self.step % self.feed.steps_per_epoch
+        checkpoints.save(self.session.run.checkpoints, self.step, state, keep=(began,))
         self._saved_at = time.monotonic()
 
-    def finish(self) -> None:
-        """Writes the final weights. The step checkpoints stay until the result is written too."""
-        checkpoints.write_weights(self.session.run.weights, self.model)
+    def resume(self) -> None:
+        """Goes on from the newest checkpoint that can be read; from the start where none was ever saved."""
+        folder = self.session.run.checkpoints
+        saved = checkpoints.load_newest(folder) if self.processes.leads else None
+        step = self.processes.told(saved and saved["step"])
+        if step is None:
+            self.journal.restore([])
+            return
+        saved = saved or checkpoints.load(folder, step)
+        if saved is None:
+            raise RuntimeError(f"{folder}: process 0 reads step {step}, process {self.processes.rank} does not")
+        if saved.get("format") != FORMAT:
+            what = f"a checkpoint of format {saved.get('format', 1)}, this version reads {FORMAT}"
+            raise ValueError(f"{folder}: {what}; go on with the version that began the run")
+        self._set(saved)
+        log.info("resumed at step %d of %d", self.step, self.steps)
+
+    def _set(self, saved: dict) -> None:
+        self.model.load_state_dict(saved["model"])
+        if self.average:
+            self.average.module.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.step = self._epoch_began_step = saved["step"]
+        self.restores = saved["restores"]
+        self.loss_sum, self.norm_sum = (saved[name].to(self.session.device) for name in ("loss_sum", "norm_sum"))
+        self.skipped, self.skipped_in_a_row = saved["skipped"], saved["skipped_in_a_row"]
+        self.feed.samples.unreadable |= saved["unreadable"]
+        self.journal.restore(saved["metrics"])
+        self._epoch_began_at = time.monotonic()

@@ -1,6 +1,5 @@
-"""What a stage job is given to run with, beside its config: one process on one device."""
+"""What a stage job is given to run with, beside its config."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,9 +7,9 @@ import torch
 from torch import nn
 
 from mixmae.compilation import compile_blocks
+from mixmae.experiment import Resources
 from mixmae.runs import RunFolder
-
-log = logging.getLogger(__name__)
+from mixmae.training.processes import Processes
 
 
 class Stopped(Exception):
@@ -19,21 +18,28 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Session:
-    """`stop()` is asked between steps; `report(epoch=, epochs=, loss=, metric=)` is told of every finished epoch."""
+    """`stop()` is asked between steps; `report(epoch=, epochs=, loss=, metric=)` is told of every finished epoch, and
+    only where `processes` leads."""
 
     run: RunFolder
-    device: torch.device
-    workers: int
+    resources: Resources
+    processes: Processes
     stop: Callable[[], bool]
     report: Callable[..., None]
-    checkpoint_activations: bool = False
-    compile_blocks: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device
+
+    @property
+    def workers(self) -> int:
+        return self.resources.workers
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """`model` on the device, its blocks run as the resources say; `model.encoder` is its encoder."""
-        if self.checkpoint_activations:
+        if self.resources.checkpoint_activations:
             model.encoder.checkpoint_blocks(True)
-        if self.compile_blocks:
+        if self.resources.compile_blocks:
             compile_blocks(model)
         return model.to(self.device)
 
@@ -46,5 +52,5 @@ class Session:
 def computation(device: torch.device, precision: str) -> torch.autocast:
     """The context a forward pass runs in. "auto": bfloat16 on GPUs that have it, float32 elsewhere."""
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    mixed = precision == "bfloat16" or (precision == "auto" and has_bfloat16)
-    return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+    mixed = precision in ("bfloat16", "float16") or (precision == "auto" and has_bfloat16)
+    return torch.autocast(device.type, torch.float16 if precision == "float16" else torch.bfloat16, enabled=mixed)

@@ -1,0 +1,283 @@
+"""The processes of one run: what they tell each other, and that none outlives another.
+
+Process 0 leads: it alone writes into the run folder. All compute the same and differ in the chunks and evaluation
+batches they take. Besides the group's own connections, each process beats in a store that the first opens; where one
+is silent, has failed, or the store is gone, the others end too, whatever they are waiting for.
+"""
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mixmae.place import Place
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+SILENCE_S = 30.0
+"""A process that has not beaten for so long is lost."""
+PATIENCE_S = 4 * BEAT_S
+"""How long after an error of the group is waited for what the others say of it."""
+COLLECTIVE_S = 24 * 3600
+"""No collective times out before: whether a process is alive is the beats' business, not that of a slow save."""
+_SAID = "said"
+
+
+class Processes:
+    """`count` processes of which this is number `rank`. Alone, nothing is exchanged and nothing is copied."""
+
+    def __init__(self, place: Place | None = None, store: dist.Store | None = None):
+        self.rank, self.count, self._local = (place.rank, place.count, place.local) if place else (0, 1, 0)
+        self._watch = _Watch(store, self.rank, self.count) if store else None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        if self.count == 1:
+            return torch.device("cuda")
+        return torch.device("cuda", self._local % torch.cuda.device_count())
+
+    # ---------------------------------------------------------------------------------------------------- exchanging
+
+    def share(self, items: Sequence) -> Sequence:
+        """This process's part of `items`: contiguous, the sizes differing by one at most."""
+        first, last = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
+        return items[first:last]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, the same bits on each; `values` itself, changed."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def told(self, value):
+        """What process 0 calls this with, on every process."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, device=torch.device("cpu"))
+        return box[0]
+
+    def each(self, value) -> list:
+        """What every process calls this with, by rank."""
+        if self.count == 1:
+            return [value]
+        found = [None] * self.count
+        dist.all_gather_object(found, value)
+        return found
+
+    def gathered(self, rows: list[Tensor]) -> Tensor:
+        """The rows of all processes under one another, by rank. rows: this process's (n, …), n and their number any,
+        none too, but not on every process."""
+        if self.count == 1:
+            return torch.cat(rows)
+        shapes = self.each((sum(map(len, rows)), rows[0].shape[1:], rows[0].dtype) if rows else (0, None, None))
+        _, shape, dtype = next(found for found in shapes if found[1] is not None)
+        padded = torch.zeros(max(length for length, *_ in shapes), *shape, dtype=dtype, device=self.device)
+        if rows:
+            own = torch.cat(rows)
+            padded[: len(own)] = own
+        found = [torch.empty_like(padded) for _ in shapes]
+        dist.all_gather(found, padded)
+        return torch.cat([part[:length] for part, (length, *_) in zip(found, shapes, strict=True)])
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def synchronised(self, model: nn.Module) -> nn.Module:
+        """`model`, which must hold the same weights everywhere, such that its backward pass gives each process the mean
+        of all processes' gradients.
+
+        Looking for unused parameters keeps the buckets in which gradients are summed as they are at the first step.
+        Else they are arranged anew after it, and a run gone on with would sum three gradients in another order.
+        """
+        if self.count == 1:
+            return model
+        return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+
+    def adding(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        """Inside, backward passes of a synchronised model add up; the `last` one of a step exchanges the sum."""
+        return nullcontext() if last or self.count == 1 else network.no_sync()
+
+    # -------------------------------------------------------------------------------------------------------- ending
+
+    @contextmanager
+    def watched(self, on_loss: Callable[[str, str], None]) -> Iterator[None]:
+        """Where the run is lost while this process waits for the others: calls on_loss(state, reason), ends the process."""
+        if self._watch is None:
+            yield
+            return
+        self._watch.on_loss = on_loss
+        try:
+            yield
+        finally:
+            self._watch.on_loss = _nothing
+
+    def ends(self, kind: str, reason: str, error: BaseException) -> tuple[str, str, str]:
+        """(kind, reason, traceback) of the end of the run, given this process's: another's, where `error` only says
+        that another is gone. Tells the others; the first that does is heard. kind: "failed" or "stopped"."""
+        trace = "".join(traceback.format_exception(error))
+        if self._watch is None:
+            return kind, reason, trace
+        found = self._watch.cause() if _of_the_group(error) else None
+        if found is None:
+            self._watch.say(kind, reason, trace)
+        self._watch.over.set()
+        return found or (kind, reason, trace)
+
+    def together(self) -> None:
+        """Waits for all processes."""
+        if self.count > 1:
+            dist.barrier()
+
+    def dismiss(self) -> None:
+        """Process 0 has nothing more to do: the others end too."""
+        self.told(None)
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends the group, all processes together."""
+        if self._watch is not None:
+            self.together()
+            self._watch.over.set()
+            dist.destroy_process_group()
+
+
+def _nothing(state: str, reason: str) -> None:
+    pass
+
+
+def _of_the_group(error: BaseException) -> bool:
+    """Whether `error` is one of exchanging; gloo's are plain RuntimeErrors that name its source files."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
+
+
+def join(place: Place | None) -> Processes:
+    """Meets the other processes. Raises dist.DistError where they do not come within five minutes."""
+    if place is None:
+        return Processes()
+    within = timedelta(minutes=5)
+    url = f"tcp://{place.address}:{place.port}"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        url = "env://"
+    store, *_ = next(dist.rendezvous(url, rank=place.rank, world_size=place.count, timeout=within))
+    processes = Processes(place, dist.PrefixStore("mixmae", store.clone()))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(processes.device)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("group", store),
+        rank=place.rank,
+        world_size=place.count,
+        timeout=timedelta(seconds=COLLECTIVE_S),
+    )
+    processes._watch.start()
+    return processes
+
+
+class _Watch(threading.Thread):
+    """Beats for its process, and watches: process 0 all others, they process 0."""
+
+    def __init__(self, store: dist.Store, rank: int, count: int):
+        super().__init__(name="watch", daemon=True)
+        self._store, self._rank, self._lock = store, rank, threading.Lock()
+        self._watched = [other for other in range(count) if other != rank] if rank == 0 else [0]
+        self.on_loss: Callable[[str, str], None] = _nothing
+        self.over = threading.Event()
+
+    def start(self) -> None:
+        self._beat(0)
+        super().start()
+
+    def run(self) -> None:
+        heard, number = {rank: (None, time.monotonic()) for rank in self._watched}, 0
+        while not self.over.wait(BEAT_S):
+            number += 1
+            try:
+                self._beat(number)
+                self._hear(heard)
+                found = self._found(heard)
+            except dist.DistError as error:
+                found = "failed", f"the store of process 0 is gone ({str(error).splitlines()[0]})"
+            if found and not self.over.wait(PATIENCE_S + 2 * BEAT_S):
+                self._end(*found)
+
+    def _beat(self, number: int) -> None:
+        with self._lock:
+            self._store.set(f"beat/{self._rank}", str(number))
+
+    def _hear(self, heard: dict) -> None:
+        for rank, (before, _) in list(heard.items()):
+            with self._lock:
+                key = f"beat/{rank}"
+                beat = self._store.get(key) if self._store.check([key]) else None
+            if beat != before:
+                heard[rank] = beat, time.monotonic()
+
+    def _found(self, heard: dict) -> tuple[str, str] | None:
+        """(state, reason) where another process has ended."""
+        for rank, (_, at) in heard.items():
+            if time.monotonic() - at > SILENCE_S:
+                return "failed", f"process {rank} has given no sign of life for {SILENCE_S:g} s"
+        if (said := self._said()) and said[0] != str(self._rank):
+            return said[1], f"process {said[0]}: {said[2]}"
+        return None
+
+    def _end(self, state: str, reason: str) -> None:
+        """The other thread may wait for ever: this one ends the process."""
+        log.error("%s: %s", state, reason)
+        self.on_loss(state, reason)
+        os._exit(75 if state == "stopped" else 1)
+
+    def say(self, kind: str, reason: str, trace: str) -> None:
+        text = "\0".join((str(self._rank), kind, reason, trace))
+        try:
+            with self._lock:
+                self._store.compare_set(_SAID, "", text)
+        except dist.DistError:
+            log.warning("the other processes cannot be told: the store is gone")
+
+    def _said(self) -> list[str] | None:
+        """[rank, kind, reason, traceback] of the process that first said it ends."""
+        with self._lock:
+            return self._store.get(_SAID).decode().split("\0") if self._store.check([_SAID]) else None
+
+    def cause(self) -> tuple[str, str, str] | None:
+        end = time.monotonic() + PATIENCE_S
+        try:
+            before = self._beats()
+            while time.monotonic() < end:
+                if said := self._said():
+                    rank, kind, reason, trace = said
+                    return None if rank == str(self._rank) else (kind, f"process {rank}: {reason}", trace)
+                time.sleep(0.1)
+            silent = [rank for rank, beat in self._beats().items() if beat == before[rank]]
+        except dist.DistError:
+            return "failed", "process 0 ended without a word", ""
+        if not silent:
+            return None
+        names = " and ".join(f"process {rank}" for rank in silent)
+        return "failed", f"{names} ended without a word (killed, out of memory or crashed)", ""
+
+    def _beats(self) -> dict[int, bytes | None]:
+        found = {}
+        for rank in self._watched:
+            with self._lock:
+                key = f"beat/{rank}"
+                found[rank] = self._store.get(key) if self._store.check([key]) else None
+        return found
