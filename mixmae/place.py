@@ -1,6 +1,7 @@
 """Which of a run's processes this one is, by what started it: torchrun, or Slurm's srun (no torch)."""
 
 import os
+import re
 from dataclasses import dataclass
 
 
@@ -32,12 +33,16 @@ def _of_torchrun() -> Place:
 
 
 def _of_slurm() -> Place | None:
-    """Of a step that srun started: the script of a batch job, outside of steps, is alone. submitit derives the port
-    from the job's number, so that two jobs on a machine do not collide."""
+    """Of a step that srun started: the script of a batch job, outside of steps, is alone."""
     if "SLURM_STEP_NUM_TASKS" not in os.environ:
         return None
-    from submitit.helpers import TorchDistributedEnvironment
+    names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "JOB_ID", "STEP_ID")
+    rank, count, local, job, step = (int(os.environ[f"SLURM_{name}"]) for name in names)
+    # Two jobs on a machine, or two steps of a job, do not meet at one port.
+    return Place(rank, count, local, first_host(os.environ["SLURM_STEP_NODELIST"]), 20000 + (31 * job + step) % 40000)
 
-    found = TorchDistributedEnvironment()
-    count = int(os.environ["SLURM_STEP_NUM_TASKS"])
-    return Place(found.rank, count, found.local_rank, found.master_addr, found.master_port)
+
+def first_host(nodes: str) -> str:
+    """Of a node list as Slurm writes it: "gpu[07-09,12],login1" -> "gpu07"."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes).group()
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
