@@ -32,8 +32,8 @@ REPORT_EVERY_S = 1.0
 def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
     """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
 
-    A stopped run is gone on with. `stop()` is asked between steps. processes: mixmae.training.processes.Processes, where
-    there are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
+    A stopped run is gone on with. `stop()` is asked between steps. processes: training.processes.Processes, where there
+    are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
     in log.txt. Raises runs.Held where another process has the run.
     """
     from mixmae.training.processes import Processes

@@ -1,15 +1,17 @@
 """Step checkpoints of a training run and its final weights."""
 
+import errno
 import logging
 import re
 from collections.abc import Collection
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mixmae.retrying import retried
 from mixmae.runs import write_atomically
 
 log = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ KEPT = 2
 
 def save(folder: Path, step: int, state: dict, keep: Collection[int] = ()) -> None:
     """Writes the checkpoint of `step`, then removes all but the newest two and those of the steps to `keep`."""
-    write_atomically(_path(folder, step), lambda path: torch.save(state, path))
+    write_atomically(_path(folder, step), lambda path: _write(path, state))
     kept = {_path(folder, step) for step in keep}
     for path in _saved(folder)[:-KEPT]:
         if path not in kept:
@@ -29,9 +31,7 @@ def save(folder: Path, step: int, state: dict, keep: Collection[int] = ()) -> No
 def load(folder: Path, step: int) -> dict | None:
     """The checkpoint of `step`; None where there is none that can be read."""
     path = _path(folder, step)
-    if not path.exists() or damage(path):
-        return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return _read(path) if path.exists() else None
 
 
 def load_newest(folder: Path) -> dict | None:
@@ -41,22 +41,47 @@ def load_newest(folder: Path) -> dict | None:
     """
     paths = _saved(folder)
     for path in reversed(paths):
-        if found := damage(path):
-            log.warning("%s cannot be read (%s); trying the one before", path.name, found)
-        else:
-            return torch.load(path, map_location="cpu", weights_only=True)
+        if (state := _read(path)) is not None:
+            return state
     if paths:
         raise ValueError(f"none of the checkpoints in {folder} can be read; mixmae run --start-over sets them aside")
     return None
 
 
+def _write(path: Path, state: dict) -> None:
+    """Through a file of Python's, whose errors name their reason, and whose name is not stored in the archive."""
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
+def _read(path: Path) -> dict | None:
+    """The checkpoint at `path`; None, and a warning, where it is damaged."""
+    if found := retried(lambda: damage(path)):
+        log.warning("%s cannot be read (%s)", path.name, found)
+        return None
+    try:
+        return retried(lambda: torch.load(path, map_location="cpu", weights_only=True))
+    except OSError:
+        raise
+    except Exception as error:  # what torch's readers of zip and pickle raise is of many kinds
+        log.warning("%s cannot be read (%s)", path.name, str(error).split("\n")[0])
+        return None
+
+
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at."""
+    """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at.
+
+    Raises OSError where the file system fails.
+    """
     try:
         with ZipFile(path) as archive:
             bad = archive.testzip()
-    except BadZipFile as error:
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # an offset that damage made negative
+            raise
         return str(error)
+    except Exception as error:  # of a damaged archive nearly any, such as zlib.error and NotImplementedError
+        return str(error) or type(error).__name__
     return f"damaged at {bad}" if bad else None
 
 
@@ -86,8 +111,9 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def remove_steps(folder: Path) -> None:
-    """Removes the step checkpoints, and what a killed process left half-written."""
-    for path in [*_saved(folder), *folder.glob(".step-*")]:
+    """Removes the step checkpoints, and what a killed process left half-written (safetensors' own names: .tmp…)."""
+    left = [path for pattern in (".step-*", ".final.safetensors.*", ".tmp*") for path in folder.glob(pattern)]
+    for path in [*_saved(folder), *left]:
         path.unlink()
 
 

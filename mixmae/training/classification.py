@@ -36,15 +36,18 @@ def classify(
     progress = Progress(session, model, optimizer, recipe, feed)
     _announce(recipe, len(indices), feed.steps_per_epoch)
     progress.resume()
-    for images, labels in progress.batches():
-        chunks = zip(feed.chunks, images.split(feed.chunk), labels.split(feed.chunk), strict=True)
-        for number, some, wanted in chunks:
-            seed_everything(job.seed, "mixup", progress.step, number)
-            some, targets = soften(some.to(device), wanted.to(device))
-            seed_everything(job.seed, "forward", progress.step, number)
-            progress.accumulate(number, some, targets)
-        if progress.end_step():
-            progress.end_epoch(**validate(session, progress.measured, val, recipe))
+    with progress.shown():
+        for images, labels in progress.batches():
+            chunks = zip(feed.chunks, images.split(feed.chunk), labels.split(feed.chunk), strict=True)
+            for number, some, wanted in chunks:
+                seed_everything(job.seed, "mixup", progress.step, number)
+                some, targets = soften(some.to(device), wanted.to(device))
+                seed_everything(job.seed, "forward", progress.step, number)
+                progress.accumulate(number, some, targets)
+            if progress.end_step():
+                with progress.pause("validating"):
+                    found = validate(session, progress.measured, val, recipe)
+                progress.end_epoch(**found)
     last = progress.finish()
     return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
 

@@ -28,13 +28,14 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
     progress = Progress(session, method, optimizer, recipe, feed)
     _announce(job, len(indices), feed.steps_per_epoch)
     progress.resume()
-    for images, _ in progress.batches():
-        for number, chunk in zip(feed.chunks, images.split(feed.chunk), strict=True):
-            seed_everything(job.seed, "forward", progress.step, number)
-            mask = method.draw_mask(len(chunk), generator(job.seed, "mask", progress.step, number))
-            progress.accumulate(number, chunk.to(session.device, non_blocking=True), mask)
-        if progress.end_step():
-            progress.end_epoch()
+    with progress.shown():
+        for images, _ in progress.batches():
+            for number, chunk in zip(feed.chunks, images.split(feed.chunk), strict=True):
+                seed_everything(job.seed, "forward", progress.step, number)
+                mask = method.draw_mask(len(chunk), generator(job.seed, "mask", progress.step, number))
+                progress.accumulate(number, chunk.to(session.device, non_blocking=True), mask)
+            if progress.end_step():
+                progress.end_epoch()
     last = progress.finish()
     return {"loss": last["loss"], "epochs": recipe.epochs, "steps": last["step"], "images": last["step"] * recipe.batch}
 

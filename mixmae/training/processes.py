@@ -117,7 +117,7 @@ class Processes:
 
     @contextmanager
     def watched(self, on_loss: Callable[[str, str], None]) -> Iterator[None]:
-        """Where the run is lost while this process waits for the others: calls on_loss(state, reason), ends the process."""
+        """Where the run is lost while this process waits for the others, calls on_loss(state, reason) and ends it."""
         if self._watch is None:
             yield
             return

@@ -1,8 +1,10 @@
 """How far a training run is: weights, optimiser, step, the epoch's loss so far; how it is saved and gone on with."""
 
 import logging
+import resource
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from timm.utils import ModelEmaV3
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from mixmae.config import Optimisation
 from mixmae.training import checkpoints
+from mixmae.training.display import Display
 from mixmae.training.feed import Feed
 from mixmae.training.journal import Journal
 from mixmae.training.optimisation import learning_rate, schedule
@@ -47,8 +50,9 @@ class Progress:
         self.loss, self.loss_sum, self.norm_sum = (self._zero() for _ in range(3))
         self.skipped = self.skipped_in_a_row = 0
         self.journal = Journal(session.run.path, self.processes.leads)
+        self._display: Display | None = None
         self._saved_at = self._epoch_began_at = time.monotonic()
-        self._epoch_began_step = 0
+        self._epoch_began_step, self._waited_s, self._epoch_waited_s = 0, 0.0, 0.0
 
     def _zero(self) -> Tensor:
         return torch.zeros((), dtype=torch.float64, device=self.session.device)
@@ -58,17 +62,36 @@ class Progress:
         """What is evaluated and kept: the model, or its moving average where the recipe asks for one."""
         return self.average.module if self.average else self.model
 
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Around the training: shows it in the terminal, or once a minute in the log, where this process leads."""
+        if not self.processes.leads:
+            yield
+            return
+        run, shape = self.session.run, (self.recipe.epochs, self.feed.steps_per_epoch, self.feed.batch)
+        self._display = Display(f"{run.stage} {run.id[:8]}", *shape, first_step=self.step)
+        try:
+            yield
+        finally:
+            self._display.close()
+
+    def pause(self, doing: str) -> AbstractContextManager:
+        """Around what is no training."""
+        return self._display.pause(doing) if self._display else nullcontext()
+
     # --------------------------------------------------------------------------------------------------------- steps
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of every batch that is left, each step begun. Raises Stopped, having saved."""
         while self.step < self.steps:
-            restores = self.restores
+            restores, asked_at = self.restores, time.monotonic()
             for batch in self.feed.batches(self.step, restores, self.session.workers):
+                self._waited_s = time.monotonic() - asked_at
                 self._begin_step()
                 yield batch
                 if restores != self.restores:
                     break
+                asked_at = time.monotonic()
 
     def _begin_step(self) -> None:
         stop, unreadable = self._agreed(self.session.stop(), bool(self.feed.samples.fresh))
@@ -120,6 +143,10 @@ class Progress:
         self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
+        self._epoch_waited_s += self._waited_s
+        if self._display:
+            figures = loss.item(), learning_rate(self.optimizer), norm.item(), peak_memory_gb(), self._waited_s
+            self._display.step(self.step, *figures)
         if self._diverged():
             self._go_back(loss.item(), norm.item())
             return False
@@ -168,12 +195,13 @@ class Progress:
         rate = learning_rate(self.optimizer)
         line = {"epoch": epoch, "step": self.step, "loss": loss, "lr": rate, **counted, **measured}
         seconds = time.monotonic() - self._epoch_began_at
-        self.journal.add(line, seconds, (self.step - self._epoch_began_step) * self.feed.batch)
+        timing = {"data_wait_s": round(self._epoch_waited_s, 3), "peak_memory_gb": round(peak_memory_gb(), 3)}
+        self.journal.add(line, seconds, (self.step - self._epoch_began_step) * self.feed.batch, **timing)
         self.session.report(epoch=epoch, epochs=self.recipe.epochs, loss=loss, metric=measured.get("top1"))
         self.loss_sum, self.norm_sum, self.skipped = self._zero(), self._zero(), 0
         if self.step < self.steps:
             self._save_if_possible()
-        self._epoch_began_at, self._epoch_began_step = time.monotonic(), self.step
+        self._epoch_began_at, self._epoch_began_step, self._epoch_waited_s = time.monotonic(), self.step, 0.0
 
     def finish(self) -> dict:
         """The last line of the metrics; leaves the final weights. The step checkpoints stay until the result is written
@@ -217,7 +245,8 @@ class Progress:
             "metrics": self.journal.lines,
         }
         began = self.step - self.step % self.feed.steps_per_epoch
-        checkpoints.save(self.session.run.checkpoints, self.step, state, keep=(began,))
+        with self.pause("saving"):
+            checkpoints.save(self.session.run.checkpoints, self.step, state, keep=(began,))
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
@@ -250,3 +279,10 @@ class Progress:
         self.feed.samples.unreadable |= saved["unreadable"]
         self.journal.restore(saved["metrics"])
         self._epoch_began_at = time.monotonic()
+
+
+def peak_memory_gb() -> float:
+    """10^9 bytes: the most this process has had on its GPU, or of memory where it computes on the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
