@@ -189,8 +189,8 @@ def test_a_file_that_is_not_there(tmp_path):
         ),
         (
             COMPLETE.replace("64", "64, precision: float23"),
-            ["file.yaml:4:34: pretrain.precision: expected 'auto', 'float32' or 'bfloat16', found the text 'float23'; "
-             "did you mean float32?"],
+            ["file.yaml:4:34: pretrain.precision: expected 'auto', 'float32', 'bfloat16' or 'float16', "
+             "found the text 'float23'; did you mean float32?"],
         ),
         (
             COMPLETE.replace("64", "64, crop_scale: [0.5]"),
