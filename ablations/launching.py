@@ -107,8 +107,10 @@ class Launcher:
         started = set()
         for entry in self.plan.entries:
             state = found[entry.key].state
-            if state in STARTED_ANEW and entry.needs not in self.failed:
+            anew = state in STARTED_ANEW and entry.needs not in self.failed
+            if anew or state == "done":  # of what is done it may be damaged
                 create_run(self.plan.root, entry.planned, entry.fingerprint)
+            if anew:
                 queue(entry.run)
             if state in (*STARTED_ANEW, "running") and entry.needs not in self.failed:
                 started.add(entry.key)
@@ -161,7 +163,7 @@ class Launcher:
             return
         with entry.run.lease():  # the job that writes state.json is dead, and the lease makes this process its owner
             reason = "its process died twice (killed, out of memory or crashed); see log.txt and mixmae grid retry"
-            entry.run.write("state", {**(entry.run.read("state") or {}), "state": "failed", "reason": reason})
+            entry.run.write("state", {**entry.run.recovered("state"), "state": "failed", "reason": reason})
 
     # ------------------------------------------------------------------------------------------------------- signals
 

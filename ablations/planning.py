@@ -1,5 +1,6 @@
 """What a grid amounts to: its stage jobs once each, what they wait for and how they stand (no torch)."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +13,10 @@ from mixmae.data.fingerprint import fingerprint
 from mixmae.documents import mark_of
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, PretrainJob, stage_jobs
-from mixmae.runs import RunFolder, RunState, read_json, run_state, sha256, write_json
+from mixmae.runs import Damaged, RunFolder, RunState, read_json, run_state, sha256, write_json
 from mixmae.weights.description import about
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """(stage, id)."""
@@ -163,20 +166,20 @@ def create_run(root: Path, planned: PlannedJob, fingerprint: str) -> RunFolder:
     """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
     run = RunFolder(root, planned.stage, planned.id)
     config = {"id": planned.id, "data_fingerprint": fingerprint, "job": planned.job.model_dump(mode="json")}
-    if {**(run.read("config") or {}), "schema": None} != {**config, "schema": None}:
+    if {**run.recovered("config"), "schema": None} != {**config, "schema": None}:
         run.write("config", config)
     return run
 
 
 def queue(run: RunFolder) -> None:
-    """Asks for one more start of the run."""
-    tries = (run.read("state") or {}).get("tries", 0)
+    """Asks for one more start of the run. Damaged files that can be written anew are put aside."""
+    tries = run.recovered("state").get("tries", 0)
     run.write("launch", {"tries": tries + 1, "cancelled": False})
 
 
 def withdraw(run: RunFolder) -> None:
     """Takes a run that was not started out of the queue: it is what it was before. A retry stays asked for."""
-    state = run.read("state") or {}
+    state = run.recovered("state")
     if not state:
         (run.path / "launch.json").unlink()
     elif state["state"] != "failed":
@@ -185,7 +188,7 @@ def withdraw(run: RunFolder) -> None:
 
 def cancel(run: RunFolder) -> None:
     """Marks the run as not to be started."""
-    run.write("launch", {"tries": 0, **(run.read("launch") or {}), "cancelled": True})
+    run.write("launch", {"tries": 0, **run.recovered("launch"), "cancelled": True})
 
 
 def grid_folder(root: Path, name: str) -> Path:
@@ -208,6 +211,9 @@ def _launched(root: Path, name: str) -> set[Key]:
     try:
         return {(stage, id) for stage, id in read_json(root / "grids" / f"{name}.json")["launched"]}
     except FileNotFoundError:
+        return set()
+    except Damaged as error:
+        log.warning("%s; runs that it launched before and no longer names are not known; written anew", error)
         return set()
 
 

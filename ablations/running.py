@@ -28,8 +28,9 @@ def run_here(plan: Plan, resources: Resources, processes=None) -> int:
         able = not entry.needs or found[entry.needs].state == "done"
         if found[entry.key].state == "running":
             raise Held(f"{entry.run.path} is run by another process; try again when it has ended")
-        if able and found[entry.key].state != "done":
+        if able:  # of what is done it may be damaged
             create_run(plan.root, entry.planned, entry.fingerprint)
+        if able and found[entry.key].state != "done":
             queue(entry.run)
             console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")
             run_job(entry.run, resources, stop, processes)

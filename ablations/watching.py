@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning import Entry, Key, Plan
-from mixmae.runs import RunState, read_lines
+from mixmae.runs import RunState, whole_lines
 
 ENDED = ("done", "failed", "blocked", "cancelled")
 
@@ -76,11 +76,11 @@ class Watch(AbstractContextManager):
 
 def seconds_spent(entry: Entry) -> float:
     """Seconds of training or evaluation that the run's `timing.jsonl` adds up to."""
-    return sum(line["seconds"] for line in read_lines(entry.run.path / "timing.jsonl"))
+    return sum(line["seconds"] for line in whole_lines(entry.run.path / "timing.jsonl")[0])
 
 
 def _remaining(entry: Entry, state: RunState) -> float | None:
-    lines = read_lines(entry.run.path / "timing.jsonl")
+    lines, _ = whole_lines(entry.run.path / "timing.jsonl")
     if not lines or not state.epochs:
         return None
     return (state.epochs - (state.epoch or 0)) * sum(line["seconds"] for line in lines) / len(lines)

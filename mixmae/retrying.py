@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,13 +48,17 @@ def retried(action: Callable[[], T]) -> T:
     return action()
 
 
-def named(error: Exception, path: Path) -> Exception:
-    """The OSError, naming `path`, that is behind `error`; `error` itself where there is none."""
-    number = _number(error)
-    if number is None:
-        return error
-    advice = "; make room and run it again, it goes on from what is saved" if number in FULL else ""
-    return OSError(number, os.strerror(number) + advice, str(path))
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turns whatever error of the system is raised within, also behind another, into an OSError that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        number = _number(error)
+        if number is None:
+            raise
+        advice = "; make room and run it again, it goes on from what is saved" if number in FULL else ""
+        raise OSError(number, os.strerror(number) + advice, str(path)) from error
 
 
 def _number(error: BaseException | None) -> int | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixmae.retrying import named, retried
+from mixmae.retrying import naming, retried
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,14 @@ SCHEMA = 1
 CHECKSUM = "checksum"
 """The last key of every JSON document written here: a hash of the rest. Older documents have none."""
 DIGITS = 16
+ADVICE = {
+    "config": "mixmae run or mixmae grid run writes it anew",
+    "launch": "mixmae grid retry writes it anew",
+    "state": "mixmae run or mixmae grid retry writes it anew",
+    "environment": "running the job again writes it anew",
+    "result": "put a copy back, or remove the run's folder and run it again",
+}
+"""What to do about a damaged document of a run folder."""
 STATES = ("planned", "waiting", "pending", "running", "stopped", "done", "failed", "blocked", "cancelled")
 
 
@@ -56,7 +64,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
-    try:
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
@@ -70,10 +78,6 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
-    except Exception as error:
-        if (told := named(error, path)) is error:
-            raise
-        raise told from error
 
 
 def _umask() -> int:
@@ -206,6 +210,8 @@ class RunFolder:
             return read_json(self.path / f"{name}.json")
         except FileNotFoundError:
             return None
+        except Damaged as error:
+            raise Damaged(f"{error}; {ADVICE[name]}") from None
 
     def recovered(self, name: str) -> dict[str, Any]:
         """A document that this program can write anew: {} where there is none, and, the file put aside under another
@@ -296,9 +302,14 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
     """The state of `run`; `needs` is that of the pretraining it waits for, where it waits for one.
 
     `launch.json` asks for `tries` starts; `state.json` counts the starts made. A failed or stopped run that is asked
-    for once more is pending again.
+    for once more is pending again. One with a damaged file has failed.
     """
-    launch, state = run.read("launch") or {}, run.read("state") or {}
+    try:
+        launch, state = run.read("launch") or {}, run.read("state") or {}
+        if state.get("state") == "done":
+            run.read("result")
+    except Damaged as error:
+        return RunState("failed", reason=str(error))
     said = {name: state.get(name) for name in ("reason", "epoch", "epochs", "loss", "metric", "node")}
     tries = state.get("tries", 0)
     name = state.get("state")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 import mixmae
 from mixmae.names import STAGES
-from mixmae.runs import SCHEMA, NewerSchema, RunFolder, RunState, run_state, write_atomically
+from mixmae.runs import SCHEMA, Damaged, NewerSchema, RunFolder, RunState, run_state, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -141,12 +141,14 @@ def _load(run: RunFolder, pretrainings: dict) -> Loaded:
     if not isinstance(job, dict) or job.get("stage") != run.stage or config.get("id") != run.id:
         raise Broken(f"config.json is not that of {run.stage}/{run.id}")
     needs = pretrainings.get(("pretrain", job.get("pretraining")))
-    for name in ("launch", "state"):
-        _read(run, name)
+    _read(run, "launch")
+    written = _read(run, "result") if (_read(run, "state") or {}).get("state") == "done" else None
     state = run_state(run, needs and needs.state)
-    result = _read(run, "result") if state.state == "done" else None
+    result = written if state.state == "done" else None
     if state.state == "done" and result is None:
         raise Broken("state.json says done but there is no result.json")
+    if result is not None:
+        _check_metrics(run)
     item = Loaded(run, job, config.get("data_fingerprint"), state, result)
     _check_fields(item)
     return item
@@ -161,6 +163,13 @@ def _read(run: RunFolder, name: str) -> dict | None:
     except (ValueError, AttributeError, OSError) as error:
         raise Broken(f"{name}.json cannot be read ({error})") from error
     return data
+
+
+def _check_metrics(run: RunFolder) -> None:
+    try:
+        run.check(run.metrics)
+    except Damaged as error:
+        raise Broken(str(error)) from error
 
 
 def _check_fields(item: Loaded) -> None:

@@ -65,6 +65,7 @@ def _finished_job(run: RunFolder) -> PretrainJob:
         raise ValueError(f"{name} does not restore two mixed images; write the id of a mixmae pretraining that does")
     if not run.weights.exists():
         raise ValueError(f"{name} has no final weights; finish it first, or write the id of a finished pretraining")
+    run.check(run.weights)
     return job
 
 

@@ -126,7 +126,10 @@ def _losses(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     """A row an epoch of every pretraining among `rows`, finished or not: its columns, `x` (the epoch) and `y`."""
     curves = []
     for row in rows.itertuples():
-        lines = read_lines(RunFolder(root, row.stage, row.id).path / "metrics.jsonl")
+        run = RunFolder(root, row.stage, row.id)
+        if row.state == "done":
+            run.check(run.metrics)
+        lines = read_lines(run.metrics)
         epochs = pd.DataFrame({"x": [line["epoch"] for line in lines], "y": [line["loss"] for line in lines]})
         curves.append(epochs.assign(id=row.id))
     table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame({"x": [], "y": [], "id": []})

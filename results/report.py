@@ -19,14 +19,14 @@ import pandas as pd
 import mixmae
 from mixmae.fields import Model
 from mixmae.presentation import PlotSpec, TableSpec
-from mixmae.runs import RunFolder, read_json, write_atomically, write_json
+from mixmae.runs import Damaged, RunFolder, read_json, sha256, write_atomically, write_json
 from results import collect
 from results.cells import METHOD_LABELS, STAGE_LABELS, Members, member_ids, member_rows
 from results.tables import MISSING, Table, build_table, markdown, write_table
 
 log = logging.getLogger(__name__)
 
-_ENVIRONMENT = ("mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "threads")
+_VERSIONS = ("mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "threads")
 """What decides the last bits, as environment.json has it."""
 
 _STYLE = """
@@ -85,20 +85,34 @@ def write_report(
 def _make_changed(outputs: Sequence[Output], folder: Path) -> list[str]:
     """Makes the outputs whose inputs or files are not those of the last time; notes each as soon as it is made."""
     note = folder / ".inputs.json"
-    known = read_json(note)["inputs"] if note.exists() else {}
+
+    def stamp(output: Output) -> str:
+        return _hash(output.inputs, *(_file_hash(folder / file) for file in output.files))
+
+    known = _known(note)
     made = []
     for output in outputs:
         complete = all((folder / file).exists() for file in output.files)
-        if complete and known.get(output.name) == output.inputs:
+        if complete and known.get(output.name) == stamp(output):
             continue
         output.make()
-        known[output.name] = output.inputs
+        known[output.name] = stamp(output)
         made.append(output.name)
         write_json(note, {"inputs": known})
-    current = {output.name: output.inputs for output in outputs}
+    current = {output.name: known[output.name] for output in outputs}
     if known != current:
         write_json(note, {"inputs": current})
     return made
+
+
+def _known(note: Path) -> dict[str, str]:
+    try:
+        return read_json(note)["inputs"]
+    except FileNotFoundError:
+        return {}
+    except Damaged as error:
+        log.warning("%s; everything is made anew", error)
+        return {}
 
 
 # ----------------------------------------------------------------------------------------------------------- outputs
@@ -184,10 +198,7 @@ def _package_hash() -> str:
 
 
 def _file_hash(path: Path) -> str:
-    if not path.exists():
-        return "absent"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path) if path.exists() else "absent"
 
 
 def _text(frame: pd.DataFrame) -> str:
@@ -262,12 +273,20 @@ def _versions(shown: pd.DataFrame, root: Path) -> list[str]:
     """What the runs' environments say of versions, and how many runs say so."""
     said: dict[str, int] = {}
     for run in shown.itertuples():
-        environment = RunFolder(root, run.stage, run.id).read("environment") or {}
-        named = [f"{name} {environment[name]}" for name in _ENVIRONMENT if environment.get(name) is not None]
+        environment = _environment(RunFolder(root, run.stage, run.id))
+        named = [f"{name} {environment[name]}" for name in _VERSIONS if environment.get(name) is not None]
         if named:
             text = ", ".join(named)
             said[text] = said.get(text, 0) + 1
     return [f"{count} run{'s' * (count > 1)}: {text}" for text, count in sorted(said.items())]
+
+
+def _environment(run: RunFolder) -> dict:
+    try:
+        return run.read("environment") or {}
+    except Damaged as error:
+        log.warning("%s; the versions of %s/%s are not shown", error, run.stage, run.id)
+        return {}
 
 
 def _grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -1,3 +1,4 @@
+import errno
 import io
 import subprocess
 import sys
@@ -190,12 +191,15 @@ def test_errors_of_the_file_system_do_not_count_as_bad_files(tmp_path, monkeypat
     (tmp_path / "a.png").write_bytes(stored(photo(), "PNG"))
 
     def fails(*_, **__):
-        raise OSError(reading.errno.EIO, "Input/output error")
+        raise OSError(errno.EIO, "Input/output error")
 
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
     monkeypatch.setattr(Image.Image, "load", fails)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fails)
     with pytest.raises(OSError, match=r"the file system fails; try again\): '.*a\.png'"):
         read_rgb(tmp_path / "a.png")
+    assert waits == [1, 2, 4, 8]
 
 
 ORIGINALS = [

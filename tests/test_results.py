@@ -13,7 +13,7 @@ from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references,
 import mixmae
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import TableSpec
-from mixmae.runs import NewerSchema, RunFolder, run_state
+from mixmae.runs import NewerSchema, RunFolder, run_state, sealed
 from results.cells import MixedCell, differing_fields
 from results.collect import COLUMNS, collect, write
 from results.published import Published, published_for, published_results
@@ -119,10 +119,10 @@ def test_half_written_files_are_never_fatal(made, name, text):
 
 def test_a_config_without_a_field_is_named(made):
     planned = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)[1]
-    path = RunFolder(made.root, "finetune", planned.id).path / "config.json"
-    config = json.loads(path.read_text())
+    run = RunFolder(made.root, "finetune", planned.id)
+    config = run.read("config")
     del config["job"]["seed"]
-    path.write_text(json.dumps(config))
+    run.write("config", config)
     assert "lacks a field (KeyError: 'seed')" in collect(made.root).attrs["problems"][0]
 
 
@@ -171,9 +171,12 @@ def test_two_thousand_folders_take_less_than_ten_seconds(made, tmp_path):
             folder = root / planned.stage / f"{planned.id[:10]}{number:06}"
             folder.mkdir(parents=True)
             for name, text in files.items():
-                (folder / name).write_text(
-                    re.sub(r'"(id|pretraining)": "(.{10}).{6}"', rf'"\1": "\g<2>{number:06}"', text)
-                )
+                text = re.sub(r'"(id|pretraining)": "(.{10}).{6}"', rf'"\1": "\g<2>{number:06}"', text)
+                if name.endswith(".json"):
+                    data = json.loads(text)
+                    del data["checksum"]
+                    text = json.dumps(sealed(data))
+                (folder / name).write_text(text)
     start = time.process_time()
     frame = collect(root)
     assert time.process_time() - start < 10
@@ -271,10 +274,10 @@ def test_the_pretraining_counts_when_runs_are_told_apart(made):
 
 def test_where_the_data_lies_does_not_tell_runs_apart(made):
     for number, finetune in enumerate(collect(made.root).query("stage == 'finetune' and method == 'mixmae'")["id"]):
-        path = made.root / "finetune" / finetune / "config.json"
-        config = json.loads(path.read_text())
+        run = RunFolder(made.root, "finetune", finetune)
+        config = run.read("config")
         config["job"]["data"] = {"name": "image_folder", "path": f"/somewhere/{number}"}
-        path.write_text(json.dumps(config))
+        run.write("config", config)
     cell = build_table(collect(made.root), TABLE, made.members).rows[0][1]["finetune"]
     assert cell.n == 2
 

@@ -51,10 +51,10 @@ def run_all(root, exp, resources=None) -> dict[str, RunFolder]:
 def test_every_stage_of_every_method_and_family(tmp_path, method, family):
     runs = run_all(tmp_path, experiment(method, family, evaluations=ALL))
     assert list(runs) == ["pretrain", "finetune", "linear", "knn"]
-    assert set(runs["pretrain"].read("result")) == {"schema", "loss", "epochs", "steps", "images"}
+    assert set(runs["pretrain"].read("result")) == {"schema", "loss", "epochs", "steps", "images", "files"}
     for stage in ("finetune", "linear", "knn"):
         result = runs[stage].read("result")
-        assert set(result) == {"schema", "top1", "top5", "loss", "epochs"}
+        assert set(result) == {"schema", "top1", "top5", "loss", "epochs", "files"}
         assert 0 <= result["top1"] <= result["top5"] <= 100
         assert runs[stage].read("state")["metric"] == result["top1"]
 

@@ -18,6 +18,7 @@ from mixmae.experiment import Resources
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method
 from mixmae.names import METHODS, resolve
+from mixmae.runs import sha256
 from mixmae.stages.start import encoder_of
 from mixmae.training import checkpoints
 from mixmae.training.classification import Softening
@@ -315,6 +316,7 @@ def test_the_loss_falls_and_the_log_says_what_is_done(tmp_path):
         "epochs": 8,
         "steps": steps,
         "images": steps * 32,
+        "files": {name: sha256(run.path / name) for name in ("metrics.jsonl", "checkpoints/final.safetensors")},
     }
 
 

@@ -1,12 +1,13 @@
 """One image file to RGB, whatever format it is in (no torch)."""
 
-import errno
 import warnings
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from mixmae.retrying import OF_THE_MACHINE, retried
 
 FIRST_TRIED = ("JPEG", "PNG", "WEBP")
 NEEDS_OTHER_PROGRAMS = ("EPS",)
@@ -22,8 +23,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (EXIF 2.32, section 4.6.4)."""
-FILE_SYSTEM = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENXIO, errno.EREMOTEIO, errno.EMFILE)
-"""Errors of the machine, not of the file: another try may succeed, so the image is not to be passed over."""
 WHITE_16 = 65535
 
 
@@ -37,8 +36,12 @@ def read_rgb(path: Path) -> Image.Image:
     Palettes are looked up, transparency is laid over white, 16-bit grey is scaled to 8 bits, CMYK and Lab converted,
     the EXIF orientation applied; of an animation the first frame. Raises Unreadable for what is missing, empty, cut
     off, no image, of a depth without a fixed range (32-bit), or larger than Pillow's limit for decompression bombs;
-    OSError where the file system fails.
+    OSError where the file system fails, also when tried again: the image is not to be passed over then.
     """
+    return retried(lambda: _read_rgb(path))
+
+
+def _read_rgb(path: Path) -> Image.Image:
     with _naming(path), path.open("rb") as file, _decoded(file) as image:
         return _upright(_rgb(image), image)
 
@@ -69,7 +72,7 @@ class _naming:
         self._warnings.__exit__(kind, error, _)
         if error is None or not isinstance(error, Exception) or isinstance(error, MemoryError):
             return
-        if isinstance(error, OSError) and error.errno in FILE_SYSTEM:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             raise OSError(error.errno, f"{error.strerror} (the file system fails; try again)", str(self._path))
         raise Unreadable(f"{self._path}: cannot be read as an image ({_reason(error)})") from error
 

@@ -34,7 +34,11 @@ def encoder_of(job, run: RunFolder, drop_path: float) -> nn.Module:
     state = (pretraining.read("state") or {"state": "not started"})["state"]
     if state != "done" or not pretraining.weights.exists():
         raise ValueError(f"its pretraining {job.pretraining} is not done (it is {state}); run that first")
-    made_for = STAGE_JOB.validate_python(pretraining.read("config")["job"], strict=False).image_size
+    pretraining.check(pretraining.weights)
+    config = pretraining.read("config")
+    if config is None:
+        raise ValueError(f"{pretraining.path / 'config.json'}: missing; copy the whole run folder, or plan it again")
+    made_for = STAGE_JOB.validate_python(config["job"], strict=False).image_size
     load_encoder(encoder, pretraining.weights, made_for, _table_resize(job))
     log.info("encoder of pretraining %s", job.pretraining)
     return encoder

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mixmae.retrying import naming, retried
 from mixmae.runs import line_of, whole_lines, write_atomically
 
 
@@ -40,8 +41,14 @@ class Journal:
 
 
 def _append(path: Path, line: dict) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line_of(line))
+    end = path.stat().st_size if path.exists() else 0
+
+    def write() -> None:
+        with naming(path), path.open("ab") as file:
+            file.truncate(end)  # what a try before this one has left
+            file.write(line_of(line).encode())
+
+    retried(write)
 
 
 def _rewrite(path: Path, lines: list[dict]) -> None:
