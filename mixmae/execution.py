@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -233,8 +233,14 @@ def _device_name(device) -> str:
 
 
 class _LogFile(logging.FileHandler):
+    """A full disk loses lines, which standard error shows too, not the run."""
+
     def handleError(self, record):  # noqa: N802
-        """A full disk loses the line, which standard error shows too, not the run."""
+        pass
+
+    def close(self):
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
