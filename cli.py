@@ -109,6 +109,8 @@ def run(
     parsed, document = read_experiment(experiment)
     processes = None
     if found := place():
+        # Else torch warns of what `Processes.synchronised` does on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from mixmae.training.processes import join
 
         processes = join(found)

@@ -138,11 +138,11 @@ def _ended_early(error: Exception, state: "_State", processes) -> str:
 def _reason(error: Exception) -> str:
     """One line; of an error in a data loading process, which comes with its traceback, that traceback's last line."""
     lines = str(error).strip().splitlines() or ["no message"]
-    if _state_of(error) == "stopped":
-        return lines[0]
     if "DataLoader worker" in lines[0]:
         return lines[-1].removeprefix("ValueError: ")
-    return lines[0] if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0]}"
+    if isinstance(error, ValueError) or _state_of(error) == "stopped":
+        return " ".join(lines)  # a file's name may hold line breaks
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 class _State:

@@ -28,6 +28,7 @@ SILENCE_S = 30.0
 """A process that has not beaten for so long is lost."""
 PATIENCE_S = 4 * BEAT_S
 """How long after an error of the group is waited for what the others say of it."""
+MEETING_S = 300
 COLLECTIVE_S = 24 * 3600
 """No collective times out before: whether a process is alive is the beats' business, not that of a slow save."""
 _SAID = "said"
@@ -167,15 +168,17 @@ def _of_the_group(error: BaseException) -> bool:
 
 
 def join(place: Place | None) -> Processes:
-    """Meets the other processes. Raises dist.DistError where they do not come within five minutes."""
+    """Meets the other processes. Raises dist.DistError where they do not come within MEETING_S: who has not come yet
+    may be late or dead, which only what started it can tell."""
     if place is None:
         return Processes()
-    within = timedelta(minutes=5)
+    within = timedelta(seconds=MEETING_S)
     url = f"tcp://{place.address}:{place.port}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         url = "env://"
     store, *_ = next(dist.rendezvous(url, rank=place.rank, world_size=place.count, timeout=within))
     processes = Processes(place, dist.PrefixStore("mixmae", store.clone()))
+    processes._watch.start()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(processes.device)
@@ -186,7 +189,6 @@ def join(place: Place | None) -> Processes:
         world_size=place.count,
         timeout=timedelta(seconds=COLLECTIVE_S),
     )
-    processes._watch.start()
     return processes
 
 

@@ -345,7 +345,6 @@ def broken(name: str) -> bool:
     return name.splitlines() != [name]
 
 
-@pytest.mark.xfail(strict=True, reason="the reason of a failure ends at the first line break, names hold some")
 def test_the_reason_of_a_failure_holds_all_of_a_name_with_a_line_break(tmp_path):
     lay(tmp_path / "data", [Hostile("two\nlines.jpg", b"no image")])
     run = pretraining(tmp_path / "runs", tmp_path / "data", 0)

@@ -1,0 +1,149 @@
+"""Real processes killed with SIGKILL at random moments, again and again: nothing of what they compute is lost."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+SMALL = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
+METHODS = {
+    "mixmae": {"name": "mixmae", **SMALL},
+    "simmim": {"name": "simmim"},
+    "mae": {"name": "mae", **SMALL},
+    "supervised": {"name": "supervised"},
+}
+ENCODER = {"family": "swin", "patch_size": 4, "widths": [16, 32], "depths": [1, 1], "heads": [1, 2]}
+TRAINING = {
+    "epochs": 12,
+    "batch": 12,
+    "chunk": 4,
+    "base_batch": 12,
+    "base_lr": 1e-3,
+    "drop_path": 0.1,
+    "subset": {"labels_per_class": 6},
+}
+REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
+MINUTE_S = 60
+SHORT = [("mixmae", 1), ("mae", 2), ("supervised", 1)]
+LONG = [(method, count) for method in METHODS for count in (1, 2)]
+
+
+@dataclass
+class Tally:
+    kills: int = 0
+    starts: int = 0
+    longest_s: float = 0.0
+    """From a kill to the end of the last of its run's processes."""
+
+
+def child(environment: dict[str, str], arguments: list[str], said: str) -> None:
+    """The command line in a process that has torch loaded already."""
+    import cli
+
+    os.environ.update(environment)
+    sys.argv = ["mixmae", *arguments]
+    with open(said, "a", encoding="utf-8") as sys.stderr:
+        cli.main()
+
+
+@pytest.fixture(scope="module")
+def spawning():
+    """Processes forked from one that has loaded all and computed nothing."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+    context = multiprocessing.get_context("forkserver")
+    modules = ["torch", "cli", "mixmae.stages.pretrain", "mixmae.stages.finetune", "mixmae.mixmae", "baselines.mae"]
+    context.set_forkserver_preload(modules)
+    return context
+
+
+def start(spawning, count: int, root: Path, file: Path, save_steps: int) -> list:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    arguments = ["--root", str(root), "run", str(file), "--save-steps", str(save_steps)]
+    processes = []
+    for rank in range(count):
+        place = meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+        said = str(file.with_name(f"said{rank}.txt"))
+        processes.append(spawning.Process(target=child, args=(place, arguments, said)))
+        processes[-1].start()
+    return processes
+
+
+def wait(processes: list, seconds: float) -> bool:
+    """Whether all end within so long."""
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    return all(process.exitcode is not None for process in processes)
+
+
+def case_file(folder: Path, method: str) -> Path:
+    case = {"method": METHODS[method], "encoder": ENCODER, "image_size": 32, "data": "digits", "seed": 3}
+    case |= {"evaluations": {"finetune": TRAINING}} if method == "supervised" else {"pretrain": TRAINING}
+    path = folder / "case.yaml"
+    path.write_text(yaml.safe_dump(case))
+    return path
+
+
+def left(root: Path) -> dict[str, bytes]:
+    (run,) = (path.parent for path in root.glob("*/*/config.json"))
+    return {name: (run / name).read_bytes() for name in REPEATABLE}
+
+
+def meetings(root: Path) -> int:
+    """How often all processes of the run have met and begun to compute."""
+    return sum(path.read_text().count("on cpu, 1 threads") for path in root.glob("*/*/log.txt"))
+
+
+def run_under_fire(spawning, count: int, root: Path, file: Path, span_s: float, rng: random.Random, tally: Tally):
+    """Starts the run until it ends by itself; each start is killed after a part of span_s, unless it ends before.
+
+    Of several processes one is killed when all have met (who started them must tell who is dead before), or all are.
+    """
+    while True:
+        before, alone = meetings(root), count > 1 and rng.random() < 0.7
+        processes = start(spawning, count, root, file, save_steps=rng.choice([1, 2, 5]))
+        tally.starts += 1
+        while alone and meetings(root) == before and not wait(processes, 0.02):
+            pass
+        if wait(processes, rng.uniform(0.0, span_s)):
+            assert [process.exitcode for process in processes] == [0] * count, file.with_name("said0.txt").read_text()
+            return
+        for victim in [rng.choice(processes)] if alone else processes:
+            victim.kill()
+        killed_at = time.monotonic()
+        tally.kills += 1
+        assert wait(processes, MINUTE_S), "the others hang"
+        tally.longest_s = max(tally.longest_s, time.monotonic() - killed_at)
+        for path in root.glob("*/*/*.json"):
+            assert json.loads(path.read_text()), path
+
+
+def test_killed_runs_lose_nothing(tmp_path, spawning, rounds, report):
+    rng, tally, runs = random.Random(0), Tally(), 0
+    for method, count in rounds(SHORT, LONG):
+        folder = tmp_path / f"{method}{count}"
+        folder.mkdir()
+        file, began = case_file(folder, method), time.monotonic()
+        straight = start(spawning, count, folder / "straight", file, save_steps=1)
+        assert wait(straight, 300) and not any(process.exitcode for process in straight)
+        span_s, wanted = time.monotonic() - began, left(folder / "straight")
+        for number in range(rounds(1, 40)):
+            root = folder / f"killed{number}"
+            run_under_fire(spawning, count, root, file, span_s * rounds(0.8, 0.6), rng, tally)
+            assert left(root) == wanted, (method, count, number)
+            shutil.rmtree(root)
+            runs += 1
+    what = f"{runs} runs of {tally.starts} starts, all equal to undisturbed ones"
+    report(f"kills: {tally.kills} with SIGKILL, {what}; others ended within {tally.longest_s:.1f} s; 0 losses")
