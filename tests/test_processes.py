@@ -68,6 +68,8 @@ def test_first_gradients_and_ten_losses_are_those_of_one_process(alone, together
             assert len(pairs) > 10
             for wanted, found in pairs:
                 torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6, msg=lambda text, case=case: case + text)
+            wanted, found = (torch.cat([gradient.flatten() for gradient in of]) for of in zip(*pairs, strict=True))
+            assert (found - wanted).norm() < 1e-5 * wanted.norm(), case
             losses = [[line["loss"] for line in lines(run.path / "metrics.jsonl")] for run in (one, many)]
             assert len(losses[0]) == STEPS
             np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5, err_msg=case)
