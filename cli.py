@@ -85,7 +85,7 @@ def run(
     workers: Annotated[int, typer.Option(min=0, help="Data loading processes a process.")] = 0,
     checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
-    save_minutes: Annotated[float, typer.Option(help="Save so often within an epoch too.")] = 10.0,
+    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch too.")] = 10.0,
     save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
     start_over: Annotated[
         bool, typer.Option(help="Set the checkpoints of what is not done aside and begin anew.")

@@ -1,4 +1,4 @@
-"""The state of a training loop around one weight: steps that give no numbers, going back, checkpoints of other formats."""
+"""The state of a training loop around one weight: steps that give no numbers, going back, what is saved."""
 
 import math
 

@@ -1,0 +1,43 @@
+"""A run none of whose checkpoints can be read: it begins anew only when told to, and nothing is thrown away."""
+
+import subprocess
+import sys
+
+import yaml
+from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter
+
+from ablations.grid import Case
+from ablations.planning import create_run, plan
+from mixmae.documents import read_experiment
+from mixmae.execution import execute
+from mixmae.experiment import Resources
+
+
+def mixmae(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_it_begins_anew_only_when_told_to(tmp_path):
+    file, root = tmp_path / "case.yaml", tmp_path / "runs"
+    encoder = {name: list(value) if isinstance(value, tuple) else value for name, value in ENCODERS["swin"].items()}
+    training = {**PRETRAIN, "crop_scale": [0.6, 1.0]}
+    case = {"method": {"name": "mixmae", **DECODER}, "encoder": encoder, "image_size": 32, "pretrain": training}
+    file.write_text(yaml.safe_dump(case))
+    experiment, document = read_experiment(file)
+    (entry,) = plan("case", [Case("case", experiment, document)], root).entries
+    run = create_run(root, entry.planned, entry.fingerprint)
+    assert execute(run, Resources(), StopAfter(9)) == "stopped"
+    saved = sorted(run.checkpoints.glob("step-*.pt"))
+    for path in saved:
+        path.write_bytes(path.read_bytes()[:-1000])
+    refused = mixmae("--root", root, "run", file)
+    assert refused.returncode == 1 and "Traceback" not in refused.stdout
+    assert "none of the checkpoints in" in refused.stderr and "mixmae run --start-over" in refused.stderr
+    assert sorted(run.checkpoints.glob("step-*.pt")) == saved
+    told = mixmae("--root", root, "run", file, "--start-over")
+    assert told.returncode == 0, told.stderr
+    aside = run.checkpoints / "set-aside-1"
+    assert f"set aside: {aside}" in told.stderr
+    assert [path.name for path in sorted(aside.iterdir())] == [path.name for path in saved]
+    assert (run.read("state") or {})["state"] == "done"
