@@ -18,7 +18,10 @@ GRID = "base: digits_nano\nsweeps: [{name: all, product: {seed: [0, 1]}}]\n"
 COMMANDS = {
     "": ["--debug", "--root", "--version"],
     "demo": ["--slots"],
-    "run": ["--checkpoint-activations", "--compile-blocks", "--save-minutes", "--save-steps", "--start-over", "--threads", "--workers", "EXPERIMENT"],
+    "run": [
+        *("--checkpoint-activations", "--compile-blocks", "--save-minutes", "--save-steps", "--start-over"),
+        *("--threads", "--workers", "EXPERIMENT"),
+    ],
     "data check": ["--json", "DIR"],
     "grid plan": ["--json", "FILE"],
     "grid run": ["--slots", "FILE"],
