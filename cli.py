@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import mixmae
+from cli_grid import GridPath, grid_app, planned, show
 from cli_weights import AsJson, print_json, weights_app
 from mixmae.documents import ConfigError, load
 from mixmae.runs import Held, NewerSchema, default_root
@@ -23,7 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
 )
-grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
@@ -33,8 +32,6 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
-GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
-Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
 
@@ -70,7 +67,7 @@ def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -
     from ablations.launching import launch
 
     with resources.as_file(resources.files("ablations") / "demo.yaml") as path:
-        grid, plan = _planned(path)
+        grid, plan = planned(path, root)
     code = launch(plan, grid.spec.resources.model_copy(update={"slots": slots}))
     if code in (75, 130):
         raise typer.Exit(code)
@@ -123,80 +120,6 @@ def run(
     raise typer.Exit(run_here(planned, shared, processes))
 
 
-@grid_app.command("plan")
-def grid_plan(file: GridPath, as_json: AsJson = False) -> None:
-    """Show what the grid would run and what is done already."""
-    from ablations.planning import states
-    from ablations.showing import plan_summary, plan_table
-    from ablations.steering import as_text, plan_document
-
-    _, plan = _planned(file)
-    found = states(plan.entries)
-    if as_json:
-        print(as_text(plan_document(plan, found)))
-        return
-    _show(plan_table(plan, found))
-    print(*plan_summary(plan, found), sep="\n")
-
-
-@grid_app.command("run")
-def grid_run(file: GridPath, slots: Slots = None) -> None:
-    """Run what of the grid is not done, several jobs at once. Ctrl-C lets running jobs save and stop."""
-    from ablations.launching import launch
-
-    grid, plan = _planned(file)
-    shared = grid.spec.resources
-    raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
-
-
-@grid_app.command("status")
-def grid_status(file: GridPath, as_json: AsJson = False) -> None:
-    """Show how the grid's runs stand."""
-    from ablations.planning import states
-    from ablations.showing import plan_summary, status_table
-    from ablations.steering import as_text, status_document
-
-    _, plan = _planned(file)
-    found = states(plan.entries)
-    if as_json:
-        print(as_text(status_document(plan, found)))
-        return
-    _show(status_table(plan, found))
-    print(plan_summary(plan, found)[0])
-
-
-@grid_app.command("cancel")
-def grid_cancel(file: GridPath) -> None:
-    """Cancel what is not done; running jobs save and stop."""
-    from ablations.steering import cancel_grid
-
-    _, plan = _planned(file)
-    cancelled, still = cancel_grid(plan)
-    print(f"{cancelled} jobs cancelled" + (f", {still} of them still running" if still else ""))
-
-
-@grid_app.command("retry")
-def grid_retry(file: GridPath) -> None:
-    """Queue the failed runs again."""
-    from ablations.steering import retry_failed
-
-    _, plan = _planned(file)
-    count = retry_failed(plan)
-    print(f"{count} failed runs queued" + (f"; start them with: mixmae grid run {file}" if count else ""))
-
-
-@grid_app.command("logs")
-def grid_logs(run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")]) -> None:
-    """Print the log of a run."""
-    from ablations.steering import find_run
-
-    found = find_run(root, run_id)
-    log = found.path / "log.txt"
-    if not log.exists():
-        raise ConfigError([f"{found.stage}/{found.id} has written no log yet"])
-    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
-
-
 # ------------------------------------------------------------------------------------------------------------- results
 
 
@@ -217,7 +140,7 @@ def results_table(file: GridPath, out: Out = None) -> None:
     from results.collect import collect
     from results.tables import write_tables
 
-    grid, plan = _planned(file)
+    grid, plan = planned(file, root)
     specs = _asked(grid, "tables", file)
     paths = write_tables(collect(root), specs, plan.members, out or root / f"report-{grid.name}")
     for path in paths:
@@ -232,7 +155,7 @@ def results_plot(file: GridPath, out: Out = None) -> None:
     from results.collect import collect
     from results.plots import write_plots
 
-    grid, plan = _planned(file)
+    grid, plan = planned(file, root)
     specs = _asked(grid, "plots", file)
     folder = out or root / f"report-{grid.name}"
     print(*write_plots(collect(root), root, specs, plan.members, folder), sep="\n")
@@ -266,7 +189,7 @@ def encoders(as_json: AsJson = False) -> None:
     for row in rows():
         costs = (f"{row['params'] / 1e6:.2f}", str(row["image_size"]), f"{row['macs'] / 1e9:.2f}")
         table.add_row(row["name"], row["family"], *costs)
-    _show(table)
+    show(table)
 
 
 @app.command()
@@ -281,7 +204,7 @@ def recipes(as_json: AsJson = False) -> None:
     table = Table("recipe", "about", "accuracy")
     for recipe in found:
         table.add_row(recipe["name"], recipe["title"], recipe["accuracy"])
-    _show(table)
+    show(table)
 
 
 @data_app.command("check")
@@ -322,15 +245,6 @@ def bench_step(
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def _planned(file: Path):
-    """The grid in `file` and its plan under the root."""
-    from ablations.grid import read_grid
-    from ablations.planning import plan
-
-    grid = read_grid(file)
-    return grid, plan(grid.name, grid.cases, root)
-
-
 def _asked(grid, block: str, file: Path) -> tuple:
     specs = getattr(grid.spec, block)
     if not specs:
@@ -347,12 +261,6 @@ def _report(grid, plan, folder: Path) -> None:
         for path in sorted(folder.rglob(f"{table.name}.md")):
             print(path.read_text(encoding="utf-8"))
     print(f"The report lies in {folder}: open {folder / 'index.html'}")
-
-
-def _show(table: Table) -> None:
-    console = Console()
-    console.width = console.width if console.is_terminal else 200
-    console.print(table)
 
 
 def main() -> None:

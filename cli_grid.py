@@ -1,0 +1,112 @@
+"""The `mixmae grid` commands. Imports no torch."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli_weights import AsJson
+from mixmae.documents import ConfigError
+
+GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
+
+grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
+
+
+@grid_app.command("plan")
+def grid_plan(context: typer.Context, file: GridPath, as_json: AsJson = False) -> None:
+    """Show what the grid would run and what is done already."""
+    from ablations.planning import states
+    from ablations.showing import plan_summary, plan_table
+    from ablations.steering import as_text, plan_document
+
+    _, plan = planned(file, context.obj)
+    found = states(plan.entries)
+    if as_json:
+        print(as_text(plan_document(plan, found)))
+        return
+    show(plan_table(plan, found))
+    print(*plan_summary(plan, found), sep="\n")
+
+
+@grid_app.command("run")
+def grid_run(context: typer.Context, file: GridPath, slots: Slots = None) -> None:
+    """Run what of the grid is not done, several jobs at once. Ctrl-C lets running jobs save and stop."""
+    from ablations.launching import launch
+
+    grid, plan = planned(file, context.obj)
+    shared = grid.spec.resources
+    raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
+
+
+@grid_app.command("status")
+def grid_status(context: typer.Context, file: GridPath, as_json: AsJson = False) -> None:
+    """Show how the grid's runs stand."""
+    from ablations.planning import states
+    from ablations.showing import plan_summary, status_table
+    from ablations.steering import as_text, status_document
+
+    _, plan = planned(file, context.obj)
+    found = states(plan.entries)
+    if as_json:
+        print(as_text(status_document(plan, found)))
+        return
+    show(status_table(plan, found))
+    print(plan_summary(plan, found)[0])
+
+
+@grid_app.command("cancel")
+def grid_cancel(context: typer.Context, file: GridPath) -> None:
+    """Cancel what is not done; running jobs save and stop."""
+    from ablations.steering import cancel_grid
+
+    _, plan = planned(file, context.obj)
+    cancelled, still = cancel_grid(plan)
+    print(f"{cancelled} jobs cancelled" + (f", {still} of them still running" if still else ""))
+
+
+@grid_app.command("retry")
+def grid_retry(context: typer.Context, file: GridPath) -> None:
+    """Queue the failed runs again."""
+    from ablations.steering import retry_failed
+
+    _, plan = planned(file, context.obj)
+    count = retry_failed(plan)
+    print(f"{count} failed runs queued" + (f"; start them with: mixmae grid run {file}" if count else ""))
+
+
+@grid_app.command("logs")
+def grid_logs(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")],
+) -> None:
+    """Print the log of a run."""
+    from ablations.steering import find_run
+
+    found = find_run(context.obj, run_id)
+    log = found.path / "log.txt"
+    if not log.exists():
+        raise ConfigError([f"{found.stage}/{found.id} has written no log yet"])
+    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+
+
+# ------------------------------------------------------------------------------------------------------------- shared
+
+
+def planned(file: Path, root: Path):
+    """The grid in `file` and its plan under the root."""
+    from ablations.grid import read_grid
+    from ablations.planning import plan
+
+    grid = read_grid(file)
+    return grid, plan(grid.name, grid.cases, root)
+
+
+def show(table: Table) -> None:
+    console = Console()
+    console.width = console.width if console.is_terminal else 200
+    console.print(table)
