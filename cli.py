@@ -14,7 +14,8 @@ import mixmae
 from cli_grid import GridPath, grid_app, planned, show
 from cli_weights import AsJson, print_json, weights_app
 from mixmae.documents import ConfigError, load
-from mixmae.runs import Held, NewerSchema, default_root
+from mixmae.lease import Held
+from mixmae.runs import NewerSchema, default_root
 
 BAD_INPUT, FAILED = 2, 1
 

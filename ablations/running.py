@@ -8,7 +8,7 @@ from rich.console import Console
 from ablations.planning import Plan, create_run, queue, states
 from ablations.watching import outcome
 from mixmae.experiment import Resources
-from mixmae.runs import Held
+from mixmae.lease import Held
 from mixmae.worklist import StopFlag, run_job
 
 
@@ -16,7 +16,7 @@ def run_here(plan: Plan, resources: Resources, processes=None) -> int:
     """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C.
 
     Unlike a grid it also runs anew what has failed before: its one experiment was asked for. processes: those that
-    compute with this one, which all end with a job that does not end well. Raises mixmae.runs.Held where another
+    compute with this one, which all end with a job that does not end well. Raises mixmae.lease.Held where another
     process has a run.
     """
     os.environ["OMP_NUM_THREADS"] = str(resources.threads)

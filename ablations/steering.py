@@ -95,7 +95,7 @@ def as_text(document: dict) -> str:
 def set_aside(plan: Plan) -> list[Path]:
     """Sets the checkpoints of what is not done aside, so that it begins anew: the folders they now lie in.
 
-    Raises mixmae.runs.Held where a process has one of the runs.
+    Raises mixmae.lease.Held where a process has one of the runs.
     """
     from mixmae.training.checkpoints import set_aside as set_checkpoints_aside
 

@@ -20,6 +20,7 @@ from mixmae.data.fingerprint import fingerprint
 from mixmae.experiment import Resources
 from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
+from mixmae.lease import Lease, Lost
 from mixmae.names import STAGES, resolve
 from mixmae.runs import RunFolder
 
@@ -34,19 +35,25 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
 
     A stopped run is gone on with. `stop()` is asked between steps. processes: training.processes.Processes, where there
     are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
-    in log.txt. Raises runs.Held where another process has the run.
+    in log.txt. Raises lease.Held where another process has the run.
     """
     from mixmae.training.processes import Processes
 
     processes = processes or Processes()
-    with run.lease(), _logging_to(run.path / "log.txt"):
-        state = _State(run)
+    with run.lease() as lease, _logging_to(run.path / "log.txt"):
+        state = _State(run, lease)
         try:
             if run.read("result") is None:
                 state.start()
                 with processes.watched(state.end):
-                    run.commit(_result(run, resources, stop, state, processes))
+                    result = _result(run, resources, stop, state, processes)
+                lease.check()
+                run.commit(result)
             return _done(run, state)
+        except Lost as error:
+            processes.ends("failed", str(error), error)
+            log.error("%s", error)
+            return "failed"
         except KeyboardInterrupt:
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
@@ -63,7 +70,7 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
     try:
         while (told := processes.told(None)) is not None:
             run = RunFolder(Path(told["root"]), told["stage"], told["id"])
-            _compute(run, resources, stop, _nothing, processes)
+            _compute(run, resources, stop, _nothing, _nothing, processes)
         processes.leave()
     except Exception as error:
         state, reason, _ = processes.ends(_state_of(error), _reason(error), error)
@@ -91,16 +98,16 @@ def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], stat
     _check_config(run)
     _record_environment(run, resources, processes)
     processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
-    return _compute(run, resources, stop, state.report, processes)
+    return _compute(run, resources, stop, state.report, state.lease.check, processes)
 
 
-def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], report, processes) -> dict:
+def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes) -> dict:
     from mixmae.training.session import Session
 
     job = STAGE_JOB.validate_python(run.read("config")["job"])
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
-    return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report), job)
+    return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report, check_lease), job)
 
 
 def _check_config(run: RunFolder) -> None:
@@ -148,8 +155,8 @@ def _reason(error: Exception) -> str:
 class _State:
     """state.json, which this process alone writes."""
 
-    def __init__(self, run: RunFolder):
-        self._run = run
+    def __init__(self, run: RunFolder, lease: Lease):
+        self._run, self.lease = run, lease
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
         self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
@@ -171,6 +178,7 @@ class _State:
 
     def _write(self, **changed) -> None:
         self._data.update(changed)
+        self.lease.check()
         self._run.write("state", self._data)
         self._written_at = time.monotonic()
 

@@ -5,21 +5,20 @@ alone), `state.json` (by the job alone), `metrics.jsonl` and `result.json` (repe
 that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute path to another run.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixmae.lease import Lease, is_held, server_time, take
 from mixmae.retrying import naming, retried
+from mixmae.scheduler import listed
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +43,6 @@ class NewerSchema(ValueError):
 
 class Damaged(ValueError):
     """The file does not hold what was once written to it; the message begins with its path."""
-
-
-class Held(RuntimeError):
-    """Another process holds the run's lease."""
 
 
 def default_root() -> Path:
@@ -116,7 +111,7 @@ def _unsealed(content: bytes) -> dict[str, Any]:
     if found is not None:
         if found != _checksum(data):
             raise ValueError("its checksum is another")
-    elif isinstance(last, str) and re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", last):
+    elif isinstance(last, str):  # no older document ends in a string
         raise ValueError("its checksum has lost its name")
     return data
 
@@ -249,33 +244,17 @@ class RunFolder:
             raise Damaged(f"{path}: damaged or changed (sha256 {found}, result.json says {wanted}); {advice}")
 
     @contextmanager
-    def lease(self) -> Iterator[None]:
-        """Holds the run for this process; the system lets go of it however the process ends. Raises Held."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lease").open("a") as file:
-            if not _locked(file, within_s=1):
-                raise Held(f"{self.path} is held by another process")
-            yield
+    def lease(self) -> Iterator[Lease]:
+        """Holds the run for this process. Raises Held."""
+        found = take(self.path, listed)
+        try:
+            yield found
+        finally:
+            found.release()
 
     def is_held(self) -> bool:
-        try:
-            with (self.path / "lease").open("rb") as file:
-                return not _locked(file, within_s=0)
-        except FileNotFoundError:
-            return False
-
-
-def _locked(file, within_s: float) -> bool:
-    """Tries to lock `file`, for a while since a reader asking `is_held` holds the lock for an instant."""
-    end = time.monotonic() + within_s
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.05)
+        """Whether a process runs it."""
+        return is_held(self.path, lambda: server_time(self.root), listed)
 
 
 def all_runs(root: Path) -> Iterator[RunFolder]:

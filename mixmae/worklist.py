@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixmae.experiment import Resources
-from mixmae.runs import Held, RunFolder, RunState, read_json, run_state, write_json
+from mixmae.lease import Held
+from mixmae.runs import RunFolder, RunState, read_json, run_state, write_json
 
 POLL_S = 0.3
 

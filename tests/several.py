@@ -23,7 +23,8 @@ def start(count: int, command: list, **environment: str) -> list[subprocess.Pope
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)} | environment
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
     return [
         subprocess.Popen(
             [sys.executable, *map(str, command)],

@@ -13,7 +13,8 @@ from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_run
 import mixmae
 from mixmae.execution import execute
 from mixmae.experiment import Resources
-from mixmae.runs import Held, RunFolder, run_state
+from mixmae.lease import Held
+from mixmae.runs import RunFolder, run_state
 
 CHILD = """
 import sys, pathlib

@@ -98,4 +98,4 @@ def never() -> bool:
 
 def session_in(run: RunFolder, processes: Processes | None = None) -> Session:
     """Of one process unless said otherwise, never stopped."""
-    return Session(run, Resources(), processes or Processes(), never, lambda **_: None)
+    return Session(run, Resources(), processes or Processes(), never, lambda **_: None, lambda: None)

@@ -88,6 +88,7 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
         with torch.no_grad():
             found = scores(model(val[0]), val[1])
         done = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "loss": loss_sum / images}
+        session.check_lease()
         journal.add({**done, "lr": optimizer.param_groups[0]["lr"], **found}, time.monotonic() - began, images)
         session.report(epoch=epoch + 1, epochs=recipe.epochs, loss=done["loss"], metric=found["top1"])
     return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}

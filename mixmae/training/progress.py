@@ -196,6 +196,7 @@ class Progress:
         line = {"epoch": epoch, "step": self.step, "loss": loss, "lr": rate, **counted, **measured}
         seconds = time.monotonic() - self._epoch_began_at
         timing = {"data_wait_s": round(self._epoch_waited_s, 3), "peak_memory_gb": round(peak_memory_gb(), 3)}
+        self.session.check_lease()
         self.journal.add(line, seconds, (self.step - self._epoch_began_step) * self.feed.batch, **timing)
         self.session.report(epoch=epoch, epochs=self.recipe.epochs, loss=loss, metric=measured.get("top1"))
         self.loss_sum, self.norm_sum, self.skipped = self._zero(), self._zero(), 0
@@ -206,6 +207,7 @@ class Progress:
     def finish(self) -> dict:
         """The last line of the metrics; leaves the final weights. The step checkpoints stay until the result is written
         too."""
+        self.session.check_lease()
         if self.processes.leads:
             checkpoints.write_weights(self.session.run.weights, self.measured)
         return self.journal.lines[-1]
@@ -245,6 +247,7 @@ class Progress:
             "metrics": self.journal.lines,
         }
         began = self.step - self.step % self.feed.steps_per_epoch
+        self.session.check_lease()
         with self.pause("saving"):
             checkpoints.save(self.session.run.checkpoints, self.step, state, keep=(began,))
         self._saved_at = time.monotonic()

@@ -18,14 +18,16 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Session:
-    """`stop()` is asked between steps; `report(epoch=, epochs=, loss=, metric=)` is told of every finished epoch, and
-    only where `processes` leads."""
+    """`stop()` is asked between steps. `report(epoch=, epochs=, loss=, metric=)` is told of every finished epoch, and
+    `check_lease()` asked before anything is written: it raises lease.Lost where the run has become another process's.
+    Both do something only where `processes` leads."""
 
     run: RunFolder
     resources: Resources
     processes: Processes
     stop: Callable[[], bool]
     report: Callable[..., None]
+    check_lease: Callable[[], None]
 
     @property
     def device(self) -> torch.device:

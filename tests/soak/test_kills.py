@@ -109,23 +109,24 @@ def meetings(root: Path) -> int:
 
 
 def run_under_fire(spawning, count: int, root: Path, file: Path, span_s: float, rng: random.Random, tally: Tally):
-    """Starts the run until it ends by itself; each start is killed after a part of span_s, unless it ends before.
+    """Starts the run until it ends by itself; a start is killed within span_s, the first early, unless it ends before.
 
     Of several processes one is killed when all have met (who started them must tell who is dead before), or all are.
     """
+    part = 0.6
     while True:
         before, alone = meetings(root), count > 1 and rng.random() < 0.7
         processes = start(spawning, count, root, file, save_steps=rng.choice([1, 2, 5]))
         tally.starts += 1
         while alone and meetings(root) == before and not wait(processes, 0.02):
             pass
-        if wait(processes, rng.uniform(0.0, span_s)):
+        if wait(processes, rng.uniform(0.0, part * span_s)):
             assert [process.exitcode for process in processes] == [0] * count, file.with_name("said0.txt").read_text()
             return
         for victim in [rng.choice(processes)] if alone else processes:
             victim.kill()
         killed_at = time.monotonic()
-        tally.kills += 1
+        tally.kills, part = tally.kills + 1, 1.0
         assert wait(processes, MINUTE_S), "the others hang"
         tally.longest_s = max(tally.longest_s, time.monotonic() - killed_at)
         for path in root.glob("*/*/*.json"):
