@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from ablations.resources import GridSlurm
 from mixmae.documents import (
     CHOICES,
     ConfigError,
@@ -32,10 +33,14 @@ MOST_ERRORS = 20
 
 
 class GridResources(Resources):
-    """How the grid runs on this machine; never part of an id."""
+    """How and where the grid runs; never part of an id."""
 
+    executor: Literal["local", "slurm"] = "local"
+    """Where, unless the command says it."""
     slots: Positive = 1
-    """Jobs at once."""
+    """Jobs at once on this machine."""
+    slurm: GridSlurm = GridSlurm()
+    """What jobs ask of a cluster."""
 
 
 class Sweep(Model):
@@ -82,6 +87,8 @@ class Grid:
     """The file's stem."""
     spec: GridFile
     cases: tuple[Case, ...]
+    document: Value
+    """The file, and where its parts were written."""
 
 
 def read_grid(path: Path) -> Grid:
@@ -100,7 +107,7 @@ def read_grid(path: Path) -> Grid:
     if lines:
         more = [f"and {len(lines) - MOST_ERRORS} more errors"] if len(lines) > MOST_ERRORS else []
         raise ConfigError([*list(lines)[:MOST_ERRORS], *more])
-    return Grid(path.stem, spec, tuple(cases))
+    return Grid(path.stem, spec, tuple(cases), document)
 
 
 def _check_names(spec: GridFile, document: Value) -> None:
