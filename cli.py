@@ -235,12 +235,17 @@ def bench_step(
     repeats: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     compare: Annotated[str | None, typer.Option(help="dense: against the plain encoder.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep it in ROOT/bench, for mixmae grid plan.")] = False,
 ) -> None:
     """Measure images/s, multiply-adds and peak memory of one training step; prints JSON."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from mixmae.bench import step
+    from mixmae.measured import keep
 
-    print_json(**step(method, encoder, image_size, batch, ratio, repeats, threads, compare))
+    result = step(method, encoder, image_size, batch, ratio, repeats, threads, compare)
+    if record:
+        print(f"kept: {keep(root, result)}", file=sys.stderr)
+    print_json(**result)
 
 
 # ------------------------------------------------------------------------------------------------------------- shared

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,25 +12,36 @@ from cli_weights import AsJson
 from mixmae.documents import ConfigError
 
 GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
+Executor = Annotated[
+    Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
+]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 
 
 @grid_app.command("plan")
-def grid_plan(context: typer.Context, file: GridPath, as_json: AsJson = False) -> None:
-    """Show what the grid would run and what is done already."""
+def grid_plan(context: typer.Context, file: GridPath, executor: Executor = None, as_json: AsJson = False) -> None:
+    """Show what the grid would run and what is done already; for slurm also what it asks for and costs there."""
     from ablations.planning import states
     from ablations.showing import plan_summary, plan_table
     from ablations.steering import as_text, plan_document
 
-    _, plan = planned(file, context.obj)
+    grid, plan = planned(file, context.obj)
     found = states(plan.entries)
+    quoted = None
+    if (executor or grid.spec.resources.executor) == "slurm":
+        from ablations.prices import quote, quote_document, quote_lines, quote_table
+
+        quoted = quote(grid, plan, found)
     if as_json:
-        print(as_text(plan_document(plan, found)))
+        print(as_text({**plan_document(plan, found), **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, found))
     print(*plan_summary(plan, found), sep="\n")
+    if quoted:
+        show(quote_table(quoted))
+        print(*quote_lines(quoted), sep="\n")
 
 
 @grid_app.command("run")

@@ -18,6 +18,7 @@ from mixmae import names
 from mixmae.documents import ConfigError
 from mixmae.experiment import Experiment
 from mixmae.jobs import stage_jobs
+from mixmae.measured import processor
 from mixmae.models import build_encoder, build_method
 from mixmae.wording import dotted, in_words
 
@@ -70,6 +71,7 @@ def step(
             "ratio": getattr(experiment.method, "ratio", None),
             "repeats": repeats,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+            "processor": processor(),
             "threads": threads,
             "precision": "bfloat16" if bench.bfloat16 else "float32",
             "torch": torch.__version__,

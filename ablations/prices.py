@@ -1,0 +1,196 @@
+"""What a plan would ask of a cluster and cost there, for the terminal and as plain data. Submits nothing (no torch)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ablations.estimates import Estimate, Estimator, Price, price, wall_hours
+from ablations.grid import Grid
+from ablations.multiply_adds import LEFT_OUT
+from ablations.planning import Key, Plan, grid_folder
+from ablations.resources import Slurm, arrays, resolved, sbatch_text
+from mixmae.measured import records
+from mixmae.runs import RunState
+
+
+@dataclass(frozen=True)
+class Quote:
+    plan: Plan
+    prices: tuple[Price, ...]
+    wall: float | None
+    """Hours, see `wall_hours`."""
+
+
+def quote(grid: Grid, plan: Plan, found: dict[Key, RunState]) -> Quote:
+    """The price of what of the plan is not done. Raises ConfigError where a job's resources are not possible."""
+    slurms = resolved(grid, plan.entries)
+    estimator = Estimator(records(plan.root), grid.spec.resources)
+    estimates: dict[Key, Estimate] = {entry.key: estimator.of(entry, slurms[entry.key]) for entry in plan.entries}
+    done = {key for key, state in found.items() if state.state == "done"}
+    prices = tuple(price(array, done, estimates) for array in arrays(plan.entries, slurms))
+    return Quote(plan, prices, wall_hours(prices, estimates))
+
+
+def slurm_folder(plan: Plan) -> Path:
+    """Where submitit keeps scripts and logs of the grid's arrays."""
+    return grid_folder(plan.root, plan.name) / "slurm"
+
+
+def job_name(plan: Plan, stage: str) -> str:
+    """What squeue shows."""
+    return f"{plan.name}-{stage}"
+
+
+# --------------------------------------------------------------------------------------------------------- for reading
+
+
+def quote_table(quote: Quote) -> Table:
+    table = Table(
+        "#", "stage", "jobs", "tasks", "a job asks for", "time a job", "GPU h", "CPU h", "multiply-adds", "disk"
+    )
+    for number, each in enumerate(quote.prices, start=1):
+        to_do, jobs = len(each.to_do), len(each.array.entries)
+        missing = f" (+{each.unknown} jobs)" if each.hours and each.unknown else ""
+        table.add_row(
+            str(number),
+            each.array.stage,
+            str(jobs) if to_do == jobs else f"{to_do} of {jobs}",
+            str(each.tasks),
+            _asked(each.array.slurm),
+            _span(each.hours) + missing,
+            f"{each.gpu_hours:.3g}" if each.hours else "?",
+            f"{each.cpu_hours:.3g}" if each.hours else "?",
+            _counted(each.macs) if each.macs else "?",
+            _bytes(each.disk) if each.disk else "-",
+        )
+    return table
+
+
+def quote_lines(quote: Quote) -> list[str]:
+    """What the table leaves open: sums, sources, what the figures hold, and the sbatch scripts."""
+    prices, lines = quote.prices, []
+    total = _total(quote)
+    hours = f"{total['gpu_hours']:.3g} GPU h, {total['cpu_hours']:.3g} CPU h"
+    if total["jobs_without_hours"]:
+        hours += f", and {total['jobs_without_hours']} jobs whose time is not known"
+    lines.append(f"in all: {total['jobs']} jobs to do, {hours}, {_counted(total['multiply_adds'])} multiply-adds")
+    wall = "not known" if quote.wall is None else _duration(quote.wall)
+    lines.append(f"wall time: {wall} at least, if the cluster gives each array all its max_running tasks at once")
+    lines.append(f"disk: {_bytes(total['disk_bytes'])} at most, with nothing pruned")
+    lines.append(f"left out of the hours: {LEFT_OUT}")
+    lines += [f"{', '.join(numbers)}: {source}" for source, numbers in _by_source(prices).items()]
+    for number, each in enumerate(prices, start=1):
+        limit = (each.array.slurm.time or 0) / 60
+        if each.hours and each.hours[1] * each.array.slurm.pack > limit:
+            what = (
+                f"a task may take {_duration(each.hours[1] * each.array.slurm.pack)}, its limit is {_duration(limit)}"
+            )
+            lines.append(f"#{number} {what}: it goes on after a time-out as its retries allow")
+    for number, each in enumerate(prices, start=1):
+        if each.to_do:
+            lines += ["", f"#{number} as submitit gives it to sbatch:", *_telling(_script(quote.plan, each))]
+    return [*lines, "", "nothing was submitted"]
+
+
+def _by_source(prices: tuple[Price, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for number, each in enumerate(prices, start=1):
+        for source in each.sources:
+            found.setdefault(source, []).append(f"#{number}")
+    return found
+
+
+def _telling(script: str) -> list[str]:
+    """The lines of a script that differ from site to site and grid to grid."""
+    common = ("", "#!/bin/bash", "# Parameters", "# setup", "# command")
+    return [f"  {line}" for line in script.splitlines() if line not in common]
+
+
+def _script(plan: Plan, each: Price) -> str:
+    slurm, stage = each.array.slurm, each.array.stage
+    return sbatch_text(slurm, slurm_folder(plan), each.tasks, job_name(plan, stage)).strip()
+
+
+def _asked(slurm: Slurm) -> str:
+    nodes = "" if slurm.nodes == 1 else f"{slurm.nodes} nodes, each "
+    gpus = f"{slurm.gpus_per_node} GPU{'s' if slurm.gpus_per_node > 1 else ''}, " if slurm.gpus_per_node else ""
+    tasks = "" if slurm.tasks == 1 else f"{slurm.tasks} × "
+    memory = "" if slurm.memory in (None, "0") else f", {slurm.memory}iB"
+    pack = f", {slurm.pack} jobs a task" if slurm.pack > 1 else ""
+    return f"{nodes}{gpus}{tasks}{slurm.cpus_per_task} CPU{'s' if slurm.cpus_per_task > 1 else ''}{memory}{pack}"
+
+
+def _span(hours: tuple[float, float] | None) -> str:
+    if hours is None:
+        return "?"
+    least, most = map(_duration, hours)
+    return least if least == most else f"{least} - {most}"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+
+
+def _counted(number: int) -> str:
+    return _scaled(number, (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)))
+
+
+def _bytes(number: int) -> str:
+    return _scaled(number, (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)))
+
+
+def _scaled(number: float, units: tuple[tuple[str, float], ...]) -> str:
+    unit, size = next((found for found in units if number >= found[1]), units[-1])
+    scaled = number / size
+    return f"{scaled:.0f} {unit}" if scaled >= 100 else f"{scaled:.3g} {unit}"
+
+
+# --------------------------------------------------------------------------------------------------------- for scripts
+
+
+def quote_document(quote: Quote) -> dict:
+    """As plain data: {"executor", "arrays", "total", "left_out"}. Names carry the units; None is not known."""
+    return {
+        "executor": "slurm",
+        "arrays": [_array_document(quote.plan, number, each) for number, each in enumerate(quote.prices, start=1)],
+        "total": _total(quote),
+        "left_out": LEFT_OUT,
+    }
+
+
+def _array_document(plan: Plan, number: int, each: Price) -> dict:
+    slurm = each.array.slurm
+    return {
+        "number": number,
+        "stage": each.array.stage,
+        "jobs": [entry.planned.id for entry in each.array.entries],
+        "to_do": len(each.to_do),
+        "tasks": each.tasks,
+        "processes_a_job": slurm.processes,
+        "gpus_a_job": slurm.gpus,
+        "resources": slurm.model_dump(mode="json"),
+        "hours_a_job": list(each.hours) if each.hours else None,
+        "gpu_hours": each.gpu_hours if each.hours else None,
+        "cpu_hours": each.cpu_hours if each.hours else None,
+        "jobs_without_hours": each.unknown,
+        "multiply_adds": each.macs,
+        "disk_bytes": each.disk,
+        "sources": list(each.sources),
+        "sbatch": _script(plan, each).splitlines() if each.to_do else [],
+    }
+
+
+def _total(quote: Quote) -> dict:
+    prices = quote.prices
+    return {
+        "jobs": sum(len(each.to_do) for each in prices),
+        "jobs_without_hours": sum(each.unknown for each in prices),
+        "gpu_hours": sum(each.gpu_hours for each in prices),
+        "cpu_hours": sum(each.cpu_hours for each in prices),
+        "wall_hours": quote.wall,
+        "multiply_adds": sum(each.macs for each in prices),
+        "disk_bytes": sum(each.disk for each in prices),
+    }
