@@ -1,0 +1,128 @@
+"""The real cluster does what tests of grids build on: three nodes, arrays, dead nodes, preemption, no accounting."""
+
+import os
+import signal
+from pathlib import Path
+
+import payloads
+import pytest
+import submitit
+from cluster.daemons import Daemons
+
+HERE = Path(__file__).parent
+# A whole node, so that the partition above must take it from the job.
+NODE = ("--nodes=1", "--cpus-per-task=4", "--nodelist=n3")
+COUNT = 'trap "echo got USR2" USR2; echo up on $SLURMD_NODENAME; for i in $(seq 400); do sleep 0.1; done'
+
+
+def log(folder: Path, job: str) -> str:
+    path = folder / f"slurm-{job}.out"
+    return path.read_text() if path.exists() else ""
+
+
+def test_an_array_through_submitit_keeps_its_cap(cluster, tmp_path):
+    executor = submitit.AutoExecutor(tmp_path, cluster="slurm")
+    setup = [f"export PYTHONPATH={HERE}"]
+    executor.update_parameters(
+        timeout_min=5, slurm_partition="low", slurm_array_parallelism=2, slurm_cpus_per_task=4, slurm_setup=setup
+    )
+    jobs = executor.map_array(payloads.nap, [0.5] * 6)
+    naps = [job.result() for job in jobs]
+    most = max(sum(start <= moment < end for start, end, _ in naps) for moment, _, _ in naps)
+    assert most == 2
+    assert len({node for _, _, node in naps}) >= 2
+    array = jobs[0].job_id.partition("_")[0]
+    cluster.wait(array, "COMPLETED")
+    cluster.until(lambda: len(cluster.records(array)) == 6, 10, lambda: str(cluster.records(array)))
+
+
+@pytest.fixture(scope="module")
+def widowed(cluster, tmp_path_factory):
+    """A job of n2, which has just died. Slurm notices after some 20 s; other tests use the other nodes meanwhile."""
+    folder = tmp_path_factory.mktemp("widowed")
+    script = 'echo up on $SLURMD_NODENAME; test "$SLURM_RESTART_COUNT" || sleep 300'
+    job = cluster.submit(script, "--nodelist=n2", "--open-mode=append", cwd=folder)
+    cluster.until(lambda: "up on n2" in log(folder, job), 10, lambda: log(folder, job))
+    alive = cluster.daemons.of_node("n2")
+    # slurmd, the slurmstepd, the batch shell and its sleep at least.
+    assert cluster.kill_node("n2") >= 4
+    cluster.until(lambda: not any(map(running, alive)), 5, lambda: f"{alive} are alive")
+    return job, folder
+
+
+def running(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_preemption_sends_the_signal_asked_for(cluster, widowed, tmp_path):
+    low = cluster.submit(COUNT, *NODE, "-p", "low", "--signal=B:USR2@60", "--open-mode=append", cwd=tmp_path)
+    cluster.until(lambda: "up on" in log(tmp_path, low), 10, lambda: log(tmp_path, low))
+    high = cluster.submit("sleep 1", *NODE, "-p", "high", cwd=tmp_path)
+    cluster.until(lambda: "got USR2" in log(tmp_path, low), 10, lambda: log(tmp_path, low))
+    cluster.wait(high, "COMPLETED", seconds=20)
+    assert cluster.states(low)[low] == "PENDING"
+    cluster.run("scancel", low)
+    cluster.wait(low, "CANCELLED")
+
+
+def test_preemption_of_the_spot_partition_ends_the_job(cluster, widowed, tmp_path):
+    spot = cluster.submit("echo up; sleep 300", *NODE[:2], "-w", "n1", "-p", "spot", cwd=tmp_path)
+    cluster.until(lambda: "up" in log(tmp_path, spot), 10, lambda: log(tmp_path, spot))
+    high = cluster.submit("true", *NODE[:2], "-w", "n1", "-p", "high", cwd=tmp_path)
+    cluster.wait(high, "COMPLETED", seconds=20)
+    assert cluster.wait(spot, "PREEMPTED", "CANCELLED") == {spot: "PREEMPTED"}
+
+
+def test_a_dead_node_gives_its_job_back(cluster, widowed):
+    job, folder = widowed
+    cluster.until(lambda: cluster.node_state("n2").startswith("down"), 30, lambda: cluster.node_state("n2"))
+    # The job asked for n2 and waits for it.
+    cluster.wait(job, "PENDING")
+    cluster.until(lambda: ["NODE_FAIL"] in cluster.records(job, "State"), 10, lambda: str(cluster.records(job)))
+    cluster.revive_node("n2")
+    cluster.wait(job, "COMPLETED", seconds=40)
+    assert log(folder, job).count("up on n2") == 2
+
+
+def test_a_task_killed_from_outside(cluster, tmp_path):
+    job = cluster.submit("srun sleep 300", cwd=tmp_path)
+    cluster.wait(job, "RUNNING")
+    cluster.until(lambda: cluster.processes(job), 10, lambda: cluster.run("squeue"))
+    for pid in cluster.processes(job):
+        os.kill(pid, signal.SIGKILL)
+    cluster.wait(job, "FAILED")
+
+
+def test_without_accounting_sacct_fails_and_jobs_run(cluster, tmp_path):
+    with cluster.without_accounting():
+        answer = cluster.ask("sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", "1")
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert answer.stderr == "Slurm accounting storage is disabled\n"
+        job = cluster.submit("true", cwd=tmp_path)
+        cluster.wait(job, "COMPLETED")
+    assert cluster.ask("sacct", "-j", job).returncode == 0
+
+
+def test_long_arrays_are_refused(cluster, tmp_path):
+    with cluster.max_array_size(5):
+        with pytest.raises(RuntimeError, match="Invalid job array specification"):
+            cluster.submit("true", "--array=0-5", cwd=tmp_path)
+        job = cluster.submit("true", "--array=0-4", cwd=tmp_path)
+        assert len(cluster.wait(job, "COMPLETED")) == 5
+    assert "= 1001" in cluster.run("scontrol", "show", "config").split("MaxArraySize")[1].splitlines()[0]
+
+
+def test_two_clusters_do_not_meet(cluster, tmp_path_factory):
+    """A second cluster takes other ports, and ending it ends nothing of the first."""
+    other = Daemons(tmp_path_factory.mktemp("second"))
+    try:
+        other.start(accounting=False, max_array_size=7)
+        assert other.ports() != cluster.daemons.ports()
+        assert "= 7" in other.client("scontrol", "show", "config").stdout.split("MaxArraySize")[1].splitlines()[0]
+    finally:
+        other.end()
+    assert not any(other.pid(path.name) for path in (other.folder / "pid").iterdir())
+    assert {cluster.node_state(node) for node in cluster.nodes} <= {"idle", "mixed", "allocated", "completing"}
