@@ -225,6 +225,26 @@ def data_check(
     raise typer.Exit(0 if found["trainable"] else FAILED)
 
 
+@app.command()
+def doctor(
+    site: Annotated[str | None, typer.Option(help="Check the cluster, and this site profile against it.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of images to look at, too.")] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Run a small job, to see the root and a GPU there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, the root and the cluster for what grids need, and say what to do. Exits with 1 on a fail."""
+    from ablations.doctor import examine
+
+    found = []
+    for finding in examine(root, site, data, submit):
+        found.append(finding)
+        if not as_json:
+            print(finding.line(), flush=True)
+    if as_json:
+        print_json(findings=[finding.document() for finding in found])
+    raise typer.Exit(FAILED if any(finding.level == "fail" for finding in found) else 0)
+
+
 @bench_app.command("step")
 def bench_step(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="mixmae, simmim, mae or supervised.")],

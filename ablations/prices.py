@@ -59,8 +59,8 @@ def quote_table(quote: Quote) -> Table:
             str(each.tasks),
             _asked(each.array.slurm),
             _span(each.hours) + missing,
-            f"{each.gpu_hours:.3g}" if each.hours else "?",
-            f"{each.cpu_hours:.3g}" if each.hours else "?",
+            _number(each.gpu_hours) if each.hours else "?",
+            _number(each.cpu_hours) if each.hours else "?",
             _counted(each.macs) if each.macs else "?",
             _bytes(each.disk) if each.disk else "-",
         )
@@ -71,7 +71,7 @@ def quote_lines(quote: Quote) -> list[str]:
     """What the table leaves open: sums, sources, what the figures hold, and the sbatch scripts."""
     prices, lines = quote.prices, []
     total = _total(quote)
-    hours = f"{total['gpu_hours']:.3g} GPU h, {total['cpu_hours']:.3g} CPU h"
+    hours = f"{_number(total['gpu_hours'])} GPU h, {_number(total['cpu_hours'])} CPU h"
     if total["jobs_without_hours"]:
         hours += f", and {total['jobs_without_hours']} jobs whose time is not known"
     lines.append(f"in all: {total['jobs']} jobs to do, {hours}, {_counted(total['multiply_adds'])} multiply-adds")
@@ -144,8 +144,11 @@ def _bytes(number: int) -> str:
 
 def _scaled(number: float, units: tuple[tuple[str, float], ...]) -> str:
     unit, size = next((found for found in units if number >= found[1]), units[-1])
-    scaled = number / size
-    return f"{scaled:.0f} {unit}" if scaled >= 100 else f"{scaled:.3g} {unit}"
+    return f"{_number(number / size)} {unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 # --------------------------------------------------------------------------------------------------------- for scripts
