@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from options import Options, Refused, options_of
-from state import ENDED, add, cancel, change, chosen, group_label, label, opened, split
+from state import ENDED, add, cancel, change, chosen, group_label, label, opened, register, split, untouched
 
 COMPACT = {"PENDING": "PD", "RUNNING": "R", "COMPLETED": "CD", "FAILED": "F", "CANCELLED": "CA", "TIMEOUT": "TO"}
 COMPACT |= {"OUT_OF_MEMORY": "OOM", "NODE_FAIL": "NF", "PREEMPTED": "PR", "COMPLETING": "CG", "CONFIGURING": "CF"}
@@ -35,6 +35,7 @@ SQUEUE = {  # letter of --format: name in --Format, heading
     "k": ("Comment", "COMMENT"),
     "M": ("TimeUsed", "TIME"),
 }
+WIDTHS = {"JobID": -12, "ExitCode": 8}
 PARTITIONS = {"low*": "infinite", "spot": "1-00:00:00", "high": "infinite"}
 
 
@@ -82,12 +83,20 @@ def minutes(limit: str | None) -> str:
     return f"{days}-{clock}" if days else clock
 
 
+def name_of(job: dict) -> str:
+    wrapped = "wrap" if "wrap" in job["options"] else "sbatch"
+    return job["options"].get("job-name") or wrapped
+
+
 def squeue_row(job: dict, names: list[str], one_by_one: bool) -> dict[str, str]:
     options, element = job["options"], job["elements"][names[0]]
     group = bool(names[0]) and element["raw"] is None and not one_by_one
     identity = group_label(job, names) if group else label(job, names[0])
     pending, state = element["state"] == "PENDING", element["state"]
-    raw = str(element["raw"] or job["id"])
+    raw, reason = str(element["raw"] or job["id"]), element["reason"]
+    at_once = sum(other["state"] == "RUNNING" for other in job["elements"].values())
+    if pending and reason == "None" and job["cap"] and at_once >= int(job["cap"]):
+        reason = "JobArrayTaskLimit"
     return dict(
         JobArrayID=identity,
         JobID=raw,
@@ -95,11 +104,11 @@ def squeue_row(job: dict, names: list[str], one_by_one: bool) -> dict[str, str]:
         ArrayTaskID=identity.partition("_")[2].strip("[]") or "N/A",
         State=state,
         StateCompact=COMPACT[state],
-        Reason=element["reason"],
-        ReasonList=f"({element['reason']})" if pending else element["node"],
+        Reason=reason,
+        ReasonList=f"({reason})" if pending else element["node"],
         NodeList=element["node"],
         Partition=options.get("partition", "low"),
-        Name=options.get("job-name") or ("wrap" if "wrap" in options else "sbatch"),
+        Name=name_of(job),
         TimeLimit=minutes(options.get("time")),
         Dependency=f"{element['dependency']}(unfulfilled)" if element["dependency"] else "(null)",
         NumNodes=options.get("nodes", "1"),
@@ -174,26 +183,22 @@ def groups(jobs: list, one_by_one: bool) -> list[tuple[dict, list[str]]]:
 # sacct
 
 
-def sacct_rows(job: dict, names: list[str], duplicates: bool) -> list[dict[str, str]]:
-    rows, untouched = (
-        [],
-        [n for n in names if n and job["elements"][n]["raw"] is None and job["elements"][n]["records"]],
-    )
+def sacct_rows(job: dict, names: list[str], alone: bool, duplicates: bool) -> list[dict[str, str]]:
+    rows, common = [], dict(Reason="None", Partition=job["options"].get("partition", "low"), JobName=name_of(job))
     for name in names:
-        element = job["elements"][name]
-        identity = label(job, name)
-        if name in untouched:
-            if name != untouched[0]:
-                continue
-            identity = group_label(job, untouched)
+        element, identity = job["elements"][name], label(job, name)
         for record in element["records"] if duplicates else element["records"][-1:]:
-            common = dict(NodeList=record["node"], ExitCode=record["exit"], Reason="None")
-            common |= dict(JobIDRaw=str(element["raw"] or job["id"]), Partition=job["options"].get("partition", "low"))
-            common["JobName"] = squeue_row(job, [name], True)["Name"]
-            rows.append(common | dict(JobID=identity, State=record["state"]))
+            row = common | dict(NodeList=record["node"], ExitCode=record["exit"], State=record["state"])
+            raw = str(element["raw"] or job["id"])
+            rows.append(row | dict(JobID=identity, JobIDRaw=raw))
             if record["node"] != "None assigned":
-                state = record["state"].split()[0]
-                rows.append(common | dict(JobID=f"{identity}.batch", State=state, JobName="batch", Partition=""))
+                step = dict(JobID=f"{identity}.batch", JobIDRaw=f"{raw}.batch", JobName="batch", Partition="")
+                rows.append(row | step | dict(State=record["state"].split()[0]))
+    if job["registered"] and not alone:
+        ended = [job["elements"][name]["state"] == "CANCELLED" for name in untouched(job)]
+        state = "CANCELLED by 0" if ended and all(ended) else "PENDING"
+        group = dict(JobID=group_label(job, job["registered"]), JobIDRaw=str(job["id"]), State=state)
+        rows.append(common | group | dict(NodeList="None assigned", ExitCode="0:0"))
     return rows
 
 
@@ -206,7 +211,7 @@ def sacct(folder: Path, words: list[str]) -> str:
         if not queue["accounting"]:
             raise Refused("Slurm accounting storage is disabled")
         jobs = chosen(queue, asked.jobs) if asked.jobs else chosen(queue, ",".join(queue["jobs"]))
-    rows = [row for job, names, _ in jobs for row in sacct_rows(job, names, asked.duplicates)]
+    rows = [row for job, names, alone in jobs for row in sacct_rows(job, names, alone, asked.duplicates)]
     rows = [row for row in rows if not (asked.allocations and "." in row["JobID"])]
     fields = [field.partition("%") for field in (asked.format or "JobID,JobName,Partition,State,ExitCode").split(",")]
     known = {
@@ -216,14 +221,13 @@ def sacct(folder: Path, words: list[str]) -> str:
         if name.lower() not in known:
             raise Refused(f'sacct: error: Invalid field requested: "{name}"')
     columns = [known[name.lower()] for name, _, _ in fields]
-    lines = [] if asked.noheader else [dict(zip(columns, columns, strict=True))]
-    lines += rows
+    heads = [] if asked.noheader else [dict(zip(columns, columns, strict=True))]
     if asked.parsable2 or asked.parsable:
-        return "\n".join("|".join(line[c] for c in columns) + "|" * asked.parsable for line in lines)
-    widths = [
-        int(width or (-12 if column == "JobID" else 10)) for column, (_, _, width) in zip(columns, fields, strict=True)
-    ]
-    return "\n".join(" ".join(padded(line[c], w) for c, w in zip(columns, widths, strict=True)) + " " for line in lines)
+        return "\n".join("|".join(line[c] for c in columns) + "|" * asked.parsable for line in heads + rows)
+    widths = [int(width or WIDTHS.get(name, 10)) for name, (_, _, width) in zip(columns, fields, strict=True)]
+    rules = [" ".join("-" * abs(width) for width in widths) + " "] if heads else []
+    table = ["".join(padded(line[c], w) + " " for c, w in zip(columns, widths, strict=True)) for line in heads + rows]
+    return "\n".join(table[: len(heads)] + rules + table[len(heads) :])
 
 
 def padded(value: str, width: int) -> str:
@@ -301,6 +305,7 @@ def act(queue: dict, verb: str, text: str, values: dict[str, str]) -> None:
             elif element["state"] == "PENDING":
                 free = "Dependency" if element["dependency"] else "None"
                 element["reason"] = "JobHeldUser" if verb == "hold" else free
+        register(job)
 
 
 def scancel(folder: Path, words: list[str]) -> str:
@@ -333,7 +338,7 @@ def sinfo(folder: Path, words: list[str]) -> str:
                 count = "1" if asked.Node else "3"
                 row = dict(P=name, a="up", l=limit, D=count, T="idle", t="idle", N=node, G="gpu:2", c="4", m="4000")
                 rows.append(row)
-    form = asked.format or "%9P %.5a %.10l %.6D %6t %N"
+    form = asked.format or "%9P %.5a %.10l %.6D %.6t %N"
     return "\n".join(
         re.sub(r"%(\.?)(\d*)([A-Za-z])", lambda m, row=row: fitted(row[m[3]], m[1], m[2], None), form) for row in rows
     )
