@@ -1,0 +1,139 @@
+"""How runs stand with what Slurm says of them, and which of those that ended early are started again (no torch).
+
+What a run has reached is in its folder; Slurm only adds what a folder cannot know: that a job waits in the queue and
+why, that it left without starting, and what ended a process that could not say so itself.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ablations.planning import Entry, Key, Plan, states
+from ablations.resources import Retry, Slurm
+from ablations.submissions import Submission, submissions, task_of
+from mixmae.runs import RunFolder, RunState
+from mixmae.scheduler import Ended, Queued, queue
+
+CAUSES = {
+    "PREEMPTED": "preempted",
+    "CANCELLED": "preempted",
+    "NODE_FAIL": "node_failure",
+    "BOOT_FAIL": "node_failure",
+    "TIMEOUT": "timeout",
+    "DEADLINE": "timeout",
+    "OUT_OF_MEMORY": "out_of_memory",
+}
+"""Slurm's states as the policy names them."""
+WORDS = {
+    "preempted": "preempted or cancelled",
+    "node_failure": "its node failed, or it was killed",
+    "timeout": "its time limit came",
+    "out_of_memory": "out of memory",
+    "failed": "it failed",
+}
+KILL = 9
+WAITING = ("Dependency", "DependencyNeverSatisfied")
+LEFT = "its job left the queue without starting it"
+
+
+def seen(plan: Plan) -> dict[Key, RunState]:
+    """How the runs of the plan stand, by one call of squeue where some were submitted and are not done."""
+    found, known = states(plan.entries), submissions(plan)
+    unsettled = any(state.state not in ("done", "planned", "blocked") for state in found.values())
+    return standing(plan, found, known, queue() if known and unsettled else None)
+
+
+def standing(
+    plan: Plan, found: dict[Key, RunState], known: dict[str, Submission], queued: dict[str, Queued] | None
+) -> dict[Key, RunState]:
+    """`found` with what the queue says; as it is where Slurm does not answer."""
+    if queued is None:
+        return found
+    return {
+        entry.key: _in_the_queue(found[entry.key], task_of(entry, known), queued) if known else found[entry.key]
+        for entry in plan.entries
+    }
+
+
+def _in_the_queue(state: RunState, task: str | None, queued: dict[str, Queued]) -> RunState:
+    if task is None or state.state in ("done", "running", "cancelled", "blocked"):
+        return state
+    own = queued.get(task)
+    if own is None:
+        return replace(state, state="stopped", reason=LEFT) if state.state in ("pending", "waiting") else state
+    if own.state == "PENDING":
+        name = "waiting" if own.reason in WAITING else "pending"
+        return replace(state, state=name, reason=own.reason)
+    return replace(state, state="pending", reason=f"starting on {own.node}", node=own.node or None)
+
+
+def causes(tasks: dict[Key, str], ended: dict[str, Ended] | None) -> dict[Key, str]:
+    """What ended each run's task. Without accounting: as if its node had failed, since it left no word."""
+    return {key: _cause((ended or {}).get(task)) for key, task in tasks.items()}
+
+
+def _cause(ended: Ended | None) -> str:
+    if ended is None or ended.signal == KILL:
+        return CAUSES.get(ended.state, "node_failure") if ended else "node_failure"
+    return CAUSES.get(ended.state, "failed")
+
+
+def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[str, Submission]) -> dict[Key, str]:
+    """The tasks of the runs that ended early, and of which Slurm may know why."""
+    tasks = {}
+    for entry in entries:
+        if found[entry.key].state in ("stopped", "failed") and (task := task_of(entry, known)):
+            tasks[entry.key] = task
+    return tasks
+
+
+def judged(
+    plan: Plan, found: dict[Key, RunState], slurms: dict[Key, Slurm], why: dict[Key, str]
+) -> dict[Key, RunState]:
+    """`found`, where a run that may not be started again has failed, and one that may has stopped.
+
+    The count of each cause and the step reached are kept in the run's launch.json.
+    """
+    judged = dict(found)
+    for entry in plan.entries:
+        if entry.key in why:
+            judged[entry.key] = _judged(entry, found[entry.key], slurms[entry.key], why[entry.key])
+    return judged
+
+
+def _judged(entry: Entry, state: RunState, slurm: Slurm, cause: str) -> RunState:
+    """A run that said itself that it stopped had time to save, whatever then became of its process."""
+    launch = entry.run.recovered("launch")
+    if state.state == "failed" or (cause == "failed" and not _said_so(state)):
+        cause = "failed"
+    elif cause == "failed":
+        cause = "preempted"
+    retry: Retry = getattr(slurm.retries, cause)
+    counts, step = launch.get("retries", {}), _step(entry.run)
+    again = retry.when == "always" or (retry.when == "progress" and step > launch.get("reached", -1))
+    if launch.get("judged") == state.tries:  # by a launch that died before it submitted
+        return replace(state, state="stopped")
+    if not again or counts.get(cause, 0) >= retry.most:
+        return state if state.state == "failed" else _failed(entry.run, state, cause, retry, again)
+    counted = {**counts, cause: counts.get(cause, 0) + 1}
+    entry.run.write("launch", {**launch, "retries": counted, "reached": step, "judged": state.tries})
+    return replace(state, state="stopped", reason=f"{WORDS[cause]}; goes on")
+
+
+def _said_so(state: RunState) -> bool:
+    return bool(state.reason) and "without a word" not in state.reason
+
+
+def _failed(run: RunFolder, state: RunState, cause: str, retry: Retry, again: bool) -> RunState:
+    """Writes so in the place of the job that could not: the lease makes this process the owner of its state."""
+    why = f"{retry.most} times" if again else "and reached nothing new" if retry.when == "progress" else ""
+    reason = f"{WORDS[cause]} {why}".strip() + "; mixmae grid retry queues it again"
+    with run.lease():
+        run.write("state", {**run.recovered("state"), "state": "failed", "reason": reason})
+    return replace(state, state="failed", reason=reason)
+
+
+def _step(run: RunFolder) -> int:
+    """How far its newest checkpoint is."""
+    steps = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
+    return max((int(found[1]) for found in steps if found), default=-1)

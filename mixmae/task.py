@@ -1,0 +1,109 @@
+"""What a task of a Slurm job runs: one stage job, or a pack of them, given as the path of a file (no torch until then).
+
+It takes nothing else: what to compute is in the run folder's `config.json`, how in its `launch.json`. A task that is
+told to stop (preempted, near its time limit) saves and asks Slurm to be started again; whoever starts it, it goes on
+from what the run folder holds.
+"""
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from mixmae.experiment import Resources
+from mixmae.jobs import STAGE_JOB
+from mixmae.lease import STALE_S, Held
+from mixmae.place import place
+from mixmae.runs import RunFolder, read_json
+from mixmae.scheduler import requeue
+from mixmae.worklist import StopFlag, run_job
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+"""How often a task asks whether a run whose owner went silent is free."""
+
+
+class NotDone(RuntimeError):
+    """The task ends without its run being done, so that what depends on it does not start."""
+
+
+def run(path: str) -> str:
+    """Runs the stage job whose `config.json` is at `path`, or those a pack names; "done", "waiting" or "requeued".
+
+    Raises NotDone where one failed or stopped without being requeued.
+    """
+    stop = StopFlag(signal.SIGTERM, signal.SIGUSR2)
+    runs = _runs(Path(path))
+    os.environ["OMP_NUM_THREADS"] = str(_resources(runs[0]).threads)
+    processes = None
+    if found := place():
+        from mixmae.training.processes import join
+
+        processes = join(found)
+        if found.rank:
+            return _follow(runs[0], stop, processes)
+    ends = [_attempt(one, stop, processes) for one in runs]
+    if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and requeue():
+        return "requeued"
+    if bad := [f"{one.stage}/{one.id} {state}" for one, state in zip(runs, ends, strict=True) if state in NOT_DONE]:
+        raise NotDone(f"{'; '.join(bad)}: see mixmae grid why")
+    if processes:
+        processes.dismiss()
+    return "waiting" if "waiting" in ends else "done"
+
+
+NOT_DONE = ("failed", "stopped")
+
+
+def _runs(path: Path) -> list[RunFolder]:
+    """A pack lies in ROOT/grids/NAME/packs/."""
+    if path.name == "config.json":
+        return [RunFolder(path.parents[2], path.parent.parent.name, path.parent.name)]
+    return [RunFolder(path.parents[3], stage, id) for stage, id in read_json(path)["runs"]]
+
+
+def _resources(run: RunFolder) -> Resources:
+    return Resources.model_validate((run.read("launch") or {}).get("resources", {}))
+
+
+def _follow(run: RunFolder, stop: StopFlag, processes) -> str:
+    from mixmae.execution import follow
+
+    state = follow(_resources(run), stop, processes)
+    if state == "done" or (state == "stopped" and stop.raised == signal.SIGUSR2):
+        return state
+    raise NotDone(f"process {processes.rank}: {state}")
+
+
+def _attempt(run: RunFolder, stop: StopFlag, processes) -> str:
+    """The state the run is left in; "waiting" where its pretraining is not done: nothing ever starts without it."""
+    if stop():
+        return "stopped"
+    if (run.read("launch") or {}).get("cancelled"):
+        return "cancelled"
+    if (needs := _pretraining(run)) and needs.read("result") is None:
+        print(f"{run.stage}/{run.id} waits for {needs.stage}/{needs.id}", flush=True)
+        return "waiting"
+    end = time.monotonic() + STALE_S + 3 * LOOK_S
+    while True:
+        try:
+            return run_job(run, _resources(run), stop, processes)
+        except Held as error:
+            # An owner that was killed on another machine is known to be gone only by its silence.
+            if run.read("result") is not None:
+                return "done"
+            if stop() or time.monotonic() > end:
+                print(error, flush=True)
+                return "held"
+            time.sleep(LOOK_S)
+
+
+def _pretraining(run: RunFolder) -> RunFolder | None:
+    config = run.read("config")
+    if config is None:
+        return None
+    job = STAGE_JOB.validate_python(config["job"])
+    needs = vars(job).get("pretraining")
+    return RunFolder(run.root, "pretrain", needs) if needs else None
