@@ -45,24 +45,33 @@ def grid_plan(context: typer.Context, file: GridPath, executor: Executor = None,
 
 
 @grid_app.command("run")
-def grid_run(context: typer.Context, file: GridPath, slots: Slots = None) -> None:
-    """Run what of the grid is not done, several jobs at once. Ctrl-C lets running jobs save and stop."""
+def grid_run(context: typer.Context, file: GridPath, slots: Slots = None, executor: Executor = None) -> None:
+    """Run what of the grid is not done: here, several jobs at once, or submitted to Slurm, which returns at once.
+
+    Ctrl-C lets jobs that run here save and stop.
+    """
     from ablations.launching import launch
+    from ablations.showing import submitted
 
     grid, plan = planned(file, context.obj)
     shared = grid.spec.resources
+    if (executor or shared.executor) == "slurm":
+        from ablations.submitting import submit
+
+        print(*submitted(submit(grid, plan), file), sep="\n")
+        return
     raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
 
 
 @grid_app.command("status")
 def grid_status(context: typer.Context, file: GridPath, as_json: AsJson = False) -> None:
     """Show how the grid's runs stand."""
-    from ablations.planning import states
+    from ablations.policy import seen
     from ablations.showing import plan_summary, status_table
     from ablations.steering import as_text, status_document
 
     _, plan = planned(file, context.obj)
-    found = states(plan.entries)
+    found = seen(plan)
     if as_json:
         print(as_text(status_document(plan, found)))
         return

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.table import Table
 
 from ablations.planning import Entry, Key, Plan
+from ablations.submissions import Submission
 from mixmae.jobs import PretrainJob
 from mixmae.runs import STATES, RunState
 
@@ -96,3 +98,16 @@ def _counts(found: Iterable[RunState]) -> str:
     if len(counts) == 1 and counts.total() == 1:
         return next(iter(counts))
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+def submitted(made: list[Submission], file: Path) -> list[str]:
+    """What a launch has submitted, and how to follow it."""
+    if not made:
+        return [f"nothing to submit; mixmae grid status {file}"]
+    lines = [f"job {one.job}: {len(one.tasks)} tasks, {_stages(one)}" for one in made]
+    return [*lines, f"follow them with: mixmae grid status {file}"]
+
+
+def _stages(one: Submission) -> str:
+    counts = Counter(stage for runs in one.tasks for stage, _ in runs)
+    return ", ".join(f"{count} {stage}" for stage, count in counts.items())
