@@ -1,7 +1,6 @@
 """What a plan would ask of a cluster and cost there, for the terminal and as plain data. Submits nothing (no torch)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.table import Table
 
@@ -10,6 +9,7 @@ from ablations.grid import Grid
 from ablations.multiply_adds import LEFT_OUT
 from ablations.planning import Key, Plan, grid_folder
 from ablations.resources import Slurm, arrays, resolved, sbatch_text
+from mixmae import scheduler
 from mixmae.measured import records
 from mixmae.runs import RunState
 
@@ -20,6 +20,8 @@ class Quote:
     prices: tuple[Price, ...]
     wall: float | None
     """Hours, see `wall_hours`."""
+    most: int
+    """Tasks of an array: the site's MaxArraySize where Slurm answers, else Slurm's default."""
 
 
 def quote(grid: Grid, plan: Plan, found: dict[Key, RunState]) -> Quote:
@@ -29,17 +31,8 @@ def quote(grid: Grid, plan: Plan, found: dict[Key, RunState]) -> Quote:
     estimates: dict[Key, Estimate] = {entry.key: estimator.of(entry, slurms[entry.key]) for entry in plan.entries}
     done = {key for key, state in found.items() if state.state == "done"}
     prices = tuple(price(array, done, estimates) for array in arrays(plan.entries, slurms))
-    return Quote(plan, prices, wall_hours(prices, estimates))
-
-
-def slurm_folder(plan: Plan) -> Path:
-    """Where submitit keeps scripts and logs of the grid's arrays."""
-    return grid_folder(plan.root, plan.name) / "slurm"
-
-
-def job_name(plan: Plan, stage: str) -> str:
-    """What squeue shows."""
-    return f"{plan.name}-{stage}"
+    most = scheduler.max_array_size() if scheduler.available() else scheduler.DEFAULT_MAX_ARRAY_SIZE
+    return Quote(plan, prices, wall_hours(prices, estimates), most)
 
 
 # --------------------------------------------------------------------------------------------------------- for reading
@@ -56,7 +49,7 @@ def quote_table(quote: Quote) -> Table:
             str(number),
             each.array.stage,
             str(jobs) if to_do == jobs else f"{to_do} of {jobs}",
-            str(each.tasks),
+            str(each.tasks) if each.tasks <= quote.most else f"{each.tasks} in {-(-each.tasks // quote.most)} arrays",
             _asked(each.array.slurm),
             _span(each.hours) + missing,
             _number(each.gpu_hours) if each.hours else "?",
@@ -89,7 +82,9 @@ def quote_lines(quote: Quote) -> list[str]:
             lines.append(f"#{number} {what}: it goes on after a time-out as its retries allow")
     for number, each in enumerate(prices, start=1):
         if each.to_do:
-            lines += ["", f"#{number} as submitit gives it to sbatch:", *_telling(_script(quote.plan, each))]
+            scripts = _scripts(quote, each)
+            more = f" (the first of {len(scripts)} arrays)" if len(scripts) > 1 else ""
+            lines += ["", f"#{number}{more} as submitit gives it to sbatch:", *_telling(scripts[0])]
     return [*lines, "", "nothing was submitted"]
 
 
@@ -107,9 +102,13 @@ def _telling(script: str) -> list[str]:
     return [f"  {line}" for line in script.splitlines() if line not in common]
 
 
-def _script(plan: Plan, each: Price) -> str:
-    slurm, stage = each.array.slurm, each.array.stage
-    return sbatch_text(slurm, slurm_folder(plan), each.tasks, job_name(plan, stage)).strip()
+def _scripts(quote: Quote, each: Price) -> list[str]:
+    """One for each array that the tasks are split into. ID stands for what grid run draws, … for submitit's command."""
+    folder = grid_folder(quote.plan.root, quote.plan.name) / "submitit"
+    name = f"{scheduler.PREFIX}{quote.plan.name}-ID"
+    sizes = [min(quote.most, each.tasks - first) for first in range(0, each.tasks, quote.most)]
+    texts = {size: sbatch_text(each.array.slurm, folder, size, name, held=True).strip() for size in set(sizes)}
+    return [texts[size] for size in sizes]
 
 
 def _asked(slurm: Slurm) -> str:
@@ -155,16 +154,17 @@ def _number(value: float) -> str:
 
 
 def quote_document(quote: Quote) -> dict:
-    """As plain data: {"executor", "arrays", "total", "left_out"}. Names carry the units; None is not known."""
+    """As plain data: {"executor", "arrays", "total", "left_out"}. Names carry the units; None is not known. An entry of
+    "arrays" is what asks for the same: its "sbatch" holds the lines of one script for each array it is split into."""
     return {
         "executor": "slurm",
-        "arrays": [_array_document(quote.plan, number, each) for number, each in enumerate(quote.prices, start=1)],
+        "arrays": [_array_document(quote, number, each) for number, each in enumerate(quote.prices, start=1)],
         "total": _total(quote),
         "left_out": LEFT_OUT,
     }
 
 
-def _array_document(plan: Plan, number: int, each: Price) -> dict:
+def _array_document(quote: Quote, number: int, each: Price) -> dict:
     slurm = each.array.slurm
     return {
         "number": number,
@@ -182,7 +182,7 @@ def _array_document(plan: Plan, number: int, each: Price) -> dict:
         "multiply_adds": each.macs,
         "disk_bytes": each.disk,
         "sources": list(each.sources),
-        "sbatch": _script(plan, each).splitlines() if each.to_do else [],
+        "sbatch": [text.splitlines() for text in _scripts(quote, each)],
     }
 
 

@@ -69,7 +69,19 @@ OWNED = {
     "time": "time",
 }  # fmt: skip
 """sbatch's options that have a field here."""
-OURS = ("dependency", "error", "hold", "job-name", "no-requeue", "open-mode", "output", "parsable", "requeue", "wait")
+OURS = (
+    "dependency",
+    "error",
+    "hold",
+    "kill-on-invalid-dep",
+    "job-name",
+    "no-requeue",
+    "open-mode",
+    "output",
+    "parsable",
+    "requeue",
+    "wait",
+)
 """sbatch's options that `grid run` sets itself."""
 
 Pairs = tuple[tuple[str, StrictStr | StrictInt | StrictBool], ...]

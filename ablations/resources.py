@@ -275,7 +275,11 @@ def arrays(entries: Iterable["Entry"], slurms: dict["Key", Slurm]) -> list[Array
     return [Array(stage, slurm, tuple(group)) for (stage, slurm), group in groups.items()]
 
 
-def directives(slurm: Slurm, name: str = "mixmae") -> dict[str, Any]:
+HELD = {"hold": True, "kill-on-invalid-dep": "yes"}
+"""Of an array whose dependencies are set, task by task, before it is let go."""
+
+
+def directives(slurm: Slurm, name: str = "mixmae", held: bool = False) -> dict[str, Any]:
     """The resources in the terms of submitit's SlurmExecutor.update_parameters; `name` is the job's in squeue."""
     said = {
         "partition": slurm.partition,
@@ -301,15 +305,20 @@ def directives(slurm: Slurm, name: str = "mixmae") -> dict[str, Any]:
         "srun_args": steps,
         "additional_parameters": {
             "requeue": True,
+            **(HELD if held else {}),
             **{key: value for key, value in slurm.directives if value is not False},
         },
     }
 
 
-def sbatch_text(slurm: Slurm, folder: Path, count: int, name: str = "mixmae", command: str = "…") -> str:
+def sbatch_text(
+    slurm: Slurm, folder: Path, count: int, name: str = "mixmae", command: str = "…", held: bool = False
+) -> str:
     """The script that submitit gives to sbatch for an array of `count` tasks (for one task: no array)."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _make_sbatch_string(command, folder, map_count=count if count > 1 else None, **directives(slurm, name))
+        return _make_sbatch_string(
+            command, folder, map_count=count if count > 1 else None, **directives(slurm, name, held)
+        )
