@@ -1,11 +1,11 @@
-# Everything from a fresh clone: `make demo`, `make test` and `make soak`. All make .venv first, once. Tests run against what is
-# installed there (-P), not against this folder.
+# Everything from a fresh clone: `make demo`, `make test`, `make soak` and `make soak-slurm`. All make .venv first,
+# once. Tests run against what is installed there (-P), not against this folder.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 SOURCES := cli.py cli_grid.py cli_weights.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json')
 
-.PHONY: demo test soak clean
+.PHONY: demo test soak soak-slurm clean
 
 demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
@@ -15,6 +15,9 @@ test: $(VENV)/project $(VENV)/test-extra
 
 soak: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest tests/soak --long $(PYTEST_ARGS)
+
+soak-slurm: $(VENV)/project $(VENV)/test-extra
+	$(VENV)/bin/python -P -m pytest tests/slurm --long $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

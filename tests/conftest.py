@@ -13,7 +13,7 @@ def pytest_addoption(parser):
     help = "folder of tensors from the official implementations that tests/parity runs; default: tests/golden"
     parser.addoption("--golden", metavar="DIR", type=Path, default=GOLDEN, help=help)
     parser.addoption("--compiled", action="store_true", help="run tests/parity with compiled blocks, for some minutes")
-    parser.addoption("--long", action="store_true", help="run tests/soak in its long form, for hours")
+    parser.addoption("--long", action="store_true", help="run tests/soak and tests/slurm in their long form")
 
 
 def pytest_configure(config):

@@ -39,6 +39,16 @@ def pytest_make_collect_report():
     return failed_where_needed((yield))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Said aloud, since a suite without its cluster tests looks as green as one with them."""
+    root, here = terminalreporter.config.rootpath, Path(__file__).parent
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [report for report in reports if (root / report.nodeid.partition("::")[0]).is_relative_to(here)]
+    if skipped and (reason := missing_for_tests()):
+        terminalreporter.section("slurm")
+        terminalreporter.write_line(f"{len(skipped)} tests of {os.path.relpath(here, root)} skipped: {reason}")
+
+
 def end_abandoned_clusters() -> None:
     """A test process that was killed leaves its cluster running; folders are named by that process."""
     for folder in CLUSTERS.iterdir():
@@ -65,6 +75,12 @@ def cluster() -> Iterator[Cluster]:
     finally:
         running.stop()
     shutil.rmtree(running.folder)
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig) -> bool:
+    """True in `make soak-slurm`: all cases at their full length."""
+    return pytestconfig.getoption("--long")
 
 
 @pytest.fixture(scope="session")

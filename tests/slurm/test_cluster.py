@@ -11,7 +11,7 @@ from cluster.daemons import Daemons
 
 HERE = Path(__file__).parent
 # A whole node, so that the partition above must take it from the job.
-NODE = ("--nodes=1", "--cpus-per-task=4", "--nodelist=n3")
+NODE = ("--nodes=1", "--cpus-per-task=4")
 COUNT = 'trap "echo got USR2" USR2; echo up on $SLURMD_NODENAME; for i in $(seq 400); do sleep 0.1; done'
 
 
@@ -57,23 +57,39 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_preemption_sends_the_signal_asked_for(cluster, widowed, tmp_path):
-    low = cluster.submit(COUNT, *NODE, "-p", "low", "--signal=B:USR2@60", "--open-mode=append", cwd=tmp_path)
-    cluster.until(lambda: "up on" in log(tmp_path, low), 10, lambda: log(tmp_path, low))
-    high = cluster.submit("sleep 1", *NODE, "-p", "high", cwd=tmp_path)
-    cluster.until(lambda: "got USR2" in log(tmp_path, low), 10, lambda: log(tmp_path, low))
+@pytest.fixture(scope="module")
+def preempted(cluster, tmp_path_factory):
+    """A job that fills n3, told to go by one of a higher partition; the grace lasts for 5 s and the kill for 3 s."""
+    folder = tmp_path_factory.mktemp("preempted")
+    low = cluster.submit(COUNT, *NODE, "-w", "n3", "-p", "low", "--signal=B:USR2@60", cwd=folder)
+    cluster.until(lambda: "up on" in log(folder, low), 10, lambda: log(folder, low))
+    return low, cluster.submit("sleep 1", *NODE, "-w", "n3", "-p", "high", cwd=folder), folder
+
+
+def test_preemption_of_the_spot_partition_ends_the_job(cluster, widowed, tmp_path):
+    spot = cluster.submit("echo up; sleep 300", *NODE, "-w", "n1", "-p", "spot", cwd=tmp_path)
+    cluster.until(lambda: "up" in log(tmp_path, spot), 10, lambda: log(tmp_path, spot))
+    high = cluster.submit("true", *NODE, "-w", "n1", "-p", "high", cwd=tmp_path)
+    cluster.wait(high, "COMPLETED", seconds=20)
+    assert cluster.wait(spot, "PREEMPTED", "CANCELLED") == {spot: "PREEMPTED"}
+
+
+def test_a_task_killed_from_outside(cluster, tmp_path):
+    job = cluster.submit("srun sleep 300", "-w", "n1", cwd=tmp_path)
+    cluster.wait(job, "RUNNING")
+    cluster.until(lambda: cluster.processes(job), 10, lambda: cluster.run("squeue"))
+    for pid in cluster.processes(job):
+        os.kill(pid, signal.SIGKILL)
+    cluster.wait(job, "FAILED")
+
+
+def test_preemption_sends_the_signal_asked_for(cluster, preempted):
+    low, high, folder = preempted
+    cluster.until(lambda: "got USR2" in log(folder, low), 10, lambda: log(folder, low))
     cluster.wait(high, "COMPLETED", seconds=20)
     assert cluster.states(low)[low] == "PENDING"
     cluster.run("scancel", low)
     cluster.wait(low, "CANCELLED")
-
-
-def test_preemption_of_the_spot_partition_ends_the_job(cluster, widowed, tmp_path):
-    spot = cluster.submit("echo up; sleep 300", *NODE[:2], "-w", "n1", "-p", "spot", cwd=tmp_path)
-    cluster.until(lambda: "up" in log(tmp_path, spot), 10, lambda: log(tmp_path, spot))
-    high = cluster.submit("true", *NODE[:2], "-w", "n1", "-p", "high", cwd=tmp_path)
-    cluster.wait(high, "COMPLETED", seconds=20)
-    assert cluster.wait(spot, "PREEMPTED", "CANCELLED") == {spot: "PREEMPTED"}
 
 
 def test_a_dead_node_gives_its_job_back(cluster, widowed):
@@ -85,15 +101,6 @@ def test_a_dead_node_gives_its_job_back(cluster, widowed):
     cluster.revive_node("n2")
     cluster.wait(job, "COMPLETED", seconds=40)
     assert log(folder, job).count("up on n2") == 2
-
-
-def test_a_task_killed_from_outside(cluster, tmp_path):
-    job = cluster.submit("srun sleep 300", cwd=tmp_path)
-    cluster.wait(job, "RUNNING")
-    cluster.until(lambda: cluster.processes(job), 10, lambda: cluster.run("squeue"))
-    for pid in cluster.processes(job):
-        os.kill(pid, signal.SIGKILL)
-    cluster.wait(job, "FAILED")
 
 
 def test_without_accounting_sacct_fails_and_jobs_run(cluster, tmp_path):
