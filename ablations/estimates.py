@@ -3,7 +3,7 @@
 Where a job's time comes from, the first there is:
 
 1. a record of `mixmae bench step` of its method, encoder, image size, mask ratio, precision, device and (on a CPU)
-   threads: its images a second for each process;
+   threads, that has its multiply-adds, too (else it was another decoder): its images a second for each process;
 2. its multiply-adds (see ablations.multiply_adds) over the multiply-adds a second of that record of the same device,
    precision and threads whose image costs the most alike: how well a device is used depends on how large the model is;
 3. nothing: multiply-adds only.
@@ -27,6 +27,8 @@ from mixmae.experiment import Resources
 HOUR = 3600.0
 BYTES_WEIGHT, BYTES_STATE = 4, 12
 """Of a parameter in float32: the final weights; a checkpoint's weights and two AdamW moments."""
+ALIKE = 0.15
+"""How far counted multiply-adds may lie from those of ablations.multiply_adds, which holds no norms and the like."""
 CHECKPOINTS = 3
 """At most at once: the two newest, and that of the end of the last epoch or the one being written."""
 
@@ -99,7 +101,7 @@ class Estimator:
         ]
         for record in alike:
             same = (record["method"], record["encoder"], (record["image_size"],) * 2) == (method, encoder, size)
-            if same and record["ratio"] == ratio:
+            if same and record["ratio"] == ratio and abs(record["macs"] / found.step - 1) < ALIKE:
                 return record["images_per_s"], f"measured: {_named(record)}"
         if not alike:
             what = f"{device}, {precision}" + (f", {_threads(threads)}" if threads else "")

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from ablations.quantities import TIME, Pairs, memory_text, minutes, pairs
 from ablations.sites import site_profile
@@ -81,7 +81,7 @@ class Slurm(Model):
     """Tasks of an array at once."""
     pack: Positive = 1
     """Stage jobs, one after the other, in one task of an array."""
-    directives: Annotated[Pairs, BeforeValidator(pairs)] = ()
+    directives: Annotated[Pairs, BeforeValidator(pairs), PlainSerializer(dict)] = ()
     """Further options of sbatch, by their long names; true for an option without a value."""
     signal_seconds: Positive = 120
     """How long before the limit a task is told to save; Slurm may do it up to 60 s earlier."""
@@ -236,7 +236,7 @@ def _impossibilities(slurm: Slurm, chunks: tuple[int, int] | None) -> Iterable[t
         yield "pack", what
     if chunks and chunks[0] < slurm.processes:
         parts, batch = chunks
-        what = f"{slurm.processes} processes, but a batch of {batch} images is {parts} chunks"
+        what = f"{slurm.processes} processes, but a batch of {batch} images is {parts} chunk{'s' * (parts > 1)}"
         most = batch // slurm.processes
         instead = (
             f"ask for fewer, or write chunk: {most} or a smaller divisor in the recipe" if most else "ask for fewer"
