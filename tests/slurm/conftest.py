@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing_for_tests
-from cluster.handle import LEAKS
+from cluster.handle import LEAKS, end_abandoned
 from scripted import Scripted, without_slurm
 
 CLUSTERS = Path(tempfile.gettempdir()) / "mixmae-slurm"
@@ -49,21 +49,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{len(skipped)} tests of {os.path.relpath(here, root)} skipped: {reason}")
 
 
-def end_abandoned_clusters() -> None:
-    """A test process that was killed leaves its cluster running; folders are named by that process."""
-    for folder in CLUSTERS.iterdir():
-        if not Path(f"/proc/{folder.name}").exists():
-            Cluster(folder).stop()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running Slurm, one for all tests of the session; this process's SLURM_CONF names it."""
     if reason := missing_for_tests():
         pytest.skip(reason)
     CLUSTERS.mkdir(exist_ok=True)
-    end_abandoned_clusters()
+    end_abandoned(CLUSTERS)
     running = Cluster(CLUSTERS / str(os.getpid()))
     try:
         running.start()

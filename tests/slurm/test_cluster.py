@@ -1,13 +1,14 @@
 """The real cluster does what tests of grids build on: three nodes, arrays, dead nodes, preemption, no accounting."""
 
-import os
 import signal
+import subprocess
 from pathlib import Path
 
 import payloads
 import pytest
 import submitit
 from cluster.daemons import Daemons
+from cluster.handle import end_abandoned
 
 HERE = Path(__file__).parent
 # A whole node, so that the partition above must take it from the job.
@@ -77,9 +78,7 @@ def test_preemption_of_the_spot_partition_ends_the_job(cluster, widowed, tmp_pat
 def test_a_task_killed_from_outside(cluster, tmp_path):
     job = cluster.submit("srun sleep 300", "-w", "n1", cwd=tmp_path)
     cluster.wait(job, "RUNNING")
-    cluster.until(lambda: cluster.processes(job), 10, lambda: cluster.run("squeue"))
-    for pid in cluster.processes(job):
-        os.kill(pid, signal.SIGKILL)
+    assert cluster.signal_processes(job, signal.SIGKILL) == 1
     cluster.wait(job, "FAILED")
 
 
@@ -118,18 +117,25 @@ def test_long_arrays_are_refused(cluster, tmp_path):
         with pytest.raises(RuntimeError, match="Invalid job array specification"):
             cluster.submit("true", "--array=0-5", cwd=tmp_path)
         job = cluster.submit("true", "--array=0-4", cwd=tmp_path)
-        assert len(cluster.wait(job, "COMPLETED")) == 5
+        assert len(cluster.states(job)) == 5
+        cluster.run("scancel", job)
     assert "= 1001" in cluster.run("scontrol", "show", "config").split("MaxArraySize")[1].splitlines()[0]
 
 
-def test_two_clusters_do_not_meet(cluster, tmp_path_factory):
-    """A second cluster takes other ports, and ending it ends nothing of the first."""
-    other = Daemons(tmp_path_factory.mktemp("second"))
+def test_an_abandoned_cluster_is_ended_and_no_other(cluster, tmp_path_factory):
+    """Two clusters live side by side on other ports; one whose test process is gone is ended by the next."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    clusters = tmp_path_factory.mktemp("clusters")
+    other = Daemons(clusters / str(gone.pid))
     try:
         other.start(accounting=False, max_array_size=7)
         assert other.ports() != cluster.daemons.ports()
         assert "= 7" in other.client("scontrol", "show", "config").stdout.split("MaxArraySize")[1].splitlines()[0]
+        pids = [other.pid(path.name) for path in (other.folder / "pid").iterdir()]
+        assert len(pids) == 5 and all(pids)
+        end_abandoned(clusters)
+        assert not any(map(running, pids)) and not other.folder.exists()
     finally:
         other.end()
-    assert not any(other.pid(path.name) for path in (other.folder / "pid").iterdir())
     assert {cluster.node_state(node) for node in cluster.nodes} <= {"idle", "mixed", "allocated", "completing"}

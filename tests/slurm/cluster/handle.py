@@ -1,13 +1,15 @@
 """What tests hold of a real Slurm cluster: its environment, its queue, its nodes to kill and to bring back."""
 
 import os
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.daemons import HERE, NODES, Daemons, missing
+from cluster.daemons import HERE, NODES, Daemons, missing, send
 
 MAX_ARRAY_SIZE = 1001
 LEAKS = ("SLURM_", "SLURMD_", "SBATCH_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "SINFO_", "PMI_", "PMIX_")
@@ -21,6 +23,14 @@ def missing_for_tests() -> str | None:
     if packages:
         return f"no Slurm here: {', '.join(packages)} missing; {os.path.relpath(HERE / 'daemons.py')} install"
     return None
+
+
+def end_abandoned(clusters: Path) -> None:
+    """Ends clusters whose folder has the number of a process that is gone: a test process that was killed."""
+    for folder in clusters.iterdir():
+        if not Path(f"/proc/{folder.name}").exists():
+            Daemons(folder).end()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Cluster:
@@ -118,15 +128,27 @@ class Cluster:
         return found
 
     def processes(self, job: str) -> set[int]:
-        """The processes of a job's tasks (`12`, or `12_3` of an array) on all nodes, its batch shells left out."""
+        """The processes that srun started for a job (`12`, or `12_3` of an array) on all nodes; no batch shell."""
         raw = self.run("squeue", "-h", "-j", job, "-o", "%A")
         wanted, found = f"SLURM_JOB_ID={raw}".encode(), set()
         for node in self.nodes:
-            for pid in self.daemons.tree(self.daemons.stepds(node)) - self.daemons.stepds(node):
+            stepds = self.daemons.stepds(node)
+            for pid in self.daemons.tree(stepds) - stepds:
                 variables = environment_of(pid)
-                if wanted in variables and any(variable.startswith(b"SLURM_PROCID=") for variable in variables):
+                # Only a step's processes are born with its number.
+                if wanted in variables and any(variable.startswith(b"SLURM_STEP_ID=") for variable in variables):
                     found.add(pid)
         return found
+
+    def signal_processes(self, job: str, number: signal.Signals) -> int:
+        """Sends a signal past Slurm, which is not told: KILL for a crash, STOP and CONT for a task that freezes.
+
+        Returns how many processes got it; waits up to 10 s for the first to appear.
+        """
+        found = self.until(lambda: self.processes(job), 10, lambda: f"no task of {job}:\n{self.run('squeue')}")
+        for pid in found:
+            send(pid, number)
+        return len(found)
 
     def clear(self) -> None:
         """Cancels all jobs and waits until the queue is empty."""
