@@ -23,8 +23,9 @@ COMMANDS = {
         *("--threads", "--workers", "EXPERIMENT"),
     ],
     "data check": ["--json", "DIR"],
-    "grid plan": ["--json", "FILE"],
-    "grid run": ["--slots", "FILE"],
+    "doctor": ["--data", "--json", "--site", "--submit"],
+    "grid plan": ["--executor", "--json", "FILE"],
+    "grid run": ["--executor", "--slots", "FILE"],
     "grid status": ["--json", "FILE"],
     "grid cancel": ["FILE"],
     "grid retry": ["FILE"],
@@ -41,7 +42,7 @@ COMMANDS = {
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
     "bench step": [
-        "--batch", "--compare", "--image-size", "--ratio", "--repeats", "--threads", "ENCODER", "METHOD",
+        "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],
 }  # fmt: skip
 """What scripts rely on: added to, never taken from."""
@@ -75,7 +76,8 @@ def test_commands_and_options_are_frozen():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["grid", "plan", "grid.yaml"], ["grid", "status", "grid.yaml", "--json"]]
+    "words",
+    [["--help"], ["grid", "plan", "grid.yaml"], ["grid", "status", "grid.yaml", "--json"], ["doctor"]],
 )
 def test_no_torch_and_no_pandas_is_imported(tmp_path, words):
     (tmp_path / "grid.yaml").write_text(GRID)
