@@ -62,7 +62,7 @@ def _in_the_queue(state: RunState, task: str | None, queued: dict[str, Queued]) 
     if own is None:
         return replace(state, state="stopped", reason=LEFT) if state.state in ("pending", "waiting") else state
     if own.state == "PENDING":
-        name = "waiting" if own.reason in WAITING else "pending"
+        name = "waiting" if state.state == "waiting" or own.reason in WAITING else "pending"
         return replace(state, state=name, reason=own.reason)
     return replace(state, state="pending", reason=f"starting on {own.node}", node=own.node or None)
 

@@ -26,6 +26,12 @@ def report(pytestconfig):
     return pytestconfig.stash[SAID].append
 
 
+@pytest.fixture
+def rounds(pytestconfig):
+    """rounds(short, long): how much a soak test tries; the long form is for `make soak` and `make soak-slurm`."""
+    return lambda short, long: long if pytestconfig.getoption("--long") else short
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if config.stash[SAID]:
         terminalreporter.section("soak")
