@@ -64,12 +64,15 @@ def quote_lines(quote: Quote) -> list[str]:
     """What the table leaves open: sums, sources, what the figures hold, and the sbatch scripts."""
     prices, lines = quote.prices, []
     total = _total(quote)
-    hours = f"{_number(total['gpu_hours'])} GPU h, {_number(total['cpu_hours'])} CPU h"
-    if total["jobs_without_hours"]:
-        hours += f", and {total['jobs_without_hours']} jobs whose time is not known"
-    lines.append(f"in all: {total['jobs']} jobs to do, {hours}, {_counted(total['multiply_adds'])} multiply-adds")
-    wall = "not known" if quote.wall is None else _duration(quote.wall)
-    lines.append(f"wall time: {wall} at least, if the cluster gives each array all its max_running tasks at once")
+    what = f"in all: {total['jobs']} jobs to do, {_counted(total['multiply_adds'])} multiply-adds"
+    if total["gpu_hours"] is None:
+        lines.append(f"{what}; their hours are not known")
+    else:
+        hours = f"{_number(total['gpu_hours'])} GPU h, {_number(total['cpu_hours'])} CPU h"
+        unknown = total["jobs_without_hours"]
+        lines.append(f"{what}, {hours}" + (f", and {unknown} jobs whose hours are not known" if unknown else ""))
+        wall = f"wall time: {_duration(quote.wall)} at least"
+        lines.append(f"{wall}, if the cluster gives each array all its max_running tasks at once")
     lines.append(f"disk: {_bytes(total['disk_bytes'])} at most, with nothing pruned")
     lines.append(f"left out of the hours: {LEFT_OUT}")
     lines += [f"{', '.join(numbers)}: {source}" for source, numbers in _by_source(prices).items()]
@@ -115,7 +118,7 @@ def _asked(slurm: Slurm) -> str:
     nodes = "" if slurm.nodes == 1 else f"{slurm.nodes} nodes, each "
     gpus = f"{slurm.gpus_per_node} GPU{'s' if slurm.gpus_per_node > 1 else ''}, " if slurm.gpus_per_node else ""
     tasks = "" if slurm.tasks == 1 else f"{slurm.tasks} × "
-    memory = "" if slurm.memory in (None, "0") else f", {slurm.memory}iB"
+    memory = "" if slurm.memory in (None, "0") else f", {slurm.memory[:-1]} {slurm.memory[-1]}iB"
     pack = f", {slurm.pack} jobs a task" if slurm.pack > 1 else ""
     return f"{nodes}{gpus}{tasks}{slurm.cpus_per_task} CPU{'s' if slurm.cpus_per_task > 1 else ''}{memory}{pack}"
 
@@ -187,12 +190,12 @@ def _array_document(quote: Quote, number: int, each: Price) -> dict:
 
 
 def _total(quote: Quote) -> dict:
-    prices = quote.prices
+    prices, known = quote.prices, quote.wall is not None
     return {
         "jobs": sum(len(each.to_do) for each in prices),
         "jobs_without_hours": sum(each.unknown for each in prices),
-        "gpu_hours": sum(each.gpu_hours for each in prices),
-        "cpu_hours": sum(each.cpu_hours for each in prices),
+        "gpu_hours": sum(each.gpu_hours for each in prices) if known else None,
+        "cpu_hours": sum(each.cpu_hours for each in prices) if known else None,
         "wall_hours": quote.wall,
         "multiply_adds": sum(each.macs for each in prices),
         "disk_bytes": sum(each.disk for each in prices),

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from ablations.quantities import TIME, Pairs, memory_text, minutes, pairs
 from ablations.sites import site_profile
 from mixmae.documents import ConfigError, Value, mark_of, validated
+from mixmae.experiment import Resources
 from mixmae.fields import Model, Positive
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
         ]
         layers = [*below, *above]
         if matching not in found:
-            found[matching] = _with_derived(_laid_over(layers), grid.spec.resources)
+            found[matching] = _with_derived(_laid_over(layers), layers, grid.spec.resources)
         slurm = found[matching]
         parts = _chunks(entry)
         if (matching, parts) not in checked:
@@ -203,11 +204,14 @@ def _two(below: dict, above: dict, name: str) -> bool:
     return isinstance(below[name], dict) and isinstance(above[name], dict)
 
 
-def _with_derived(slurm: Slurm, shared) -> Slurm:
-    cpus = slurm.cpus_per_task or slurm.cpus_per_gpu or shared.threads + shared.workers
-    both = slurm.cpus_per_task is not None and slurm.cpus_per_gpu is not None
-    kept = slurm.cpus_per_gpu if both or not slurm.gpus_per_node else None
-    return slurm.model_copy(update={"tasks_per_node": slurm.tasks, "cpus_per_task": cpus, "cpus_per_gpu": kept})
+def _with_derived(slurm: Slurm, layers: list[_Layer], shared: Resources) -> Slurm:
+    """With tasks and CPUs a task written out. `cpus_per_gpu` is left where it cannot be followed: that is refused."""
+    per_gpu = slurm.cpus_per_gpu
+    if not slurm.gpus_per_node and any("gpus_per_node" in layer.given.model_fields_set for layer in layers):
+        per_gpu = None  # somebody wrote that these jobs have no GPU, over what says how many CPUs each would have
+    cpus = slurm.cpus_per_task or per_gpu or shared.threads + shared.workers
+    left = per_gpu if slurm.cpus_per_task or not slurm.gpus_per_node else None
+    return slurm.model_copy(update={"tasks_per_node": slurm.tasks, "cpus_per_task": cpus, "cpus_per_gpu": left})
 
 
 def _chunks(entry: "Entry") -> tuple[int, int] | None:

@@ -290,6 +290,36 @@ def test_what_is_done_costs_nothing_more_but_disk(tmp_path):
     )
 
 
+def test_nothing_known_is_said_and_not_counted_as_nothing(tmp_path):
+    grid, made = planned(tmp_path, HEAD + SLURM)
+    quoted = quote(grid, made, states(made.entries))
+    total = quote_document(quoted)["total"]
+    assert (total["gpu_hours"], total["wall_hours"], total["jobs_without_hours"]) == (None, None, 8)
+    assert any(line.endswith("; their hours are not known") for line in quote_lines(quoted))
+
+
+def test_what_bench_records_the_plan_uses(tmp_path):
+    (tmp_path / "grid.yaml").write_text(HEAD + "resources: {executor: slurm, slurm: {time: 60}}\n")
+    program = [sys.executable, str(Path(cli.__file__))]
+    size = ["--image-size", "32", "--batch", "2", "--repeats", "1", "--record"]
+    bench = subprocess.run(
+        [*program, "bench", "step", "mixmae", "swin_nano", *size],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    measured = json.loads(bench.stdout)
+    assert bench.stderr.startswith(f"kept: {tmp_path / 'runs' / 'bench'}")
+    told = subprocess.run(
+        [*program, "grid", "plan", "grid.yaml", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    array = json.loads(told.stdout)["arrays"][0]
+    assert array["sources"][0].startswith("measured: mixmae swin_nano 32 px, batch 2, ")
+    images = 20 * (1442 // 32) * 32
+    assert array["hours_a_job"] == [pytest.approx(images / measured["images_per_s"] / 3600)] * 2
+
+
 def test_a_limit_that_is_too_short_is_said(tmp_path):
     grid, made = planned(tmp_path, HEAD + SLURM.replace("time: 60", "time: 3"))
     keep(tmp_path / "runs", {**RECORD, "images_per_s": 1.0})

@@ -167,7 +167,7 @@ retries: {preempted: never, timeout: {most: 7, when: always}}
     directives: {mail-type: END}
     retries: {timeout: progress, failed: {when: always, most: 2}}
     overrides:
-      - {stage: knn, set: {gpus_per_node: 0, cpus_per_gpu: null, time: 30}}
+      - {stage: knn, set: {gpus_per_node: 0, time: 30}}
       - {encoder: "pvt*", set: {time: 40, setup: []}}
       - {encoder: "pvt*", stage: knn, method: "mix*", set: {time: 50}}
       - {method: mae, set: {time: 60}}
