@@ -16,6 +16,7 @@ Executor = Annotated[
     Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
 ]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
+Every = Annotated[float, typer.Option(min=1, help="Seconds between two looks.")]
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 
@@ -64,19 +65,37 @@ def grid_run(context: typer.Context, file: GridPath, slots: Slots = None, execut
 
 
 @grid_app.command("status")
-def grid_status(context: typer.Context, file: GridPath, as_json: AsJson = False) -> None:
-    """Show how the grid's runs stand."""
+def grid_status(
+    context: typer.Context,
+    file: GridPath,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits or runs.")] = False,
+    every: Every = 10.0,
+) -> None:
+    """Show how the grid's runs stand, by their folders and at most one call of squeue."""
+    from ablations.following import follow
     from ablations.policy import seen
     from ablations.showing import plan_summary, status_table
     from ablations.steering import as_text, status_document
 
-    _, plan = planned(file, context.obj)
+    grid, plan = planned(file, context.obj)
+    if watch:
+        raise typer.Exit(follow(grid, plan, every, submits=False))
     found = seen(plan)
     if as_json:
         print(as_text(status_document(plan, found)))
         return
     show(status_table(plan, found))
     print(plan_summary(plan, found)[0])
+
+
+@grid_app.command("watch")
+def grid_watch(context: typer.Context, file: GridPath, every: Every = 60.0) -> None:
+    """See a grid on Slurm through: submit what is not done, and again what ended early, as its `retries` say."""
+    from ablations.following import follow
+
+    grid, plan = planned(file, context.obj)
+    raise typer.Exit(follow(grid, plan, every, submits=True))
 
 
 @grid_app.command("cancel")

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ablations.planning import Entry, Key, Plan
 from ablations.submissions import Submission
+from ablations.watching import remaining, span
 from mixmae.jobs import PretrainJob
 from mixmae.runs import STATES, RunState
 
@@ -47,21 +48,25 @@ def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
     return lines
 
 
-def status_table(plan: Plan, found: dict[Key, RunState]) -> Table:
-    table = Table("id", "stage", "method", "encoder", "settings", "seed", "state", "epoch", "loss", "metric", "reason")
-    for entry in plan.entries:
+def status_table(plan: Plan, found: dict[Key, RunState], entries: Iterable[Entry] | None = None) -> Table:
+    """A row a job, of all or of these `entries`."""
+    names = ("id", "stage", "method", "encoder", "settings", "seed", "state")
+    table = Table(*names, "epoch", "ETA", "loss", "metric", "node", "tries", "reason")
+    for entry in plan.entries if entries is None else entries:
         state = found[entry.key]
         epoch = f"{state.epoch}/{state.epochs}" if state.epochs else ""
         numbers = ("" if value is None else f"{value:.4g}" for value in (state.loss, state.metric))
         after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
-        names = (entry.planned.id[:8], entry.planned.stage, entry.method, entry.encoder or "-")
         table.add_row(
-            *names,
+            *(entry.planned.id[:8], entry.planned.stage, entry.method, entry.encoder or "-"),
             settings(entry) + after,
             str(entry.planned.job.seed),
             state.state,
             epoch,
+            span(remaining(entry, state)) if state.state == "running" else "",
             *numbers,
+            state.node or "" if state.state != "done" else "",
+            str(state.tries or ""),
             state.reason or "",
         )
     return table

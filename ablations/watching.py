@@ -53,14 +53,14 @@ class Watch(AbstractContextManager):
             state = found[entry.key]
             loss = "" if state.loss is None else f"loss {state.loss:.4f}"
             epoch = f"epoch {state.epoch or 0}/{state.epochs or '?'}"
-            table.add_row(entry.title, epoch, loss, _span(_remaining(entry, state)))
-        text = f"{len(self.told)} of {len(self.entries)} jobs ended, about {_span(self._remaining(found))} left"
+            table.add_row(entry.title, epoch, loss, span(remaining(entry, state)))
+        text = f"{len(self.told)} of {len(self.entries)} jobs ended, about {span(self._remaining(found))} left"
         return Group(Text(text), table)
 
     def _remaining(self, found: dict[Key, RunState]) -> float | None:
         """Seconds left: what runs, and for the rest the mean of its stage so far, or of any stage before there is one;
         None while nothing at all has been timed."""
-        left = {entry.key: _remaining(entry, found[entry.key]) for entry in self._running(found)}
+        left = {entry.key: remaining(entry, found[entry.key]) for entry in self._running(found)}
         seconds = {stage: sum(seen) / len(seen) for stage, seen in self.seconds_by_stage.items()}
         known = [*seconds.values(), *(value for value in left.values() if value is not None)]
         if not known:
@@ -79,14 +79,14 @@ def seconds_spent(entry: Entry) -> float:
     return sum(line["seconds"] for line in whole_lines(entry.run.path / "timing.jsonl")[0])
 
 
-def _remaining(entry: Entry, state: RunState) -> float | None:
+def remaining(entry: Entry, state: RunState) -> float | None:
     lines, _ = whole_lines(entry.run.path / "timing.jsonl")
     if not lines or not state.epochs:
         return None
     return (state.epochs - (state.epoch or 0)) * sum(line["seconds"] for line in lines) / len(lines)
 
 
-def _span(seconds: float | None) -> str:
+def span(seconds: float | None) -> str:
     return "?" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 

@@ -1,0 +1,64 @@
+"""A grid followed live, and kept going: what ended early is submitted again as its retry policy says (no torch)."""
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from ablations.grid import Grid
+from ablations.planning import Key, Plan
+from ablations.policy import seen
+from ablations.showing import plan_summary, status_table
+from mixmae.runs import RunState
+from mixmae.scheduler import NoAnswer
+
+ROWS = 30
+"""Shown at once, of what is not settled."""
+SETTLED = ("done", "failed", "blocked", "cancelled")
+
+
+def follow(grid: Grid, plan: Plan, every_s: float, submits: bool) -> int:
+    """Shows the grid every so often until nothing of it waits or runs: 0, or 1 where something failed.
+
+    submits: also starts, on Slurm, what may be started (again); an answer that Slurm owes is waited for.
+    """
+    console, said = Console(stderr=True), ""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            found = seen(plan)
+            if submits and any(_is_left(state) for state in found.values()):
+                said = _submitted(grid, plan) or said
+                found = seen(plan)
+            if console.is_terminal:
+                live.update(_frame(plan, found, said), refresh=True)
+            if all(state.state in SETTLED or (not submits and _is_left(state)) for state in found.values()):
+                break
+            time.sleep(every_s)
+    print(plan_summary(plan, found)[0])
+    return int(any(state.state in ("failed", "blocked") for state in found.values()))
+
+
+def _is_left(state: RunState) -> bool:
+    """Whether nothing is under way that would start it."""
+    return state.state in ("planned", "stopped")
+
+
+def _submitted(grid: Grid, plan: Plan) -> str:
+    from ablations.submitting import submit
+
+    try:
+        made = submit(grid, plan)
+    except NoAnswer as error:
+        return f"{time.strftime('%H:%M')} {error}"
+    return f"{time.strftime('%H:%M')} submitted {sum(len(one.tasks) for one in made)} tasks" if made else ""
+
+
+def _frame(plan: Plan, found: dict[Key, RunState], said: str) -> Group:
+    """What runs first, then what waits."""
+    order = {name: place for place, name in enumerate(("running", "failed", "stopped", "pending", "waiting"))}
+    moving = [entry for entry in plan.entries if found[entry.key].state in order]
+    shown = sorted(moving, key=lambda entry: order[found[entry.key].state])[:ROWS]
+    more = f"and {len(moving) - len(shown)} more" if len(moving) > len(shown) else ""
+    lines = (plan_summary(plan, found)[0], more, said)
+    return Group(status_table(plan, found, shown), *(Text(line) for line in lines if line))
