@@ -44,7 +44,7 @@ def quote_table(quote: Quote) -> Table:
     )
     for number, each in enumerate(quote.prices, start=1):
         to_do, jobs = len(each.to_do), len(each.array.entries)
-        missing = f" (+{each.unknown} jobs)" if each.hours and each.unknown else ""
+        missing = f" (+{_jobs(each.unknown)})" if each.hours and each.unknown else ""
         table.add_row(
             str(number),
             each.array.stage,
@@ -64,13 +64,13 @@ def quote_lines(quote: Quote) -> list[str]:
     """What the table leaves open: sums, sources, what the figures hold, and the sbatch scripts."""
     prices, lines = quote.prices, []
     total = _total(quote)
-    what = f"in all: {total['jobs']} jobs to do, {_counted(total['multiply_adds'])} multiply-adds"
+    what = f"in all: {_jobs(total['jobs'])} to do, {_counted(total['multiply_adds'])} multiply-adds"
     if total["gpu_hours"] is None:
         lines.append(f"{what}; their hours are not known")
     else:
         hours = f"{_number(total['gpu_hours'])} GPU h, {_number(total['cpu_hours'])} CPU h"
         unknown = total["jobs_without_hours"]
-        lines.append(f"{what}, {hours}" + (f", and {unknown} jobs whose hours are not known" if unknown else ""))
+        lines.append(f"{what}, {hours}" + (f", and {_jobs(unknown)} of unknown hours" if unknown else ""))
         wall = f"wall time: {_duration(quote.wall)} at least"
         lines.append(f"{wall}, if the cluster gives each array all its max_running tasks at once")
     lines.append(f"disk: {_bytes(total['disk_bytes'])} at most, with nothing pruned")
@@ -89,6 +89,10 @@ def quote_lines(quote: Quote) -> list[str]:
             more = f" (the first of {len(scripts)} arrays)" if len(scripts) > 1 else ""
             lines += ["", f"#{number}{more} as submitit gives it to sbatch:", *_telling(scripts[0])]
     return [*lines, "", "nothing was submitted"]
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" + "s" * (count != 1)
 
 
 def _by_source(prices: tuple[Price, ...]) -> dict[str, list[str]]:
