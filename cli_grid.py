@@ -17,6 +17,13 @@ Executor = Annotated[
 ]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 Every = Annotated[float, typer.Option(min=1, help="Seconds between two looks.")]
+OfStage = Annotated[str | None, typer.Option("--stage", help="Only this stage, such as finetune.")]
+OfMethod = Annotated[str | None, typer.Option("--method", help="Only this method.")]
+OfEncoder = Annotated[str | None, typer.Option("--encoder", help="Only encoders that match, such as 'swin_*'.")]
+OfSeed = Annotated[int | None, typer.Option("--seed", help="Only this seed.")]
+
+ROWS = 200
+"""Of a table of states."""
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 
@@ -75,7 +82,7 @@ def grid_status(
     """Show how the grid's runs stand, by their folders and at most one call of squeue."""
     from ablations.following import follow
     from ablations.policy import seen
-    from ablations.showing import plan_summary, status_table
+    from ablations.showing import most_telling, plan_summary, status_table
     from ablations.steering import as_text, status_document
 
     grid, plan = planned(file, context.obj)
@@ -85,7 +92,10 @@ def grid_status(
     if as_json:
         print(as_text(status_document(plan, found)))
         return
-    show(status_table(plan, found))
+    shown = most_telling(plan.entries, found, ROWS)
+    show(status_table(shown, found))
+    if len(shown) < len(plan.entries):
+        print(f"{len(plan.entries) - len(shown)} more jobs are not shown; --json lists all")
     print(plan_summary(plan, found)[0])
 
 
@@ -99,22 +109,38 @@ def grid_watch(context: typer.Context, file: GridPath, every: Every = 60.0) -> N
 
 
 @grid_app.command("cancel")
-def grid_cancel(context: typer.Context, file: GridPath) -> None:
-    """Cancel what is not done; running jobs save and stop."""
-    from ablations.steering import cancel_grid
+def grid_cancel(
+    context: typer.Context,
+    file: GridPath,
+    stage: OfStage = None,
+    method: OfMethod = None,
+    encoder: OfEncoder = None,
+    seed: OfSeed = None,
+) -> None:
+    """Cancel what is not done, or what of it the options name; running jobs save and stop."""
+    from ablations.steering import Chosen, cancel_grid
 
     _, plan = planned(file, context.obj)
-    cancelled, still = cancel_grid(plan)
-    print(f"{cancelled} jobs cancelled" + (f", {still} of them still running" if still else ""))
+    found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
+    out = f", {found.tasks} tasks taken out of Slurm's queue" if found.tasks else ""
+    print(f"{found.runs} jobs cancelled{out}" + (f", {found.still} of them still running" if found.still else ""))
 
 
 @grid_app.command("retry")
-def grid_retry(context: typer.Context, file: GridPath) -> None:
-    """Queue the failed runs again."""
-    from ablations.steering import retry_failed
+def grid_retry(
+    context: typer.Context,
+    file: GridPath,
+    failed: Annotated[bool, typer.Option("--failed", help="What it does anyway: only failed runs.")] = False,
+    stage: OfStage = None,
+    method: OfMethod = None,
+    encoder: OfEncoder = None,
+    seed: OfSeed = None,
+) -> None:
+    """Queue the failed runs again, or those of them that the options name."""
+    from ablations.steering import Chosen, retry_failed
 
     _, plan = planned(file, context.obj)
-    count = retry_failed(plan)
+    count = retry_failed(plan, Chosen(stage, method, encoder, seed))
     print(f"{count} failed runs queued" + (f"; start them with: mixmae grid run {file}" if count else ""))
 
 

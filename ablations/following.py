@@ -9,7 +9,7 @@ from rich.text import Text
 from ablations.grid import Grid
 from ablations.planning import Key, Plan
 from ablations.policy import seen
-from ablations.showing import plan_summary, status_table
+from ablations.showing import most_telling, plan_summary, status_table
 from mixmae.runs import RunState
 from mixmae.scheduler import NoAnswer
 
@@ -55,10 +55,8 @@ def _submitted(grid: Grid, plan: Plan) -> str:
 
 
 def _frame(plan: Plan, found: dict[Key, RunState], said: str) -> Group:
-    """What runs first, then what waits."""
-    order = {name: place for place, name in enumerate(("running", "failed", "stopped", "pending", "waiting"))}
-    moving = [entry for entry in plan.entries if found[entry.key].state in order]
-    shown = sorted(moving, key=lambda entry: order[found[entry.key].state])[:ROWS]
+    moving = [entry for entry in plan.entries if found[entry.key].state not in ("done", "planned")]
+    shown = most_telling(moving, found, ROWS)
     more = f"and {len(moving) - len(shown)} more" if len(moving) > len(shown) else ""
     lines = (plan_summary(plan, found)[0], more, said)
-    return Group(status_table(plan, found, shown), *(Text(line) for line in lines if line))
+    return Group(status_table(shown, found), *(Text(line) for line in lines if line))

@@ -1,7 +1,7 @@
 """Plans and states as tables for the terminal (no torch)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -12,6 +12,7 @@ from ablations.watching import remaining, span
 from mixmae.jobs import PretrainJob
 from mixmae.runs import STATES, RunState
 
+TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
 SHOWN_OF_METHOD = ("ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "mask_unit")
 """Settings of a method that are shown where they are not its defaults."""
 
@@ -48,11 +49,19 @@ def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
     return lines
 
 
-def status_table(plan: Plan, found: dict[Key, RunState], entries: Iterable[Entry] | None = None) -> Table:
-    """A row a job, of all or of these `entries`."""
+def most_telling(entries: Sequence[Entry], found: dict[Key, RunState], most: int) -> list[Entry]:
+    """All of them in their order, or the `most` that say most: what runs, then what needs a look, then what waits."""
+    if len(entries) <= most:
+        return list(entries)
+    order = {name: place for place, name in enumerate(TELLING)}
+    return sorted(entries, key=lambda entry: order[found[entry.key].state])[:most]
+
+
+def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
+    """A row a job."""
     names = ("id", "stage", "method", "encoder", "settings", "seed", "state")
     table = Table(*names, "epoch", "ETA", "loss", "metric", "node", "tries", "reason")
-    for entry in plan.entries if entries is None else entries:
+    for entry in entries:
         state = found[entry.key]
         epoch = f"{state.epoch}/{state.epochs}" if state.epochs else ""
         numbers = ("" if value is None else f"{value:.4g}" for value in (state.loss, state.metric))

@@ -167,7 +167,7 @@ def test_two_launches_at_once_submit_every_run_once(cluster, tmp_path):
 
 
 def test_a_launch_that_dies_leaves_nothing_held_and_nothing_twice(cluster, tmp_path, rounds, report):
-    deaths, moments = 0, [0.25 + 0.05 * number for number in range(rounds(4, 16))]
+    deaths, moments = 0, [0.3 + 0.7 * number / rounds(4, 16) for number in range(rounds(4, 16))]
     grids = []
     for number, moment in enumerate(moments):
         grid = write_grid(cluster, tmp_path / str(number), f"dies{number}", seeds=(number, 100 + number), **PIXELS)
@@ -181,7 +181,7 @@ def test_a_launch_that_dies_leaves_nothing_held_and_nothing_twice(cluster, tmp_p
     for grid in grids:
         jobs = grid.settled(180)
         assert [(job["state"], job["tries"]) for job in jobs] == [("done", 1)] * 2, jobs
-    assert cluster.run("squeue", "-h") == ""
+    cluster.until(lambda: cluster.run("squeue", "-h") == "", 30, lambda: cluster.run("squeue"))
     report(f"slurm: {deaths} launches killed, {2 * len(grids)} runs finished, 0 lost, 0 run twice")
 
 
