@@ -17,6 +17,7 @@ Executor = Annotated[
 ]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
 Every = Annotated[float, typer.Option(min=1, help="Seconds between two looks.")]
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")]
 OfStage = Annotated[str | None, typer.Option("--stage", help="Only this stage, such as finetune.")]
 OfMethod = Annotated[str | None, typer.Option("--method", help="Only this method.")]
 OfEncoder = Annotated[str | None, typer.Option("--encoder", help="Only encoders that match, such as 'swin_*'.")]
@@ -147,16 +148,36 @@ def grid_retry(
 @grid_app.command("logs")
 def grid_logs(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")],
+    run_id: RunId,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run neither runs nor waits; Ctrl-C leaves.")
+    ] = False,
 ) -> None:
     """Print the log of a run."""
+    from ablations.explaining import follow_log
     from ablations.steering import find_run
 
     found = find_run(context.obj, run_id)
+    if follow:
+        try:
+            follow_log(found, _write)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        return
     log = found.path / "log.txt"
     if not log.exists():
-        raise ConfigError([f"{found.stage}/{found.id} has written no log yet"])
-    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+        raise ConfigError([f"{found.stage}/{found.id} has written no log yet; mixmae grid why {found.id[:8]} says why"])
+    _write(log.read_bytes())
+
+
+@grid_app.command("why")
+def grid_why(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
+    """Say what became of a run: its error, its Slurm task, what it waits for, and what to do next."""
+    from ablations.explaining import explain, lines
+    from ablations.steering import as_text, find_run
+
+    document = explain(context.obj, find_run(context.obj, run_id))
+    print(*([as_text(document)] if as_json else lines(document)), sep="\n")
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -169,6 +190,11 @@ def planned(file: Path, root: Path):
 
     grid = read_grid(file)
     return grid, plan(grid.name, grid.cases, root)
+
+
+def _write(text: bytes) -> None:
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
 
 
 def show(table: Table) -> None:
