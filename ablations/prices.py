@@ -8,7 +8,7 @@ from ablations.estimates import Estimate, Estimator, Price, price, wall_hours
 from ablations.grid import Grid
 from ablations.multiply_adds import LEFT_OUT
 from ablations.planning import Key, Plan, grid_folder
-from ablations.resources import Slurm, arrays, resolved, sbatch_text
+from ablations.resources import Slurm, arrays, resolved, sbatch_text, split
 from mixmae import scheduler
 from mixmae.measured import records
 from mixmae.runs import RunState
@@ -113,8 +113,8 @@ def _scripts(quote: Quote, each: Price) -> list[str]:
     """One for each array that the tasks are split into. ID stands for what grid run draws, … for submitit's command."""
     folder = grid_folder(quote.plan.root, quote.plan.name) / "submitit"
     name = f"{scheduler.PREFIX}{quote.plan.name}-ID"
-    sizes = [min(quote.most, each.tasks - first) for first in range(0, each.tasks, quote.most)]
-    texts = {size: sbatch_text(each.array.slurm, folder, size, name, held=True).strip() for size in set(sizes)}
+    slurm, sizes = split(each.array.slurm, each.tasks, quote.most)
+    texts = {size: sbatch_text(slurm, folder, size, name, held=True).strip() for size in set(sizes)}
     return [texts[size] for size in sizes]
 
 

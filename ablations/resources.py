@@ -279,6 +279,12 @@ def arrays(entries: Iterable["Entry"], slurms: dict["Key", Slurm]) -> list[Array
     return [Array(stage, slurm, tuple(group)) for (stage, slurm), group in groups.items()]
 
 
+def split(slurm: Slurm, tasks: int, most: int) -> tuple[Slurm, list[int]]:
+    """The sizes of the arrays, of at most `most` tasks, that so many tasks make; together they keep to max_running."""
+    sizes = [min(most, tasks - first) for first in range(0, tasks, most)]
+    return slurm.model_copy(update={"max_running": max(1, slurm.max_running // len(sizes))}), sizes
+
+
 HELD = {"hold": True, "kill-on-invalid-dep": "yes"}
 """Of an array whose dependencies are set, task by task, before it is let go."""
 

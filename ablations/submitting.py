@@ -45,8 +45,12 @@ def submit(grid: Grid, plan: Plan) -> list[Submission]:
         most = scheduler.max_array_size()
         made = []
         for array in sorted(resources.arrays(wanted, slurms), key=lambda array: array.stage != "pretrain"):
-            for part in _parts(array.entries, array.slurm.pack, most):
-                made.append(_submit_array(grid, plan, array.slurm, part, tasks))
+            pack = array.slurm.pack
+            jobs = [array.entries[place : place + pack] for place in range(0, len(array.entries), pack)]
+            slurm, sizes = resources.split(array.slurm, len(jobs), most)
+            for size in sizes:
+                part, jobs = jobs[:size], jobs[size:]
+                made.append(_submit_array(grid, plan, slurm, part, tasks))
         remember(plan)
         return made
 
@@ -88,13 +92,6 @@ def _is_to_start(entry: Entry, found: dict[Key, RunState], tasks: dict[Key, str]
     return not entry.needs or found[entry.needs].state != "failed"
 
 
-def _parts(entries: tuple[Entry, ...], pack: int, most: int) -> Iterator[list[tuple[Entry, ...]]]:
-    """The tasks of each array, of at most `most`; a task has `pack` jobs."""
-    tasks = [entries[place : place + pack] for place in range(0, len(entries), pack)]
-    for place in range(0, len(tasks), most):
-        yield tasks[place : place + most]
-
-
 def _submit_array(
     grid: Grid, plan: Plan, slurm: resources.Slurm, jobs: list[tuple[Entry, ...]], tasks: dict[Key, str]
 ) -> Submission:
@@ -133,9 +130,8 @@ def _sbatch(plan: Plan, slurm: resources.Slurm, submission: Submission, shared: 
     """Slurm's number of the job, which is on hold."""
     import submitit
 
-    asked = resources.directives(slurm, submission.name)
+    asked = resources.directives(slurm, submission.name, held=True)
     asked["setup"] = [*_environment(shared), *asked.get("setup", [])]
-    asked["additional_parameters"] |= {"hold": True, "kill-on-invalid-dep": "yes"}
     executor = submitit.SlurmExecutor(folder=grid_folder(plan.root, plan.name) / "submitit")
     with _without_an_allocation():
         executor.update_parameters(**asked)

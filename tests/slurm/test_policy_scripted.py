@@ -1,0 +1,167 @@
+"""What becomes of runs that ended early, cause by cause: what a real cluster does not do on demand."""
+
+import json
+
+import pytest
+import yaml
+from grids import BASE, SLURM
+
+from ablations.grid import read_grid
+from ablations.planning import plan
+from ablations.policy import seen
+from ablations.submissions import submissions, task_of
+from ablations.submitting import submit
+from mixmae.scheduler import NoAnswer
+
+
+@pytest.fixture
+def grid(tmp_path, scripted):
+    """Two pretrainings, submitted; (the grid, its plan, the pretrainings' tasks as (job, element))."""
+
+    def submitted(**slurm):
+        (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+        resources = {"executor": "slurm", "slurm": {**SLURM, **slurm}}
+        sweeps = [{"name": "seeds", "product": {"seed": [0, 1]}}]
+        (tmp_path / "grid.yaml").write_text(
+            yaml.safe_dump({"base": "base.yaml", "sweeps": sweeps, "resources": resources})
+        )
+        found = read_grid(tmp_path / "grid.yaml")
+        planned = plan(found.name, found.cases, tmp_path / "runs")
+        (made,) = submit(found, planned)
+        assert len(made.tasks) == 2
+        return found, planned
+
+    return submitted
+
+
+def tasks(planned) -> list[tuple[str, int | None]]:
+    known = submissions(planned)
+    words = (task_of(entry, known).partition("_") for entry in planned.entries)
+    return [(job, int(element) if element else None) for job, _, element in words]
+
+
+def die(scripted, planned, number: int, state: str, tries: int = 1, step: int | None = None, **how) -> None:
+    """The task began, reached a step and was ended by `state`; the run could say nothing."""
+    entry, (job, element) = planned.entries[number], tasks(planned)[number]
+    scripted.set(job, element, "RUNNING")
+    entry.run.write("state", {"state": "running", "tries": tries, "epoch": 1, "epochs": 5})
+    if step is not None:
+        entry.run.checkpoints.mkdir(exist_ok=True)
+        (entry.run.checkpoints / f"step-{step:08d}.pt").touch()
+    scripted.set(job, element, state, **how)
+
+
+def reasons(planned) -> list[tuple[str, str | None]]:
+    return [(state.state, state.reason) for state in seen(planned).values()]
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "PREEMPTED", "CANCELLED"])
+def test_what_the_cluster_did_is_always_started_again(scripted, grid, state):
+    found, planned = grid()
+    before = tasks(planned)
+    die(scripted, planned, 0, state)
+    (made,) = submit(found, planned)
+    assert [runs[0][1] for runs in made.tasks] == [planned.entries[0].planned.id]
+    assert tasks(planned)[0] != before[0] and tasks(planned)[1] == before[1]
+    assert submit(found, planned) == [], "not twice"
+
+
+def test_out_of_memory_is_not_started_again(scripted, grid):
+    found, planned = grid()
+    die(scripted, planned, 0, "OUT_OF_MEMORY")
+    assert submit(found, planned) == []
+    assert reasons(planned)[0] == ("failed", "out of memory; mixmae grid retry queues it again")
+
+
+def test_out_of_memory_is_started_again_where_the_grid_says_so(scripted, grid):
+    found, planned = grid(retries={"out_of_memory": {"when": "always", "most": 1}})
+    die(scripted, planned, 0, "OUT_OF_MEMORY")
+    assert len(submit(found, planned)) == 1
+    die(scripted, planned, 0, "OUT_OF_MEMORY", tries=2)
+    assert submit(found, planned) == []
+    assert reasons(planned)[0][1] == "out of memory 1 times; mixmae grid retry queues it again"
+
+
+def test_a_crash_is_a_failure_and_a_kill_is_not(scripted, grid):
+    found, planned = grid()
+    die(scripted, planned, 0, "FAILED", exit="0:11")
+    die(scripted, planned, 1, "FAILED", exit="0:9")
+    (made,) = submit(found, planned)
+    assert [runs[0][1] for runs in made.tasks] == [planned.entries[1].planned.id]
+    assert reasons(planned)[0] == ("failed", "it failed; mixmae grid retry queues it again")
+
+
+def test_time_outs_are_started_again_while_they_get_further(scripted, grid):
+    found, planned = grid()
+    for number, step in enumerate((10, 20), start=1):
+        die(scripted, planned, 0, "TIMEOUT", tries=number, step=step)
+        assert len(submit(found, planned)) == 1
+    die(scripted, planned, 0, "TIMEOUT", tries=3)
+    assert submit(found, planned) == []
+    assert reasons(planned)[0][1] == "its time limit came and reached nothing new; mixmae grid retry queues it again"
+
+
+def test_without_accounting_what_left_no_word_is_started_again(scripted, grid):
+    found, planned = grid()
+    scripted.no_accounting()
+    die(scripted, planned, 0, "FAILED", exit="0:9")
+    assert len(submit(found, planned)) == 1
+
+
+def test_a_node_failure_seen_in_passing_is_left_to_slurm(scripted, grid):
+    """sacct says NODE_FAIL while Slurm has put the job back into its queue."""
+    found, planned = grid()
+    die(scripted, planned, 0, "RUNNING")
+    job, element = tasks(planned)[0]
+    scripted.set(job, element, "NODE_FAIL", seen_by=("sacct",))
+    scripted.set(job, element, "PENDING", seen_by=("squeue",))
+    assert submit(found, planned) == []
+    assert reasons(planned)[0][0] == "pending"
+
+
+def test_a_pending_task_cancelled_alone_is_submitted_anew(scripted, grid):
+    found, planned = grid()
+    job, element = tasks(planned)[0]
+    scripted.set(job, element, "CANCELLED", seen_by=("squeue",))
+    assert reasons(planned)[0] == ("stopped", "its job left the queue without starting it")
+    assert len(submit(found, planned)) == 1
+
+
+def test_nothing_is_submitted_while_slurm_does_not_answer(scripted, grid):
+    found, planned = grid()
+    die(scripted, planned, 0, "NODE_FAIL")
+    scripted.fail("squeue")
+    with pytest.raises(NoAnswer, match="squeue does not answer; nothing is submitted"):
+        submit(found, planned)
+    assert reasons(planned)[0] == ("stopped", "its process ended without a word")
+    scripted.mend("squeue")
+    assert len(submit(found, planned)) == 1
+
+
+def test_a_look_takes_one_call_and_a_launch_two(scripted, grid):
+    found, planned = grid()
+    die(scripted, planned, 0, "NODE_FAIL")
+    calls = len(scripted.calls())
+    seen(planned)
+    assert [call.name for call in scripted.calls()[calls:]] == ["squeue"]
+    calls = len(scripted.calls())
+    submit(found, planned)
+    asked = [call.name for call in scripted.calls()[calls:]]
+    assert (asked.count("squeue"), asked.count("sacct"), asked.count("sbatch")) == (1, 1, 1)
+
+
+def test_what_is_submitted_takes_nothing_of_an_allocation_along(scripted, grid, monkeypatch, tmp_path):
+    sbatch, seen_by_it = scripted.programs / "sbatch", tmp_path / "environment"
+    sbatch.rename(scripted.programs / "sbatch-itself")
+    sbatch.write_text(f'#!/bin/sh\nenv > {seen_by_it}\nexec {scripted.programs}/sbatch-itself "$@"\n')
+    sbatch.chmod(0o755)
+    leaks = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "wrong", "PMIX_RANK": "3", "SLURM_NTASKS": "7"}
+    for name, value in {**leaks, "SLURM_CONF": "/etc/some/slurm.conf"}.items():
+        monkeypatch.setenv(name, value)
+    _, planned = grid()
+    names = {line.partition("=")[0] for line in seen_by_it.read_text().splitlines()}
+    assert "SLURM_CONF" in names and not names & leaks.keys()
+    (sent,) = scripted.calls("sbatch")
+    assert "#SBATCH --hold" in sent.script and "--partition=low" in sent.script
+    record = next((planned.root / "grids" / "grid" / "submissions").glob("*.json"))
+    assert json.loads(record.read_text())["released"] is True
