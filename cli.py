@@ -12,6 +12,7 @@ from rich.table import Table
 
 import mixmae
 from cli_grid import GridPath, grid_app, planned, show
+from cli_runs import runs_app
 from cli_weights import AsJson, print_json, weights_app
 from mixmae.documents import ConfigError, load
 from mixmae.lease import Held
@@ -28,6 +29,7 @@ results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
 app.add_typer(grid_app, name="grid")
+app.add_typer(runs_app, name="runs")
 app.add_typer(results_app, name="results")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

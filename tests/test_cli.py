@@ -32,6 +32,7 @@ COMMANDS = {
     "grid retry": ["--encoder", "--failed", "--method", "--seed", "--stage", "FILE"],
     "grid logs": ["--follow", "ID"],
     "grid why": ["--json", "ID"],
+    "runs prune": ["--apply", "--grid", "--no-grid"],
     "results collect": ["--out"],
     "results table": ["--out", "FILE"],
     "results plot": ["--out", "FILE"],
@@ -73,7 +74,7 @@ def mixmae_(*words: str, folder: Path, check: int) -> tuple[str, str]:
 def test_commands_and_options_are_frozen():
     found = shape(typer.main.get_command(cli.app))
     assert {
-        name: words for name, words in found.items() if name not in ("grid", "results", "bench", "weights", "data")
+        name: words for name, words in found.items() if name not in ("grid", "runs", "results", "bench", "weights", "data")
     } == COMMANDS
 
 
