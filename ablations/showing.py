@@ -58,27 +58,38 @@ def most_telling(entries: Sequence[Entry], found: dict[Key, RunState], most: int
 
 
 def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
-    """A row a job."""
-    names = ("id", "stage", "method", "encoder", "settings", "seed", "state")
-    table = Table(*names, "epoch", "ETA", "loss", "metric", "node", "tries", "reason")
+    """A row a job, in columns that say something of at least one of them."""
+    columns: dict[str, list[str]] = {}
     for entry in entries:
-        state = found[entry.key]
-        epoch = f"{state.epoch}/{state.epochs}" if state.epochs else ""
-        numbers = ("" if value is None else f"{value:.4g}" for value in (state.loss, state.metric))
-        after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
-        table.add_row(
-            *(entry.planned.id[:8], entry.planned.stage, entry.method, entry.encoder or "-"),
-            settings(entry) + after,
-            str(entry.planned.job.seed),
-            state.state,
-            epoch,
-            span(remaining(entry, state)) if state.state == "running" else "",
-            *numbers,
-            state.node or "" if state.state != "done" else "",
-            str(state.tries or ""),
-            state.reason or "",
-        )
+        for name, value in _status_row(entry, found[entry.key]).items():
+            columns.setdefault(name, []).append(value)
+    columns = {name: values for name, values in columns.items() if any(values)}
+    table = Table()
+    for name in columns:
+        table.add_column(name, no_wrap=name not in ("settings", "reason"))
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
+    after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
+    return {
+        "id": entry.planned.id[:8],
+        "stage": entry.planned.stage,
+        "method": entry.method,
+        "encoder": entry.encoder or "-",
+        "settings": settings(entry) + after,
+        "seed": str(entry.planned.job.seed),
+        "state": state.state,
+        "epoch": f"{state.epoch}/{state.epochs}" if state.epochs else "",
+        "ETA": span(remaining(entry, state)) if state.state == "running" else "",
+        "loss": "" if state.loss is None else f"{state.loss:.4g}",
+        "metric": "" if state.metric is None else f"{state.metric:.4g}",
+        "node": state.node or "" if state.state == "running" else "",
+        "tries": str(state.tries or ""),
+        "reason": state.reason or "",
+    }
 
 
 def settings(entry: Entry) -> str:
