@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import several
-from grids import BASE, FINETUNE, KNN, local, processes_of, write_grid
+import yaml
+from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
 LONG = {**BASE["pretrain"], "epochs": 100}
 """Some ten seconds, so that there is time to do something to it."""
@@ -17,9 +19,10 @@ PIXELS = {"method": "supervised", "pretrain": None, "evaluations": {"knn": {**KN
 
 def test_six_jobs_on_three_nodes_give_what_they_give_here(cluster, tmp_path, report):
     evaluations = {"knn": KNN, "finetune": FINETUNE}
-    grid = write_grid(cluster, tmp_path, "six", seeds=(0, 1), evaluations=evaluations)
+    packed = {"overrides": [{"stage": "knn", "set": {"pack": 2}}]}
+    grid = write_grid(cluster, tmp_path, "six", seeds=(0, 1), evaluations=evaluations, slurm=packed)
     said = grid.launch()
-    assert "2 tasks, 2 pretrain" in said and "2 tasks, 2 finetune" in said
+    assert "2 tasks, 2 pretrain" in said and "2 tasks, 2 finetune" in said and "1 tasks, 2 knn" in said
     assert grid.states().count("waiting") == 4, "each evaluation waits for its own pretraining"
     here = local(grid, tmp_path / "here")
     jobs = grid.settled()
@@ -195,3 +198,37 @@ def test_without_accounting_a_killed_run_goes_on(cluster, tmp_path):
         grid.launch()
         (job,) = grid.settled()
     assert (job["state"], job["tries"]) == ("done", 2)
+
+
+# ------------------------------------------------------------------------------------------------------- the long form
+
+
+def test_a_time_limit_is_warned_of_and_gone_on_after(cluster, tmp_path, rounds, report):
+    if not rounds(False, True):
+        return  # a limit is a minute at least
+    training = {**LONG, "epochs": 1500}
+    grid = write_grid(cluster, tmp_path, "limited", slurm={"time": "1:00", "signal_seconds": 30}, pretrain=training)
+    grid.launch()
+    cluster.until(lambda: grid.states() == ["done"], 900, lambda: f"{grid.jobs()}\n{cluster.run('squeue')}")
+    (job,) = grid.jobs()
+    assert job["tries"] > 1
+    assert (grid.folder() / "log.txt").read_text().count("stopped: saved at step") == job["tries"] - 1
+    assert grid.left() == local(grid, tmp_path / "here").left()
+    report(f"slurm: {job['tries'] - 1} time limits, 1 run, bit for bit as if untouched")
+
+
+def test_the_whole_demo(cluster, tmp_path, rounds, report):
+    if not rounds(False, True):
+        return
+    import ablations
+
+    demo = yaml.safe_load((Path(ablations.__file__).parent / "demo.yaml").read_text())
+    demo["resources"] = {"executor": "slurm", "threads": 1, "slurm": {**SLURM, "memory": "1G"}}
+    file = tmp_path / "demo.yaml"
+    file.write_text(yaml.safe_dump(demo))
+    grid = TestGrid(cluster, file, tmp_path / "runs")
+    grid.launch()
+    jobs = grid.settled(3600)
+    assert {(job["state"], job["tries"]) for job in jobs} == {("done", 1)}
+    assert grid.left() == local(grid, tmp_path / "here").left()
+    report(f"slurm: the demo's {len(jobs)} jobs, all equal to the local run's bit for bit")

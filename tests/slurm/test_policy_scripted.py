@@ -11,7 +11,7 @@ from ablations.planning import plan
 from ablations.policy import seen
 from ablations.submissions import submissions, task_of
 from ablations.submitting import submit
-from mixmae.scheduler import NoAnswer
+from mixmae.scheduler import NoAnswer, requeue
 
 
 @pytest.fixture
@@ -165,3 +165,15 @@ def test_what_is_submitted_takes_nothing_of_an_allocation_along(scripted, grid, 
     assert "#SBATCH --hold" in sent.script and "--partition=low" in sent.script
     record = next((planned.root / "grids" / "grid" / "submissions").glob("*.json"))
     assert json.loads(record.read_text())["released"] is True
+
+
+def test_a_node_without_scontrol_leaves_the_requeue_to_the_next_launch(scripted, grid, monkeypatch):
+    found, planned = grid()
+    job, element = tasks(planned)[0]
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", job)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(element))
+    scripted.set(job, element, "RUNNING")
+    assert requeue()
+    assert scripted.calls("scontrol")[-1].arguments == ["requeue", f"{job}_{element}"]
+    scripted.remove("scontrol")
+    assert not requeue()
