@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.planning import Entry, Plan, grid_folder
+from ablations.planning import Entry, Key, Plan, grid_folder
 from ablations.policy import seen
 from ablations.submissions import Submission, submissions
 from mixmae.jobs import STAGE_JOB, PlannedJob
@@ -103,14 +103,18 @@ def _grid(root: Path, run: RunFolder) -> str | None:
     return next((name for name, runs in launched(root).items() if (run.stage, run.id) in runs), None)
 
 
-def launched(root: Path) -> dict[str, set[tuple[str, str]]]:
-    """The runs, by stage and id, that each grid has launched, by the grid's name. Raises Damaged."""
-    found = {}
-    for path in sorted((root / "grids").glob("*.json")):
-        try:
+def launched(root: Path) -> dict[str, set[Key]]:
+    """The runs that each grid has launched, by the grid's name; of one that died on the way, what it was about to
+    submit. Raises Damaged."""
+    found: dict[str, set[Key]] = {}
+    try:
+        for path in sorted((root / "grids").glob("*.json")):
             found[path.stem] = {(stage, id) for stage, id in read_json(path)["launched"]}
-        except Damaged as error:
-            raise Damaged(f"{error}; mixmae grid run writes it anew") from None
+        for path in sorted((root / "grids").glob("*/submissions/*.json")):
+            tasks = read_json(path)["tasks"]
+            found.setdefault(path.parents[1].name, set()).update((stage, id) for runs in tasks for stage, id in runs)
+    except Damaged as error:
+        raise Damaged(f"{error}; mixmae grid run writes it anew, a record of a submission can be removed") from None
     return found
 
 
@@ -202,7 +206,7 @@ def accounted(task: str) -> Accounted | None:
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"sacct has not answered for {PATIENCE_S} s") from None
     if done.returncode:
-        raise NoAnswer(f"sacct: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
+        raise NoAnswer(" ".join(done.stderr.split()) or f"sacct ended with {done.returncode}")
     for line in done.stdout.splitlines():
         id, state, exit, node = line.split("|")[:4]
         if id == task:

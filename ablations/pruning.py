@@ -62,7 +62,7 @@ class Found:
         return sum(leftover.bytes for leftover in self.leftovers)
 
 
-def find(root: Path, plans: Iterable[Plan] | None, no_grid: bool) -> Found:
+def find(root: Path, plans: list[Plan] | None, no_grid: bool) -> Found:
     """What may be deleted under `root`, of the runs of `plans` alone where they are given.
 
     no_grid: also all runs that no grid under `root` has launched. Raises ValueError for both at once, Damaged where
@@ -73,7 +73,8 @@ def find(root: Path, plans: Iterable[Plan] | None, no_grid: bool) -> Found:
     root, grids = root.resolve(), launched(root)
     runs, kept = _runs(root), []
     asked = _of(plans, grids) if plans is not None else {(run.stage, run.id) for run in runs}
-    names = [plan.name for plan in plans] if plans is not None else list(grids)
+    folders = [path.name for path in _inside(root / "grids") if path.is_dir()]
+    names = [plan.name for plan in plans] if plans is not None else folders
     whole = []
     if no_grid:
         named = set().union(*grids.values())
@@ -92,7 +93,7 @@ def find(root: Path, plans: Iterable[Plan] | None, no_grid: bool) -> Found:
     return Found(root, tuple(found), tuple(kept))
 
 
-def _of(plans: Iterable[Plan], grids: dict[str, set[Key]]) -> set[Key]:
+def _of(plans: list[Plan], grids: dict[str, set[Key]]) -> set[Key]:
     return {key for plan in plans for key in {entry.key for entry in plan.entries} | grids.get(plan.name, set())}
 
 
