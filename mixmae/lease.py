@@ -29,6 +29,10 @@ BEAT_S = 10.0
 STALE_S = 90.0
 DIGITS = 6
 
+CLOCK_S = 30.0
+"""How long a server's clock is taken to be as far ahead of this machine's as when it was asked."""
+_clocks: dict[Path, tuple[float, float]] = {}
+
 Listed = Callable[[str], bool | None]
 """Whether the scheduler lists a job; None where it does not answer."""
 
@@ -160,29 +164,33 @@ def newest(folder: Path) -> tuple[int, Owner | None]:
         return number, None
 
 
-def is_held(folder: Path, now: Callable[[], float], listed: Listed) -> bool:
-    """Whether a process runs the run, as seen by a reader. now(): the file server's time, asked for where it counts."""
+def is_held(folder: Path, root: Path) -> bool:
+    """Whether a process runs the run, as seen by a reader: by its process here, by its beats elsewhere."""
     try:
         number, owner = newest(folder)
         if not number or (owner and (owner.released or owner.is_gone())):
             return False
         if owner and owner.is_gone() is False:
             return True
-        return not is_free(folder, number, owner, now(), listed)
+        return not is_free(folder, number, owner, server_time(root), lambda job: False)
     except FileNotFoundError:
         return False
 
 
-def server_time(folder: Path) -> float:
-    """Now, by the clock of the server that `folder` lies on, in s since 1970; the local clock where it is read-only."""
-    probe = folder / f".clock.{uuid.uuid4().hex}"
-    try:
-        probe.touch()
-        return probe.stat().st_mtime
-    except OSError:
-        return time.time()
-    finally:
-        probe.unlink(missing_ok=True)
+def server_time(root: Path) -> float:
+    """Now, by the clock of the server that `root` lies on, in s since 1970; the local clock where it is read-only."""
+    asked_at, ahead = _clocks.get(root, (-CLOCK_S, 0.0))
+    if time.monotonic() - asked_at > CLOCK_S:
+        probe = root / f".clock.{uuid.uuid4().hex}"
+        try:
+            probe.touch()
+            ahead = probe.stat().st_mtime - time.time()
+        except OSError:
+            ahead = 0.0
+        finally:
+            probe.unlink(missing_ok=True)
+        _clocks[root] = time.monotonic(), ahead
+    return time.time() + ahead
 
 
 def _name(owner: Owner | None) -> str:

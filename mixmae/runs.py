@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixmae.lease import Lease, is_held, server_time, take
+from mixmae.lease import Lease, is_held, take
 from mixmae.retrying import naming, retried
 from mixmae.scheduler import listed
 
@@ -254,7 +254,7 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Whether a process runs it."""
-        return is_held(self.path, lambda: server_time(self.root), listed)
+        return is_held(self.path, self.root)
 
 
 def all_runs(root: Path) -> Iterator[RunFolder]:
