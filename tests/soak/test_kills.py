@@ -142,7 +142,7 @@ def test_killed_runs_lose_nothing(tmp_path, spawning, rounds, report):
         straight = start(spawning, count, folder / "straight", file, save_steps=1)
         assert wait(straight, 300) and not any(process.exitcode for process in straight)
         span_s, wanted = time.monotonic() - began, left(folder / "straight")
-        for number in range(rounds(1, 12)):
+        for number in range(rounds(1, 5)):
             root = folder / f"killed{number}"
             run_under_fire(spawning, count, root, file, span_s * rounds(0.8, 0.6), rng, tally)
             assert left(root) == wanted, (method, count, number)
