@@ -43,6 +43,13 @@ ADVICE = {
     "QOSMaxJobsPerUserLimit": "as many of your jobs run as may at once",
 }
 """What squeue's reasons mean."""
+HINTS = {
+    "OUT_OF_MEMORY": "out of memory: ask for more first (resources.slurm.memory in the grid's file)",
+    "TIMEOUT": "its time limit came: it goes on from what it saved; a longer resources.slurm.time saves starts",
+}
+"""By what accounting says."""
+LAST_SIGNAL = 64
+"""What Slurm writes in a signal's place beyond it, such as 125 for out of memory, is none."""
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]+) ?(.*)")
 
 
@@ -231,6 +238,8 @@ def _next(root: Path, document: dict) -> list[str]:
             return [command for command in (retry, start) if command]
         case "blocked":
             return [f"{first} grid why {document['needs']['id'][:8]}"]
+        case "stopped" if _accounted_state(document) == "OUT_OF_MEMORY" and retry:
+            return [start, retry, start]  # the first finds that it has failed
         case "planned" | "stopped" | "cancelled":
             return [start]
         case "running":
@@ -240,6 +249,11 @@ def _next(root: Path, document: dict) -> list[str]:
         case "waiting" if document["needs"]["state"] not in UNDER_WAY:
             return [start]
     return []
+
+
+def _accounted_state(document: dict) -> str | None:
+    slurm = document["slurm"]
+    return slurm["accounting"]["state"] if slurm and slurm["accounting"] else None
 
 
 def _is_launched(root: Path, document: dict) -> bool:
@@ -268,6 +282,8 @@ def lines(document: dict) -> list[str]:
     if trace := document["traceback"]:
         at = f" ({trace['time']})" if trace["time"] else ""
         made += [f"the end of the last traceback{at}, of {document['log']}:", *(f"  {line}" for line in trace["lines"])]
+    if document["state"] in ("stopped", "failed") and (hint := HINTS.get(_accounted_state(document))):
+        made.append(hint)
     if document["next"]:
         return [*made, f"next: {' && '.join(document['next'])}"]
     return [*made, "next: nothing, it is done" if document["state"] == "done" else "next: nothing, it starts by itself"]
@@ -283,7 +299,8 @@ def _progress(document: dict) -> list[str]:
 
 def _slurm_lines(slurm: dict) -> list[str]:
     if found := slurm["accounting"]:
-        by = f", killed by signal {found['signal']}" if found["signal"] else f", exit code {found['code']}"
+        by = f", killed by signal {found['signal']}" if 0 < found["signal"] <= LAST_SIGNAL else ""
+        by = by or (f", exit code {found['code']}" if not found["signal"] else "")
         said = f"{found['state']}{by}" + (f", on {found['node']}" if found["node"] else "")
     else:
         said = slurm["said"]
