@@ -67,7 +67,7 @@ def grid_run(context: typer.Context, file: GridPath, slots: Slots = None, execut
     if (executor or shared.executor) == "slurm":
         from ablations.submitting import submit
 
-        print(*submitted(submit(grid, plan), file), sep="\n")
+        print(*submitted(submit(grid, plan, cancelled=True), file), sep="\n")
         return
     raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
 

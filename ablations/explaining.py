@@ -59,7 +59,7 @@ def explain(root: Path, run: RunFolder) -> dict:
     grid = _grid(root, run)
     plan = Plan(grid or "", root, 0, tuple(filter(None, (needs, entry))), ())
     launch, said = _read(run, "launch"), _read(run, "state")
-    submission = submissions(plan).get(launch["submission"]) if grid and "submission" in launch else None
+    submission = submissions(plan.root).get(launch["submission"]) if grid and "submission" in launch else None
     found = seen(plan) if submission else _from_folders(entry, needs)
     state = found[entry.key]
     trace = last_traceback(_tail(run.path / "log.txt")) if state.state != "done" else None

@@ -11,7 +11,6 @@ from ablations.planning import Key, Plan
 from ablations.policy import seen
 from ablations.showing import most_telling, plan_summary, status_table
 from mixmae.runs import RunState
-from mixmae.scheduler import NoAnswer
 
 ROWS = 30
 """Shown at once, of what is not settled."""
@@ -26,10 +25,9 @@ def follow(grid: Grid, plan: Plan, every_s: float, submits: bool) -> int:
     console, said = Console(stderr=True), ""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            found = seen(plan)
-            if submits and any(_is_left(state) for state in found.values()):
+            if submits:
                 said = _submitted(grid, plan) or said
-                found = seen(plan)
+            found = seen(plan)
             if console.is_terminal:
                 live.update(_frame(plan, found, said), refresh=True)
             if all(state.state in SETTLED or (not submits and _is_left(state)) for state in found.values()):
@@ -48,8 +46,8 @@ def _submitted(grid: Grid, plan: Plan) -> str:
     from ablations.submitting import submit
 
     try:
-        made = submit(grid, plan)
-    except NoAnswer as error:
+        made = submit(grid, plan, cancelled=False)
+    except RuntimeError as error:  # of Slurm, of submitit, or held by another launch: asked again at the next look
         return f"{time.strftime('%H:%M')} {error}"
     return f"{time.strftime('%H:%M')} submitted {sum(len(one.tasks) for one in made)} tasks" if made else ""
 

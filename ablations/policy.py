@@ -4,14 +4,14 @@ What a run has reached is in its folder; Slurm only adds what a folder cannot kn
 why, that it left without starting, and what ended a process that could not say so itself.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from ablations.planning import Entry, Key, Plan, states
 from ablations.resources import Retry, Slurm
 from ablations.submissions import Submission, submissions, task_of
-from mixmae.runs import RunFolder, RunState
+from mixmae.lease import Held
+from mixmae.runs import RunFolder, RunState, newest_step
 from mixmae.scheduler import Ended, Queued, queue
 
 CAUSES = {
@@ -21,6 +21,8 @@ CAUSES = {
     "BOOT_FAIL": "node_failure",
     "TIMEOUT": "timeout",
     "DEADLINE": "timeout",
+    "COMPLETED": "preempted",
+    "PENDING": "preempted",
     "OUT_OF_MEMORY": "out_of_memory",
 }
 """Slurm's states as the policy names them."""
@@ -31,14 +33,15 @@ WORDS = {
     "out_of_memory": "out of memory",
     "failed": "it failed",
 }
-KILL = 9
+KILL, SHELL_SAYS_KILL, STOPPED = 9, 128 + 9, 75
+"""Of processes that were killed, and of those that had lost another of their run."""
 WAITING = ("Dependency", "DependencyNeverSatisfied")
 LEFT = "its job left the queue without starting it"
 
 
 def seen(plan: Plan) -> dict[Key, RunState]:
     """How the runs of the plan stand, by one call of squeue where some were submitted and are not done."""
-    found, known = states(plan.entries), submissions(plan)
+    found, known = states(plan.entries), submissions(plan.root)
     unsettled = any(state.state not in ("done", "planned", "blocked") for state in found.values())
     return standing(plan, found, known, queue() if known and unsettled else None)
 
@@ -73,9 +76,10 @@ def causes(tasks: dict[Key, str], ended: dict[str, Ended] | None) -> dict[Key, s
 
 
 def _cause(ended: Ended | None) -> str:
-    if ended is None or ended.signal == KILL:
-        return CAUSES.get(ended.state, "node_failure") if ended else "node_failure"
-    return CAUSES.get(ended.state, "failed")
+    if ended is None:
+        return "node_failure"
+    killed = ended.signal == KILL or ended.code in (KILL, SHELL_SAYS_KILL, STOPPED)
+    return CAUSES.get(ended.state, "node_failure" if killed else "failed")
 
 
 def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[str, Submission]) -> dict[Key, str]:
@@ -104,36 +108,38 @@ def judged(
 def _judged(entry: Entry, state: RunState, slurm: Slurm, cause: str) -> RunState:
     """A run that said itself that it stopped had time to save, whatever then became of its process."""
     launch = entry.run.recovered("launch")
-    if state.state == "failed" or (cause == "failed" and not _said_so(state)):
+    if state.state == "failed":
         cause = "failed"
-    elif cause == "failed":
+    elif cause == "failed" and (state.reason or "").startswith("lost "):
+        cause = "node_failure"
+    elif cause == "failed" and (state.reason or "").startswith("saved "):
         cause = "preempted"
-    retry: Retry = getattr(slurm.retries, cause)
-    counts, step = launch.get("retries", {}), _step(entry.run)
-    again = retry.when == "always" or (retry.when == "progress" and step > launch.get("reached", -1))
-    if launch.get("judged") == state.tries:  # by a launch that died before it submitted
+    task = [launch.get("submission"), launch.get("task")]
+    if launch.get("judged") == task:  # by a launch that died before it submitted
         return replace(state, state="stopped")
+    retry: Retry = getattr(slurm.retries, cause)
+    counts, step = launch.get("retries", {}), newest_step(entry.run)
+    again = retry.when == "always" or (retry.when == "progress" and step > launch.get("reached", -1))
     if not again or counts.get(cause, 0) >= retry.most:
         return state if state.state == "failed" else _failed(entry.run, state, cause, retry, again)
     counted = {**counts, cause: counts.get(cause, 0) + 1}
-    entry.run.write("launch", {**launch, "retries": counted, "reached": step, "judged": state.tries})
+    entry.run.write("launch", {**launch, "retries": counted, "reached": step, "judged": task})
     return replace(state, state="stopped", reason=f"{WORDS[cause]}; goes on")
 
 
-def _said_so(state: RunState) -> bool:
-    return bool(state.reason) and "without a word" not in state.reason
-
-
 def _failed(run: RunFolder, state: RunState, cause: str, retry: Retry, again: bool) -> RunState:
-    """Writes so in the place of the job that could not: the lease makes this process the owner of its state."""
+    """Writes so in the place of the job that could not: the lease makes this process the owner of its state. A run that
+    another process holds, or that has gone on since it was looked at, is left as it is."""
     why = f"{retry.most} times" if again else "and reached nothing new" if retry.when == "progress" else ""
     reason = f"{WORDS[cause]} {why}".strip() + "; mixmae grid retry queues it again"
-    with run.lease():
-        run.write("state", {**run.recovered("state"), "state": "failed", "reason": reason})
+    try:
+        with run.lease():
+            said = run.recovered("state")
+            if run.read("result") is not None or said.get("tries", 0) != state.tries:
+                return replace(state, state="running")
+            # A job that died before it began has made its start all the same.
+            tries = max(state.tries, run.recovered("launch").get("tries", 0))
+            run.write("state", {**said, "state": "failed", "reason": reason, "tries": tries})
+    except Held as error:
+        return replace(state, state="running", reason=str(error))
     return replace(state, state="failed", reason=reason)
-
-
-def _step(run: RunFolder) -> int:
-    """How far its newest checkpoint is."""
-    steps = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
-    return max((int(found[1]) for found in steps if found), default=-1)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # --------------------------------------------------------------------------------------------------------------- models
 
 
+SIGNAL_EARLY_S = 60
+
+
 class Retry(Model):
     """Whether a job that ended for one cause is started again: always, never, or while it gets further each time."""
 
@@ -226,8 +229,9 @@ def _impossibilities(slurm: Slurm, chunks: tuple[int, int] | None) -> Iterable[t
     """Yields (field, what is wrong and what to write instead)."""
     if slurm.time is None:
         yield "time", f"missing; {TIME}"
-    elif slurm.signal_seconds >= slurm.time * 60:
-        what = f"{slurm.signal_seconds} s of warning do not fit into a limit of {slurm.time} min; write fewer"
+    elif slurm.signal_seconds + SIGNAL_EARLY_S >= slurm.time * 60:
+        early = f"{slurm.signal_seconds} s of warning, which Slurm may give up to {SIGNAL_EARLY_S} s earlier"
+        what = f"{early}, do not fit into a limit of {slurm.time} min; write fewer"
         yield "signal_seconds", what
     if slurm.cpus_per_gpu is not None:
         what = "cpus_per_task is given too; write one of them" if slurm.gpus_per_node else "there are no GPUs"

@@ -81,7 +81,7 @@ def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
     """
     folder = grid_folder(plan.root, plan.name)
     with _no_launch(folder):
-        known = submissions(plan)
+        known = submissions(plan.root)
         queued = _queue() if known else {}
         found = states(plan.entries)
         marked = [entry for entry in chosen.of(plan) if found[entry.key].state not in SETTLED]

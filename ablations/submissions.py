@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.planning import Entry, Key, Plan, grid_folder
-from mixmae.runs import read_json, write_json
+from mixmae.runs import Damaged, read_json, write_json
 from mixmae.scheduler import PREFIX
 
 
@@ -37,10 +37,10 @@ class Submission:
         return self
 
 
-def submissions(plan: Plan) -> dict[str, Submission]:
-    """All of the grid's, by id."""
+def submissions(root: Path) -> dict[str, Submission]:
+    """Those of all grids under the root, which may share runs, by id."""
     found = {}
-    for path in sorted(records(plan).glob("*.json")):
+    for path in sorted(root.glob("grids/*/submissions/*.json")):
         said = read_json(path)
         tasks = tuple(tuple((stage, id) for stage, id in runs) for runs in said["tasks"])
         found[path.stem] = Submission(path.parent, path.stem, said["grid"], tasks, said["job"], said["released"])
@@ -53,6 +53,9 @@ def records(plan: Plan) -> Path:
 
 def task_of(entry: Entry, known: dict[str, Submission]) -> str | None:
     """The task that the run was last submitted as, such as "17_3"; None where it was not, or not to the end."""
-    launch = entry.run.read("launch") or {}
+    try:
+        launch = entry.run.read("launch") or {}
+    except Damaged:
+        return None
     submission = known.get(launch.get("submission", ""))
     return submission.task(launch["task"]) if submission and submission.job else None

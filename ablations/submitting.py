@@ -5,6 +5,7 @@ it waits for, then the array is released. A launch that dies on the way leaves a
 one goes on with it, or takes the array back where its job is not known yet.
 """
 
+import logging
 import os
 import time
 import uuid
@@ -21,26 +22,30 @@ from ablations.planning import STARTED_ANEW, Entry, Key, Plan, create_run, grid_
 from ablations.submissions import Submission, records, submissions, task_of
 from mixmae import scheduler, task
 from mixmae.experiment import Resources
-from mixmae.lease import Held, take
+from mixmae.lease import Held, Lease, take
 from mixmae.runs import RunState, write_json
 from mixmae.scheduler import Queued
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 600
 """How long a launch waits for another of the same grid to have submitted."""
 
 
-def submit(grid: Grid, plan: Plan) -> list[Submission]:
+def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
     """Submits every run that is to be started and is not in the queue; what was submitted.
 
-    Raises Held where another launch of this grid does not end, scheduler.NoAnswer where Slurm does not answer.
+    cancelled: those that were cancelled too. Raises Held where another launch of this grid does not end, Lost where
+    another has taken over from this, scheduler.NoAnswer where Slurm does not answer.
     """
-    with _alone(grid_folder(plan.root, plan.name)):
-        known, queue = submissions(plan), _answered(scheduler.queue())
+    with _alone(grid_folder(plan.root, plan.name)) as lease:
+        known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)
         found = _judged(grid, plan, known, queue)
         tasks = {entry.key: task_of(entry, known) for entry in plan.entries}
         tasks = {key: task for key, task in tasks.items() if task in queue}
-        wanted = [entry for entry in plan.entries if _is_to_start(entry, found, tasks)]
+        states = {name for name in STARTED_ANEW if cancelled or name != "cancelled"}
+        wanted = _to_start(plan, found, tasks, states)
         slurms = resources.resolved(grid, wanted)
         most = scheduler.max_array_size()
         made = []
@@ -50,6 +55,7 @@ def submit(grid: Grid, plan: Plan) -> list[Submission]:
             slurm, sizes = resources.split(array.slurm, len(jobs), most)
             for size in sizes:
                 part, jobs = jobs[:size], jobs[size:]
+                lease.check()
                 made.append(_submit_array(grid, plan, slurm, part, tasks))
         remember(plan)
         return made
@@ -70,7 +76,7 @@ def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[st
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[Lease]:
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -81,15 +87,19 @@ def _alone(folder: Path) -> Iterator[None]:
                 raise
             time.sleep(0.5)
     try:
-        yield
+        yield lease
     finally:
         lease.release()
 
 
-def _is_to_start(entry: Entry, found: dict[Key, RunState], tasks: dict[Key, str]) -> bool:
-    if found[entry.key].state not in STARTED_ANEW or entry.key in tasks:
-        return False
-    return not entry.needs or found[entry.needs].state != "failed"
+def _to_start(plan: Plan, found: dict[Key, RunState], tasks: dict[Key, str], states: set[str]) -> list[Entry]:
+    """What is not under way; of what waits for a pretraining, only where that is done, in the queue or started too."""
+    wanted: dict[Key, Entry] = {}
+    for entry in plan.entries:
+        there = not entry.needs or found[entry.needs].state == "done" or entry.needs in tasks or entry.needs in wanted
+        if there and found[entry.key].state in states and entry.key not in tasks:
+            wanted[entry.key] = entry
+    return list(wanted.values())
 
 
 def _submit_array(
@@ -165,7 +175,10 @@ def _released(submission: Submission, plan: Plan, tasks: dict[Key, str]) -> Subm
     for number, keys in enumerate(submission.tasks):
         needs = {entries[key].needs for key in keys if key in entries} - {None}
         if waits_for := sorted({tasks[key] for key in needs if key in tasks}):
-            scheduler.wait_for(submission.task(number), waits_for)
+            try:
+                scheduler.wait_for(submission.task(number), waits_for)
+            except scheduler.NoAnswer as error:  # cancelled, or its pretraining has ended: it looks itself
+                log.warning("task %s: %s", submission.task(number), error)
     scheduler.release(submission.job)
     return replace(submission, released=True).write()
 
@@ -173,7 +186,7 @@ def _released(submission: Submission, plan: Plan, tasks: dict[Key, str]) -> Subm
 def _finish(known: dict[str, Submission], plan: Plan, queue: dict[str, Queued]) -> None:
     """Goes on with what an earlier launch left half done; `known` and `queue` are brought up to date."""
     for id, submission in known.items():
-        if submission.released:
+        if submission.released or submission.grid != plan.name:
             continue
         if submission.job is None:
             # Its tasks' files may not be in place: out of the queue, and its runs are submitted anew.

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from mixmae.retrying import naming
+from mixmae.retrying import naming, retried
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ def take(folder: Path, listed: Listed) -> Lease:
     own = folder / f".lease.{owner.token}"
     try:
         with naming(own):
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(own, owner)
+            retried(lambda: folder.mkdir(parents=True, exist_ok=True))
+            retried(lambda: _write(own, owner))
         number, holder = newest(folder)
         if number and not is_free(folder, number, holder, own.stat().st_mtime, listed):
             raise Held(f"{folder} is held by {_name(holder)}")
@@ -154,12 +154,12 @@ def is_free(folder: Path, number: int, owner: Owner | None, now: float, listed: 
 
 def newest(folder: Path) -> tuple[int, Owner | None]:
     """The highest number, 0 where there is no lease, and its owner; None where that cannot be read."""
-    names = [name for name in os.listdir(folder) if name.startswith("lease-") and name[6:].isdigit()]
+    names = [name for name in retried(lambda: os.listdir(folder)) if name.startswith("lease-") and name[6:].isdigit()]
     number = max((int(name[6:]) for name in names), default=0)
     if not number:
         return 0, None
     try:
-        return number, Owner(**json.loads(_path(folder, number).read_bytes()))
+        return number, Owner(**json.loads(retried(_path(folder, number).read_bytes)))
     except (ValueError, TypeError):
         return number, None
 

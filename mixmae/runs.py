@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -255,6 +256,12 @@ class RunFolder:
     def is_held(self) -> bool:
         """Whether a process runs it."""
         return is_held(self.path, self.root)
+
+
+def newest_step(run: RunFolder) -> int:
+    """Of its newest checkpoint within an unfinished training; -1 where there is none."""
+    steps = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
+    return max((int(found[1]) for found in steps if found), default=-1)
 
 
 def all_runs(root: Path) -> Iterator[RunFolder]:

@@ -34,10 +34,11 @@ class Queued:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task as accounting has it. state: such as OUT_OF_MEMORY. signal: that ended it, 0 for none."""
+    """A task as accounting has it. state: such as OUT_OF_MEMORY. signal: that ended it, or 0. code: of its exit."""
 
     state: str
     signal: int
+    code: int
     node: str
 
 
@@ -46,9 +47,10 @@ def available() -> bool:
 
 
 def listed(job: str) -> bool | None:
-    """Whether Slurm still lists the job; None where it does not answer (down, or no Slurm here)."""
+    """Whether Slurm still lists the job, an element of an array by the number of its own (SLURM_JOB_ID), which of one
+    element is that of the whole array; None where it does not answer (down, or no Slurm here)."""
     try:
-        return bool(_said("squeue", "--noheader", "--jobs", job, "--format", "%T").strip())
+        return job in _said("squeue", "--noheader", "--array", "--jobs", job, "--format", "%A").split()
     except NoAnswer as error:
         return False if "Invalid job id" in str(error) else None
 
@@ -78,7 +80,8 @@ def ended(jobs: Iterable[str]) -> dict[str, Ended] | None:
     found = {}
     for line in said.splitlines():
         id, state, code, node = line.split("|")[:4]
-        found[id] = Ended(state.split()[0], int(code.partition(":")[2] or 0), node)
+        exit, _, signal = code.partition(":")
+        found[id] = Ended(state.split()[0], int(signal or 0), int(exit or 0), node)
     return found
 
 

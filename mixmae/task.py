@@ -15,7 +15,7 @@ from mixmae.experiment import Resources
 from mixmae.jobs import STAGE_JOB
 from mixmae.lease import STALE_S, Held
 from mixmae.place import place
-from mixmae.runs import RunFolder, read_json
+from mixmae.runs import RunFolder, newest_step, read_json
 from mixmae.scheduler import requeue
 from mixmae.worklist import StopFlag, run_job
 
@@ -44,8 +44,10 @@ def run(path: str) -> str:
         processes = join(found)
         if found.rank:
             return _follow(runs[0], stop, processes)
+    before = [_reached(one) for one in runs]
     ends = [_attempt(one, stop, processes) for one in runs]
-    if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and requeue():
+    further = before != [_reached(one) for one in runs]
+    if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and further and requeue():
         return "requeued"
     if bad := [f"{one.stage}/{one.id} {state}" for one, state in zip(runs, ends, strict=True) if state in NOT_DONE]:
         raise NotDone(f"{'; '.join(bad)}: see mixmae grid why")
@@ -54,7 +56,12 @@ def run(path: str) -> str:
     return "waiting" if "waiting" in ends else "done"
 
 
-NOT_DONE = ("failed", "stopped")
+NOT_DONE = ("failed", "stopped", "held")
+
+
+def _reached(run: RunFolder) -> tuple[bool, int]:
+    """Whether it is done, and else its newest checkpoint's step. A task that gets no further asks for no requeue."""
+    return run.read("result") is not None, newest_step(run)
 
 
 def _runs(path: Path) -> list[RunFolder]:

@@ -73,9 +73,8 @@ def mixmae_(*words: str, folder: Path, check: int) -> tuple[str, str]:
 
 def test_commands_and_options_are_frozen():
     found = shape(typer.main.get_command(cli.app))
-    assert {
-        name: words for name, words in found.items() if name not in ("grid", "runs", "results", "bench", "weights", "data")
-    } == COMMANDS
+    groups = ("grid", "runs", "results", "bench", "weights", "data")
+    assert {name: words for name, words in found.items() if name not in groups} == COMMANDS
 
 
 @pytest.mark.parametrize(

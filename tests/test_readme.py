@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from ablations.grid import GridFile, Sweep, read_grid
+from ablations.planning import plan
+from ablations.resources import arrays, resolved
 from mixmae.documents import read_experiment
 from mixmae.presentation import PlotSpec, TableSpec
 
 README = Path(__file__).parents[1] / "README.md"
-EXPERIMENT, GRID = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+EXPERIMENT, GRID, SITE, CLUSTER = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_experiment_names_a_recipe(tmp_path):
@@ -31,6 +33,17 @@ def test_the_grid_expands(tmp_path):
 def test_the_grid_names_every_key(model):
     for field in model.model_fields:
         assert re.search(rf"(^|[\s{{]){field}:", GRID), field
+
+
+def test_the_grid_on_a_cluster_asks_for_what_its_site_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "mixmae" / "sites").mkdir(parents=True)
+    (tmp_path / "mixmae" / "sites" / "lab.yaml").write_text(SITE)
+    (tmp_path / "lab.yaml").write_text(CLUSTER)
+    grid = read_grid(tmp_path / "lab.yaml")
+    entries = plan(grid.name, grid.cases, tmp_path / "runs").entries
+    asked = {(array.stage, array.slurm.time, array.slurm.pack) for array in arrays(entries, resolved(grid, entries))}
+    assert asked == {("pretrain", 1440, 1), ("knn", 10, 4)}
 
 
 def test_the_python_example_runs():

@@ -267,7 +267,7 @@ def test_resources_are_no_part_of_an_id(tmp_path):
         ("{time: 9, memory: -4G}", "grid.yaml:5:20: resources.slurm.memory: '-4G' is not an amount of memory"),
         ("{time: 9, gpu_per_node: 1}", "resources.slurm.gpu_per_node: unknown field (did you mean gpus_per_node?)"),
         ("{time: 9, nodes: 0}", "resources.slurm.nodes: expected a number above 0, found 0"),
-        ("{time: 1}", "resources.slurm.signal_seconds: 120 s of warning do not fit into a limit of 1 min"),
+        ("{time: 3}", "signal_seconds: 120 s of warning, which Slurm may give up to 60 s earlier, do not fit into a"),
         ("{time: 9, cpus_per_gpu: 2}", "5:20: resources.slurm.cpus_per_gpu: there are no GPUs; write gpus_per_node"),
         ("{time: 9, gpus_per_node: 1, cpus_per_gpu: 2, cpus_per_task: 2}", "cpus_per_gpu: cpus_per_task is given too"),
         ("{time: 9, gpus_per_node: 2, tasks_per_node: 1}", "tasks_per_node: 1 processes for 2 GPUs, but each process"),

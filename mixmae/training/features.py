@@ -29,9 +29,11 @@ def extract(
     whole batches. Raises Stopped."""
     processes, found, labels = session.processes, [], []
     for images, targets in load(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
-        session.check_stop("extracting features")
+        if session.stop():
+            break
         found.append(features(images.to(session.device)).float())
         labels.append(targets.to(session.device))
+    session.check_stop("extracting features")
     for unreadable in processes.each(samples.unreadable):
         samples.note(unreadable)
     return processes.gathered(found), processes.gathered(labels)

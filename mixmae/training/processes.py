@@ -31,6 +31,8 @@ PATIENCE_S = 4 * BEAT_S
 MEETING_S = 300
 COLLECTIVE_S = 24 * 3600
 """No collective times out before: whether a process is alive is the beats' business, not that of a slow save."""
+LOST = "stopped"
+"""The state of a run one of whose processes is gone: it goes on from its last checkpoint."""
 _SAID = "said"
 
 
@@ -215,7 +217,7 @@ class _Watch(threading.Thread):
                 self._hear(heard)
                 found = self._found(heard)
             except dist.DistError as error:
-                found = "failed", f"the store of process 0 is gone ({str(error).splitlines()[0]})"
+                found = LOST, f"lost process 0: the store it keeps is gone ({str(error).splitlines()[0]})"
             if found and not self.over.wait(PATIENCE_S + 2 * BEAT_S):
                 self._end(*found)
 
@@ -233,18 +235,21 @@ class _Watch(threading.Thread):
 
     def _found(self, heard: dict) -> tuple[str, str] | None:
         """(state, reason) where another process has ended."""
-        for rank, (_, at) in heard.items():
-            if time.monotonic() - at > SILENCE_S:
-                return "failed", f"process {rank} has given no sign of life for {SILENCE_S:g} s"
+        for rank, (beat, at) in heard.items():
+            # Who has not met the others yet may be late.
+            if time.monotonic() - at > (SILENCE_S if beat is not None else MEETING_S):
+                return LOST, f"lost process {rank}: it has given no sign of life for {SILENCE_S:g} s"
         if (said := self._said()) and said[0] != str(self._rank):
             return said[1], f"process {said[0]}: {said[2]}"
         return None
 
     def _end(self, state: str, reason: str) -> None:
         """The other thread may wait for ever: this one ends the process."""
-        log.error("%s: %s", state, reason)
-        self.on_loss(state, reason)
-        os._exit(75 if state == "stopped" else 1)
+        try:
+            log.error("%s: %s", state, reason)
+            self.on_loss(state, reason)
+        finally:
+            os._exit(75 if state == "stopped" else 1)
 
     def say(self, kind: str, reason: str, trace: str) -> None:
         text = "\0".join((str(self._rank), kind, reason, trace))
@@ -270,11 +275,11 @@ class _Watch(threading.Thread):
                 time.sleep(0.1)
             silent = [rank for rank, beat in self._beats().items() if beat == before[rank]]
         except dist.DistError:
-            return "failed", "process 0 ended without a word", ""
+            return LOST, "lost process 0: it ended without a word", ""
         if not silent:
             return None
         names = " and ".join(f"process {rank}" for rank in silent)
-        return "failed", f"{names} ended without a word (killed, out of memory or crashed)", ""
+        return LOST, f"lost {names}: ended without a word (killed, out of memory or crashed)", ""
 
     def _beats(self) -> dict[int, bytes | None]:
         found = {}

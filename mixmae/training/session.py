@@ -46,8 +46,8 @@ class Session:
         return model.to(self.device)
 
     def check_stop(self, doing: str) -> None:
-        """Raises Stopped when asked to stop while `doing` something short that starts over."""
-        if self.stop():
+        """Raises Stopped, on every process, when any was asked to stop while `doing` what is short and starts over."""
+        if self.processes.sum(torch.tensor(int(self.stop()))) > 0:
             raise Stopped(f"stopped while {doing}; starts over")
 
 

@@ -207,7 +207,7 @@ def test_a_time_limit_is_warned_of_and_gone_on_after(cluster, tmp_path, rounds, 
     if not rounds(False, True):
         return  # a limit is a minute at least
     training = {**LONG, "epochs": 1500}
-    grid = write_grid(cluster, tmp_path, "limited", slurm={"time": "1:00", "signal_seconds": 30}, pretrain=training)
+    grid = write_grid(cluster, tmp_path, "limited", slurm={"time": "2:00", "signal_seconds": 30}, pretrain=training)
     grid.launch()
     cluster.until(lambda: grid.states() == ["done"], 900, lambda: f"{grid.jobs()}\n{cluster.run('squeue')}")
     (job,) = grid.jobs()

@@ -1,16 +1,19 @@
 """What becomes of runs that ended early, cause by cause: what a real cluster does not do on demand."""
 
 import json
+import signal
+from types import SimpleNamespace
 
 import pytest
 import yaml
-from grids import BASE, SLURM
+from grids import BASE, KNN, SLURM, write_grid
 
 from ablations.grid import read_grid
-from ablations.planning import plan
+from ablations.planning import cancel, create_run, plan
 from ablations.policy import seen
 from ablations.submissions import submissions, task_of
 from ablations.submitting import submit
+from mixmae import task
 from mixmae.scheduler import NoAnswer, requeue
 
 
@@ -27,7 +30,7 @@ def grid(tmp_path, scripted):
         )
         found = read_grid(tmp_path / "grid.yaml")
         planned = plan(found.name, found.cases, tmp_path / "runs")
-        (made,) = submit(found, planned)
+        (made,) = submit(found, planned, cancelled=True)
         assert len(made.tasks) == 2
         return found, planned
 
@@ -35,7 +38,7 @@ def grid(tmp_path, scripted):
 
 
 def tasks(planned) -> list[tuple[str, int | None]]:
-    known = submissions(planned)
+    known = submissions(planned.root)
     words = (task_of(entry, known).partition("_") for entry in planned.entries)
     return [(job, int(element) if element else None) for job, _, element in words]
 
@@ -60,25 +63,25 @@ def test_what_the_cluster_did_is_always_started_again(scripted, grid, state):
     found, planned = grid()
     before = tasks(planned)
     die(scripted, planned, 0, state)
-    (made,) = submit(found, planned)
+    (made,) = submit(found, planned, cancelled=True)
     assert [runs[0][1] for runs in made.tasks] == [planned.entries[0].planned.id]
     assert tasks(planned)[0] != before[0] and tasks(planned)[1] == before[1]
-    assert submit(found, planned) == [], "not twice"
+    assert submit(found, planned, cancelled=True) == [], "not twice"
 
 
 def test_out_of_memory_is_not_started_again(scripted, grid):
     found, planned = grid()
     die(scripted, planned, 0, "OUT_OF_MEMORY")
-    assert submit(found, planned) == []
+    assert submit(found, planned, cancelled=True) == []
     assert reasons(planned)[0] == ("failed", "out of memory; mixmae grid retry queues it again")
 
 
 def test_out_of_memory_is_started_again_where_the_grid_says_so(scripted, grid):
     found, planned = grid(retries={"out_of_memory": {"when": "always", "most": 1}})
     die(scripted, planned, 0, "OUT_OF_MEMORY")
-    assert len(submit(found, planned)) == 1
+    assert len(submit(found, planned, cancelled=True)) == 1
     die(scripted, planned, 0, "OUT_OF_MEMORY", tries=2)
-    assert submit(found, planned) == []
+    assert submit(found, planned, cancelled=True) == []
     assert reasons(planned)[0][1] == "out of memory 1 times; mixmae grid retry queues it again"
 
 
@@ -86,7 +89,7 @@ def test_a_crash_is_a_failure_and_a_kill_is_not(scripted, grid):
     found, planned = grid()
     die(scripted, planned, 0, "FAILED", exit="0:11")
     die(scripted, planned, 1, "FAILED", exit="0:9")
-    (made,) = submit(found, planned)
+    (made,) = submit(found, planned, cancelled=True)
     assert [runs[0][1] for runs in made.tasks] == [planned.entries[1].planned.id]
     assert reasons(planned)[0] == ("failed", "it failed; mixmae grid retry queues it again")
 
@@ -95,9 +98,9 @@ def test_time_outs_are_started_again_while_they_get_further(scripted, grid):
     found, planned = grid()
     for number, step in enumerate((10, 20), start=1):
         die(scripted, planned, 0, "TIMEOUT", tries=number, step=step)
-        assert len(submit(found, planned)) == 1
+        assert len(submit(found, planned, cancelled=True)) == 1
     die(scripted, planned, 0, "TIMEOUT", tries=3)
-    assert submit(found, planned) == []
+    assert submit(found, planned, cancelled=True) == []
     assert reasons(planned)[0][1] == "its time limit came and reached nothing new; mixmae grid retry queues it again"
 
 
@@ -105,7 +108,7 @@ def test_without_accounting_what_left_no_word_is_started_again(scripted, grid):
     found, planned = grid()
     scripted.no_accounting()
     die(scripted, planned, 0, "FAILED", exit="0:9")
-    assert len(submit(found, planned)) == 1
+    assert len(submit(found, planned, cancelled=True)) == 1
 
 
 def test_a_node_failure_seen_in_passing_is_left_to_slurm(scripted, grid):
@@ -115,7 +118,7 @@ def test_a_node_failure_seen_in_passing_is_left_to_slurm(scripted, grid):
     job, element = tasks(planned)[0]
     scripted.set(job, element, "NODE_FAIL", seen_by=("sacct",))
     scripted.set(job, element, "PENDING", seen_by=("squeue",))
-    assert submit(found, planned) == []
+    assert submit(found, planned, cancelled=True) == []
     assert reasons(planned)[0][0] == "pending"
 
 
@@ -124,7 +127,7 @@ def test_a_pending_task_cancelled_alone_is_submitted_anew(scripted, grid):
     job, element = tasks(planned)[0]
     scripted.set(job, element, "CANCELLED", seen_by=("squeue",))
     assert reasons(planned)[0] == ("stopped", "its job left the queue without starting it")
-    assert len(submit(found, planned)) == 1
+    assert len(submit(found, planned, cancelled=True)) == 1
 
 
 def test_nothing_is_submitted_while_slurm_does_not_answer(scripted, grid):
@@ -132,10 +135,10 @@ def test_nothing_is_submitted_while_slurm_does_not_answer(scripted, grid):
     die(scripted, planned, 0, "NODE_FAIL")
     scripted.fail("squeue")
     with pytest.raises(NoAnswer, match="squeue does not answer; nothing is submitted"):
-        submit(found, planned)
+        submit(found, planned, cancelled=True)
     assert reasons(planned)[0] == ("stopped", "its process ended without a word")
     scripted.mend("squeue")
-    assert len(submit(found, planned)) == 1
+    assert len(submit(found, planned, cancelled=True)) == 1
 
 
 def test_a_look_takes_one_call_and_a_launch_two(scripted, grid):
@@ -145,7 +148,7 @@ def test_a_look_takes_one_call_and_a_launch_two(scripted, grid):
     seen(planned)
     assert [call.name for call in scripted.calls()[calls:]] == ["squeue"]
     calls = len(scripted.calls())
-    submit(found, planned)
+    submit(found, planned, cancelled=True)
     asked = [call.name for call in scripted.calls()[calls:]]
     assert (asked.count("squeue"), asked.count("sacct"), asked.count("sbatch")) == (1, 1, 1)
 
@@ -177,3 +180,82 @@ def test_a_node_without_scontrol_leaves_the_requeue_to_the_next_launch(scripted,
     assert scripted.calls("scontrol")[-1].arguments == ["requeue", f"{job}_{element}"]
     scripted.remove("scontrol")
     assert not requeue()
+
+
+# ------------------------------------------------------------------------------------------- what could go on for ever
+
+
+def test_a_job_that_dies_before_it_begins_is_a_failure(scripted, grid):
+    """A line of `setup` that fails, say: the run's folder knows nothing of it."""
+    found, planned = grid()
+    job, element = tasks(planned)[0]
+    scripted.set(job, element, "FAILED", exit="1:0")
+    assert submit(found, planned, cancelled=True) == []
+    assert reasons(planned)[0] == ("failed", "it failed; mixmae grid retry queues it again")
+
+
+def test_preempted_before_it_began_ends_at_the_most(scripted, grid):
+    found, planned = grid(retries={"preempted": {"when": "always", "most": 3}})
+    made = 0
+    for _ in range(6):
+        job, element = tasks(planned)[0]
+        scripted.set(job, element, "PREEMPTED")
+        made += len(submit(found, planned, cancelled=True))
+    assert made == 3 and reasons(planned)[0][0] == "failed"
+
+
+@pytest.mark.parametrize("exit", ["75:0", "1:0", "137:0"])
+def test_a_run_that_lost_a_process_goes_on(scripted, grid, exit):
+    found, planned = grid()
+    die(scripted, planned, 0, "FAILED", exit=exit)
+    lost = {"state": "stopped", "reason": "lost process 1: it has given no sign of life for 30 s", "tries": 1}
+    planned.entries[0].run.write("state", lost)
+    assert len(submit(found, planned, cancelled=True)) == 1
+
+
+def test_what_was_cancelled_is_started_by_a_launch_and_not_by_a_watch(scripted, grid):
+    found, planned = grid()
+    job, element = tasks(planned)[0]
+    cancel(planned.entries[0].run)
+    scripted.set(job, element, "CANCELLED")
+    assert submit(found, planned, cancelled=False) == []
+    assert len(submit(found, planned, cancelled=True)) == 1
+
+
+def test_an_evaluation_waits_for_a_pretraining_that_others_run(scripted, tmp_path):
+    written = write_grid(SimpleNamespace(environment={}), tmp_path, "shared", (0,), {"knn": KNN})
+    found = read_grid(written.file)
+    planned = plan(found.name, found.cases, written.root)
+    pretraining, evaluation = planned.entries
+    create_run(planned.root, pretraining.planned, pretraining.fingerprint)
+    with pretraining.run.lease():
+        pretraining.run.write("state", {"state": "running", "tries": 1})
+        assert submit(found, planned, cancelled=True) == [], "neither twice, nor without what it needs"
+    pretraining.run.write("state", {"state": "stopped", "reason": "saved at step 3 of 9", "tries": 1})
+    assert [one.tasks[0][0][0] for one in submit(found, planned, cancelled=True)] == ["pretrain", "knn"]
+    again = written.file.with_name("again.yaml")
+    again.write_text(written.file.read_text())
+    other = read_grid(again)
+    assert submit(other, plan(other.name, other.cases, written.root), cancelled=True) == [], (
+        "another grid's tasks count"
+    )
+
+
+def test_a_task_that_gets_no_further_asks_for_no_requeue(scripted, grid, monkeypatch):
+    _, planned = grid()
+    run = planned.entries[0].run
+    monkeypatch.setattr(task, "run_job", lambda *_: "stopped")
+    monkeypatch.setattr(task, "StopFlag", lambda *_: Told())
+    with pytest.raises(task.NotDone):
+        task.run(str(run.path / "config.json"))
+    assert scripted.calls("scontrol")[-1].arguments[0] != "requeue"
+
+
+class Told:
+    """A flag that the site's signal raises once the job has begun."""
+
+    raised = None
+
+    def __call__(self) -> bool:
+        before, self.raised = self.raised, signal.SIGUSR2
+        return before is not None

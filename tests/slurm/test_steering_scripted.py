@@ -24,13 +24,13 @@ class Submitted:
         self.scripted, self.folder, self.root = scripted, folder, written.root
         self.grid = read_grid(written.file)
         self.written, self.plan = written, plan(self.grid.name, self.grid.cases, written.root)
-        submit(self.grid, self.plan)
+        submit(self.grid, self.plan, cancelled=True)
 
     def run(self, stage: str, seed: int):
         return next(e for e in self.plan.entries if (e.planned.stage, e.planned.job.seed) == (stage, seed))
 
     def task(self, stage: str, seed: int) -> tuple[str, int | None]:
-        job, _, number = task_of(self.run(stage, seed), submissions(self.plan)).partition("_")
+        job, _, number = task_of(self.run(stage, seed), submissions(self.plan.root)).partition("_")
         return job, int(number) if number else None
 
     def queued(self) -> set[tuple[str, int | None]]:
