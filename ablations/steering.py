@@ -5,17 +5,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ablations.launching import signal_workers
 from ablations.planning import Entry, Key, Plan, cancel, create_run, grid_folder, queue, states
-from ablations.submissions import Submission, submissions
+from ablations.submissions import Submission, alone, submissions
 from mixmae import scheduler
-from mixmae.lease import Held, take
 from mixmae.runs import RunFolder, RunState, all_runs, read_json
 from mixmae.worklist import is_locked
 
@@ -80,7 +78,7 @@ def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
     queue. Raises RuntimeError where a local launcher is another machine's: its processes cannot be signalled from here.
     """
     folder = grid_folder(plan.root, plan.name)
-    with _no_launch(folder):
+    with alone(plan, PATIENCE_S):
         known = submissions(plan.root)
         queued = _queue() if known else {}
         found = states(plan.entries)
@@ -97,24 +95,6 @@ def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
     else:
         _stop_workers(folder, [entry.run for entry in marked if found[entry.key].state == "running"])
     return Cancelled(len(marked), len(tasks), _still_running(marked))
-
-
-@contextmanager
-def _no_launch(folder: Path) -> Iterator[None]:
-    """No launch on Slurm begins until the block ends: it would submit anew what is being cancelled. Raises Held."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            lease = take(folder, scheduler.listed)
-            break
-        except Held:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.3)
-    try:
-        yield
-    finally:
-        lease.release()
 
 
 def _queue() -> dict[str, scheduler.Queued]:

@@ -3,12 +3,16 @@
 A record, ROOT/grids/NAME/submissions/ID.json, is written before sbatch is called.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.planning import Entry, Key, Plan, grid_folder
+from mixmae.lease import Held, Lease, take
 from mixmae.runs import Damaged, read_json, write_json
-from mixmae.scheduler import PREFIX
+from mixmae.scheduler import PREFIX, listed
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,21 @@ def task_of(entry: Entry, known: dict[str, Submission]) -> str | None:
         return None
     submission = known.get(launch.get("submission", ""))
     return submission.task(launch["task"]) if submission and submission.job else None
+
+
+@contextmanager
+def alone(plan: Plan, patience_s: float) -> Iterator[Lease]:
+    """Of those that submit runs of this grid, or take them out of the queue, one at a time. Raises Held."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            lease = take(grid_folder(plan.root, plan.name), listed)
+            break
+        except Held:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+    try:
+        yield lease
+    finally:
+        lease.release()

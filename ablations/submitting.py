@@ -7,7 +7,6 @@ one goes on with it, or takes the array back where its job is not known yet.
 
 import logging
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,9 @@ from ablations import policy, resources
 from ablations.grid import Grid
 from ablations.launching import FOREIGN_VARIABLES
 from ablations.planning import STARTED_ANEW, Entry, Key, Plan, create_run, grid_folder, remember, states
-from ablations.submissions import Submission, records, submissions, task_of
+from ablations.submissions import Submission, alone, records, submissions, task_of
 from mixmae import scheduler, task
 from mixmae.experiment import Resources
-from mixmae.lease import Held, Lease, take
 from mixmae.runs import RunState, write_json
 from mixmae.scheduler import Queued
 
@@ -38,7 +36,7 @@ def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
     cancelled: those that were cancelled too. Raises Held where another launch of this grid does not end, Lost where
     another has taken over from this, scheduler.NoAnswer where Slurm does not answer.
     """
-    with _alone(grid_folder(plan.root, plan.name)) as lease:
+    with alone(plan, PATIENCE_S) as lease:
         known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)
         found = _judged(grid, plan, known, queue)
@@ -73,23 +71,6 @@ def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[st
     asked = [entry for entry in plan.entries if entry.key in tasks]
     why = policy.causes(tasks, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
     return policy.judged(plan, found, resources.resolved(grid, asked), why)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[Lease]:
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            lease = take(folder, scheduler.listed)
-            break
-        except Held:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
-    try:
-        yield lease
-    finally:
-        lease.release()
 
 
 def _to_start(plan: Plan, found: dict[Key, RunState], tasks: dict[Key, str], states: set[str]) -> list[Entry]:
