@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_folder import GOLDEN
 
 torch.set_num_threads(1)
 
-GOLDEN = Path(__file__).parent / "golden"
 SAID = pytest.StashKey[list[str]]()
 
 

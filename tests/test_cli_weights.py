@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from conftest import GOLDEN
+from golden_folder import GOLDEN
 from safetensors import safe_open
 from test_checkpoint_files import Runs
 from test_cli import mixmae_

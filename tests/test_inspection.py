@@ -4,7 +4,7 @@ import shutil
 import pytest
 import timm
 import torch
-from conftest import GOLDEN
+from golden_folder import GOLDEN
 from opened_models import ENCODERS, PARTS, opened
 from safetensors.torch import load_file, save_file
 

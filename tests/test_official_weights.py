@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import GOLDEN
+from golden_folder import GOLDEN
 from safetensors import safe_open
 from timm.models.beit import Beit
 from timm.models.swin_transformer import get_relative_position_index
