@@ -203,10 +203,18 @@ class _Watch(threading.Thread):
         self._watched = [other for other in range(count) if other != rank] if rank == 0 else [0]
         self.on_loss: Callable[[str, str], None] = _nothing
         self.over = threading.Event()
+        self._answered_at = time.monotonic()
 
     def start(self) -> None:
         self._beat(0)
         super().start()
+        threading.Thread(target=self._guard, name="guard of the watch", daemon=True).start()
+
+    def _guard(self) -> None:
+        """The store is kept by process 0: where that is frozen, a call to it never returns."""
+        while not self.over.wait(BEAT_S):
+            if time.monotonic() - self._answered_at > SILENCE_S:
+                self._end(LOST, f"lost process 0: the store it keeps has not answered for {SILENCE_S:g} s")
 
     def run(self) -> None:
         heard, number = {rank: (None, time.monotonic()) for rank in self._watched}, 0
@@ -216,6 +224,7 @@ class _Watch(threading.Thread):
                 self._beat(number)
                 self._hear(heard)
                 found = self._found(heard)
+                self._answered_at = time.monotonic()
             except dist.DistError as error:
                 found = LOST, f"lost process 0: the store it keeps is gone ({str(error).splitlines()[0]})"
             if found and not self.over.wait(PATIENCE_S + 2 * BEAT_S):
