@@ -66,7 +66,8 @@ def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
     columns = {name: values for name, values in columns.items() if any(values)}
     table = Table()
     for name in columns:
-        table.add_column(name, no_wrap=name not in ("settings", "reason"))
+        words = name in ("settings", "reason")
+        table.add_column(name, no_wrap=not words, min_width=16 if words else None)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table

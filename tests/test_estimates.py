@@ -321,7 +321,7 @@ def test_what_bench_records_the_plan_uses(tmp_path):
 
 
 def test_a_limit_that_is_too_short_is_said(tmp_path):
-    grid, made = planned(tmp_path, HEAD + SLURM.replace("time: 60", "time: 3"))
+    grid, made = planned(tmp_path, HEAD + SLURM.replace("time: 60", "time: 4"))
     keep(tmp_path / "runs", {**RECORD, "images_per_s": 1.0})
     lines = quote_lines(quote(grid, made, states(made.entries)))
     assert [line for line in lines if "a task may take" in line][0].endswith(

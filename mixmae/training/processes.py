@@ -110,7 +110,7 @@ class Processes:
         """
         if self.count == 1:
             return model
-        return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(model, find_unused_parameters=True)
 
     def adding(self, network: nn.Module, last: bool) -> AbstractContextManager:
         """Inside, backward passes of a synchronised model add up; the `last` one of a step exchanges the sum."""
