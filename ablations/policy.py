@@ -112,7 +112,7 @@ def _judged(entry: Entry, state: RunState, slurm: Slurm, cause: str) -> RunState
         cause = "failed"
     elif cause == "failed" and (state.reason or "").startswith("lost "):
         cause = "node_failure"
-    elif cause == "failed" and (state.reason or "").startswith("saved "):
+    elif cause == "failed" and (state.reason or "").startswith(("saved ", "stopped while ")):
         cause = "preempted"
     task = [launch.get("submission"), launch.get("task")]
     if launch.get("judged") == task:  # by a launch that died before it submitted

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 5.0
 """How often a task asks whether a run whose owner went silent is free."""
+MOST_IN_VAIN = 10
+"""A task started again so often asks for no more where its last start got no further. Before that it may have been
+unlucky: linear and kNN jobs save nothing on the way."""
 
 
 class NotDone(RuntimeError):
@@ -47,7 +50,8 @@ def run(path: str) -> str:
     before = [_reached(one) for one in runs]
     ends = [_attempt(one, stop, processes) for one in runs]
     further = before != [_reached(one) for one in runs]
-    if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and further and requeue():
+    in_vain = int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= MOST_IN_VAIN and not further
+    if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and not in_vain and requeue():
         return "requeued"
     if bad := [f"{one.stage}/{one.id} {state}" for one, state in zip(runs, ends, strict=True) if state in NOT_DONE]:
         raise NotDone(f"{'; '.join(bad)}: see mixmae grid why")
@@ -60,7 +64,7 @@ NOT_DONE = ("failed", "stopped", "held")
 
 
 def _reached(run: RunFolder) -> tuple[bool, int]:
-    """Whether it is done, and else its newest checkpoint's step. A task that gets no further asks for no requeue."""
+    """Whether it is done, and else its newest checkpoint's step."""
     return run.read("result") is not None, newest_step(run)
 
 

@@ -18,6 +18,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[SAID] = []
+    config.addinivalue_line("markers", "long: only part of the long form of the soak tests")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

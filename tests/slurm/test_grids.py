@@ -204,9 +204,8 @@ def test_without_accounting_a_killed_run_goes_on(cluster, tmp_path):
 # ------------------------------------------------------------------------------------------------------- the long form
 
 
-def test_a_time_limit_is_warned_of_and_gone_on_after(cluster, tmp_path, rounds, report):
-    if not rounds(False, True):
-        return  # a limit is a minute at least
+@pytest.mark.long
+def test_a_time_limit_is_warned_of_and_gone_on_after(cluster, tmp_path, report):
     training = {**LONG, "epochs": 1500}
     grid = write_grid(cluster, tmp_path, "limited", slurm={"time": "2:00", "signal_seconds": 30}, pretrain=training)
     grid.launch()
@@ -218,9 +217,8 @@ def test_a_time_limit_is_warned_of_and_gone_on_after(cluster, tmp_path, rounds, 
     report(f"slurm: {job['tries'] - 1} time limits, 1 run, bit for bit as if untouched")
 
 
-def test_the_whole_demo(cluster, tmp_path, rounds, report):
-    if not rounds(False, True):
-        return
+@pytest.mark.long
+def test_the_whole_demo(cluster, tmp_path, report):
     import ablations
 
     demo = yaml.safe_load((Path(ablations.__file__).parent / "demo.yaml").read_text())

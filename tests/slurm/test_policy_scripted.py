@@ -241,14 +241,30 @@ def test_an_evaluation_waits_for_a_pretraining_that_others_run(scripted, tmp_pat
     )
 
 
-def test_a_task_that_gets_no_further_asks_for_no_requeue(scripted, grid, monkeypatch):
+@pytest.mark.parametrize(("restarts", "asks"), [("0", True), ("9", True), ("10", False)])
+def test_a_task_that_gets_no_further_asks_so_often_and_not_for_ever(scripted, grid, monkeypatch, restarts, asks):
     _, planned = grid()
-    run = planned.entries[0].run
+    run, (job, element) = planned.entries[0].run, tasks(planned)[0]
+    scripted.set(job, element, "RUNNING")
+    for name, value in {"ARRAY_JOB_ID": job, "ARRAY_TASK_ID": element, "RESTART_COUNT": restarts}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setattr(task, "run_job", lambda *_: "stopped")
     monkeypatch.setattr(task, "StopFlag", lambda *_: Told())
-    with pytest.raises(task.NotDone):
-        task.run(str(run.path / "config.json"))
-    assert scripted.calls("scontrol")[-1].arguments[0] != "requeue"
+    if asks:
+        assert task.run(str(run.path / "config.json")) == "requeued"
+    else:
+        with pytest.raises(task.NotDone):
+            task.run(str(run.path / "config.json"))
+    assert (scripted.calls("scontrol")[-1].arguments[0] == "requeue") == asks
+
+
+def test_an_evaluation_that_was_told_to_stop_is_started_again(scripted, grid):
+    """It saves nothing on the way, and ends by itself before Slurm counts it as preempted."""
+    found, planned = grid()
+    die(scripted, planned, 0, "FAILED", exit="1:0")
+    said = {"state": "stopped", "reason": "stopped while extracting features; starts over", "tries": 1}
+    planned.entries[0].run.write("state", said)
+    assert len(submit(found, planned, cancelled=True)) == 1
 
 
 class Told:

@@ -152,10 +152,9 @@ def test_killed_runs_lose_nothing(tmp_path, spawning, rounds, report):
     report(f"kills: {tally.kills} with SIGKILL, {what}; others ended within {tally.longest_s:.1f} s; 0 losses")
 
 
-def test_a_process_that_stands_still_is_found_out(tmp_path, spawning, rounds, report):
+@pytest.mark.long
+def test_a_process_that_stands_still_is_found_out(tmp_path, spawning, report):
     """Its connections stay open, so only its silence tells."""
-    if not rounds(False, True):
-        pytest.skip("takes a minute; part of the long form")
     for silent in (0, 1):
         folder = tmp_path / str(silent)
         folder.mkdir()
