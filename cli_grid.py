@@ -106,7 +106,11 @@ def grid_watch(context: typer.Context, file: GridPath, every: Every = 60.0) -> N
     from ablations.following import follow
 
     grid, plan = planned(file, context.obj)
-    raise typer.Exit(follow(grid, plan, every, submits=True))
+    try:
+        raise typer.Exit(follow(grid, plan, every, submits=True))
+    except KeyboardInterrupt:
+        print("no longer watched; what was submitted goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @grid_app.command("cancel")
@@ -119,12 +123,14 @@ def grid_cancel(
     seed: OfSeed = None,
 ) -> None:
     """Cancel what is not done, or what of it the options name; running jobs save and stop."""
+    from ablations.quantities import many
     from ablations.steering import Chosen, cancel_grid
 
     _, plan = planned(file, context.obj)
     found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
-    out = f", {found.tasks} tasks taken out of Slurm's queue" if found.tasks else ""
-    print(f"{found.runs} jobs cancelled{out}" + (f", {found.still} of them still running" if found.still else ""))
+    out = f", {many(found.tasks, 'task')} taken out of Slurm's queue" if found.tasks else ""
+    still = f", {found.still} of them still running" if found.still else ""
+    print(f"{many(found.runs, 'job')} cancelled{out}{still}")
 
 
 @grid_app.command("retry")
@@ -138,11 +144,14 @@ def grid_retry(
     seed: OfSeed = None,
 ) -> None:
     """Queue the failed runs again, or those of them that the options name."""
+    from ablations.quantities import many
     from ablations.steering import Chosen, retry_failed
 
     _, plan = planned(file, context.obj)
-    count = retry_failed(plan, Chosen(stage, method, encoder, seed))
-    print(f"{count} failed runs queued" + (f"; start them with: mixmae grid run {file}" if count else ""))
+    failed, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
+    also = f", {many(cancelled, 'cancelled run')} would start anyway" if cancelled else ""
+    start = f"; start them with: mixmae grid run {file}" if failed or cancelled else ""
+    print(f"{many(failed, 'failed run')} queued{also}{start}")
 
 
 @grid_app.command("logs")

@@ -6,10 +6,8 @@ All that is asked of Slurm is one call of squeue and one of sacct.
 import os
 import re
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.planning import Entry, Key, Plan, grid_folder
@@ -17,7 +15,7 @@ from ablations.policy import seen
 from ablations.submissions import Submission, submissions
 from mixmae.jobs import STAGE_JOB, PlannedJob
 from mixmae.runs import Damaged, RunFolder, RunState, default_root, read_json, run_state
-from mixmae.scheduler import PATIENCE_S, NoAnswer
+from mixmae.scheduler import NoAnswer, accounted
 from mixmae.worklist import is_locked
 
 FRAMES = 3
@@ -62,7 +60,7 @@ def explain(root: Path, run: RunFolder) -> dict:
     submission = submissions(plan.root).get(launch["submission"]) if grid and "submission" in launch else None
     found = seen(plan) if submission else _from_folders(entry, needs)
     state = found[entry.key]
-    trace = last_traceback(_tail(run.path / "log.txt")) if state.state != "done" else None
+    trace = last_traceback(_tail(run.path / "log.txt")) if state.state not in ("done", "cancelled") else None
     document = {
         "schema": 1,
         **{"id": run.id, "stage": run.stage, "method": entry.method, "encoder": entry.encoder, "grid": grid},
@@ -75,7 +73,7 @@ def explain(root: Path, run: RunFolder) -> dict:
         "needs": {"id": needs.planned.id, **_short(found[needs.key])} if needs else None,
     }
     silent = trace is None or launch.get("tries", 0) > state.tries
-    if document["slurm"] and silent and state.state not in ("done", "running"):
+    if document["slurm"] and silent and state.state not in ("done", "running", "cancelled"):
         document["slurm"]["log_end"] = _end_of(document["slurm"]["log"])
     return {**document, "next": _next(root, document)}
 
@@ -180,46 +178,17 @@ def _end_of(path: str | None) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------- Slurm
 
 
-@dataclass(frozen=True)
-class Accounted:
-    """What sacct says of a task's last start. signal: that ended it, 0 for none."""
-
-    state: str
-    code: int
-    signal: int
-    node: str
-
-
 def _slurm(folder: Path, submission: Submission, number: int) -> dict:
     if submission.job is None:
         return {"task": None, "accounting": None, "said": "its launch died before sbatch answered", "log": None}
     task = submission.task(number)
     try:
-        found = accounted(task)
+        found = accounted([submission.job]).get(task)
         said = None if found else "accounting knows nothing of it (yet)"
     except NoAnswer as error:
         found, said = None, f"no accounting: {error}"
     logs = sorted((folder / "submitit").glob(f"{task}_[0-9]*_log.out"))
     return {"task": task, "accounting": found and vars(found), "said": said, "log": str(logs[0]) if logs else None}
-
-
-def accounted(task: str) -> Accounted | None:
-    """One call of sacct; None where it lists no such task. Raises NoAnswer."""
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State,ExitCode,NodeList"]
-    try:
-        done = subprocess.run([*command, "--jobs", task], capture_output=True, text=True, timeout=PATIENCE_S)
-    except FileNotFoundError:
-        raise NoAnswer("sacct is not there") from None
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"sacct has not answered for {PATIENCE_S} s") from None
-    if done.returncode:
-        raise NoAnswer(" ".join(done.stderr.split()) or f"sacct ended with {done.returncode}")
-    for line in done.stdout.splitlines():
-        id, state, exit, node = line.split("|")[:4]
-        if id == task:
-            code, _, number = exit.partition(":")
-            return Accounted(state, int(code or 0), int(number or 0), "" if node == "None assigned" else node)
-    return None
 
 
 # ---------------------------------------------------------------------------------------------------------------- next

@@ -9,6 +9,7 @@ from rich.text import Text
 from ablations.grid import Grid
 from ablations.planning import Key, Plan
 from ablations.policy import seen
+from ablations.quantities import many
 from ablations.showing import most_telling, plan_summary, status_table
 from mixmae.runs import RunState
 
@@ -18,22 +19,29 @@ SETTLED = ("done", "failed", "blocked", "cancelled")
 
 
 def follow(grid: Grid, plan: Plan, every_s: float, submits: bool) -> int:
-    """Shows the grid every so often until nothing of it waits or runs: 0, or 1 where something failed.
+    """Shows the grid every so often until nothing of it waits or runs: 0, or 1 where something failed. Without a
+    terminal a line whenever something has changed.
 
     submits: also starts, on Slurm, what may be started (again); an answer that Slurm owes is waited for.
     """
-    console, said = Console(stderr=True), ""
+    console, said, before = Console(stderr=True), "", ""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            if submits:
-                said = _submitted(grid, plan) or said
+            if submits and (news := _submitted(grid, plan)):
+                said = news
+                if not console.is_terminal:
+                    print(said, flush=True)
             found = seen(plan)
             if console.is_terminal:
                 live.update(_frame(plan, found, said), refresh=True)
+            elif (now := plan_summary(plan, found)[0]) != before:
+                print(now, flush=True)
+                before = now
             if all(state.state in SETTLED or (not submits and _is_left(state)) for state in found.values()):
                 break
             time.sleep(every_s)
-    print(plan_summary(plan, found)[0])
+    if console.is_terminal:
+        print(plan_summary(plan, found)[0])
     return int(any(state.state in ("failed", "blocked") for state in found.values()))
 
 
@@ -49,7 +57,7 @@ def _submitted(grid: Grid, plan: Plan) -> str:
         made = submit(grid, plan, cancelled=False)
     except RuntimeError as error:  # of Slurm, of submitit, or held by another launch: asked again at the next look
         return f"{time.strftime('%H:%M')} {error}"
-    return f"{time.strftime('%H:%M')} submitted {sum(len(one.tasks) for one in made)} tasks" if made else ""
+    return f"{time.strftime('%H:%M')} submitted {many(sum(len(one.tasks) for one in made), 'task')}" if made else ""
 
 
 def _frame(plan: Plan, found: dict[Key, RunState], said: str) -> Group:

@@ -28,6 +28,7 @@ from ablations.planning import (
     states,
     withdraw,
 )
+from ablations.quantities import many
 from ablations.watching import Watch
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
@@ -81,7 +82,7 @@ class Launcher:
         with self._listening(), Watch(self.plan, started, self.resources.slots) as watch:
             if self.failed:
                 watch.say(
-                    f"{len(self.failed)} runs have failed before and are left so; mixmae grid retry queues them again"
+                    f"failed before and left so: {many(len(self.failed), 'run')}; mixmae grid retry queues them again"
                 )
             while True:
                 found = states(self.plan.entries, self.settled)

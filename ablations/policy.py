@@ -36,6 +36,8 @@ WORDS = {
 KILL, SHELL_SAYS_KILL, STOPPED = 9, 128 + 9, 75
 """Of processes that were killed, and of those that had lost another of their run."""
 WAITING = ("Dependency", "DependencyNeverSatisfied")
+NO_REASON = "None"
+"""As squeue writes it of a task that the scheduler has not looked at yet."""
 LEFT = "its job left the queue without starting it"
 
 
@@ -66,7 +68,7 @@ def _in_the_queue(state: RunState, task: str | None, queued: dict[str, Queued]) 
         return replace(state, state="stopped", reason=LEFT) if state.state in ("pending", "waiting") else state
     if own.state == "PENDING":
         name = "waiting" if state.state == "waiting" or own.reason in WAITING else "pending"
-        return replace(state, state=name, reason=own.reason)
+        return replace(state, state=name, reason=own.reason if own.reason != NO_REASON else None)
     return replace(state, state="pending", reason=f"starting on {own.node}", node=own.node or None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ablations.planning import Entry, Key, Plan
+from ablations.quantities import many
 from ablations.submissions import Submission
 from ablations.watching import remaining, span
 from mixmae.jobs import PretrainJob
@@ -40,11 +41,11 @@ def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
     shared = Counter(entry.needs for entry in plan.entries if entry.needs)
     jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
     lines = [
-        f"{plan.experiments} experiments, {len(plan.entries)} jobs ({jobs}): {_counts(found.values())}",
-        f"{sum(count > 1 for count in shared.values())} pretrainings serve more than one evaluation and run once",
+        f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {_counts(found.values())}",
+        f"{many(sum(count > 1 for count in shared.values()), 'pretraining')} shared by several evaluations, run once",
     ]
     if plan.outside:
-        lines.append(f"{len(plan.outside)} runs outside the grid (launched before, no longer named; kept):")
+        lines.append(f"{many(len(plan.outside), 'run')} outside the grid (launched before, no longer named; kept):")
         lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
     return lines
 
@@ -130,7 +131,7 @@ def submitted(made: list[Submission], file: Path) -> list[str]:
     """What a launch has submitted, and how to follow it."""
     if not made:
         return [f"nothing to submit; mixmae grid status {file}"]
-    lines = [f"job {one.job}: {len(one.tasks)} tasks, {_stages(one)}" for one in made]
+    lines = [f"job {one.job}: {many(len(one.tasks), 'task')}, {_stages(one)}" for one in made]
     return [*lines, f"follow them with: mixmae grid status {file}"]
 
 

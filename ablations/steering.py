@@ -164,13 +164,14 @@ def _launcher_here(folder: Path) -> int:
     return launcher["pid"]
 
 
-def retry_failed(plan: Plan, chosen: Chosen) -> int:
-    """Queues the failed runs of the plan that are meant for one more start; how many they are."""
+def retry_failed(plan: Plan, chosen: Chosen) -> tuple[int, int]:
+    """Queues the failed runs of the plan that are meant for one more start. Returns how many they are, and how many of
+    those meant were cancelled and are left so."""
     found = states(plan.entries)
-    failed = [entry for entry in chosen.of(plan) if found[entry.key].state == "failed"]
-    for entry in failed:
+    meant = {name: [e for e in chosen.of(plan) if found[e.key].state == name] for name in ("failed", "cancelled")}
+    for entry in meant["failed"]:
         queue(entry.run)
-    return len(failed)
+    return len(meant["failed"]), len(meant["cancelled"])
 
 
 def find_run(root: Path, prefix: str) -> RunFolder:

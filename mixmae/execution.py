@@ -6,7 +6,6 @@ On several processes the first does all of this; the others `follow` it: they co
 import logging
 import os
 import platform
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
 from mixmae.lease import Lease, Lost
 from mixmae.names import STAGES, resolve
+from mixmae.place import node
 from mixmae.runs import RunFolder
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class _State:
         self._written_at = 0.0
 
     def start(self) -> None:
-        self._data.update(node=socket.gethostname(), pid=os.getpid(), tries=self._data["tries"] + 1)
+        self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
         self._write(state="running", reason=None)
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
@@ -194,7 +194,7 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
         "mixmae": mixmae.__version__,
         "commit": _commit(),
         "cpu": _cpu(),
-        "host": socket.gethostname(),
+        "host": node(),
         "threads": resources.threads,
         "workers": resources.workers,
         "checkpoint_activations": resources.checkpoint_activations,

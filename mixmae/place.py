@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from dataclasses import dataclass
 
 
@@ -15,6 +16,11 @@ class Place:
     local: int
     address: str
     port: int
+
+
+def node() -> str:
+    """This machine, by the name that Slurm has for it where Slurm started this process."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def place() -> Place | None:

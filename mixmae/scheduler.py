@@ -12,6 +12,8 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 30
+NO_NODE = "None assigned"
+"""As sacct writes it of a task that never began."""
 PREFIX = "mixmae-"
 """Of the names of the jobs this program submits."""
 DEFAULT_MAX_ARRAY_SIZE = 1001
@@ -68,20 +70,24 @@ def queue() -> dict[str, Queued] | None:
 
 
 def ended(jobs: Iterable[str]) -> dict[str, Ended] | None:
-    """What accounting says of all tasks of these jobs ("17", not "17_3"), in one call; None without accounting."""
-    if not (jobs := sorted(set(jobs))):
-        return {}
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State,ExitCode,NodeList"]
+    """`accounted`; None without accounting."""
     try:
-        said = _said(*command, "--jobs", ",".join(jobs))
+        return accounted(jobs)
     except NoAnswer as error:
         log.warning("%s", error)
         return None
+
+
+def accounted(jobs: Iterable[str]) -> dict[str, Ended]:
+    """What accounting says of all tasks of these jobs ("17", not "17_3"), in one call. Raises NoAnswer."""
+    if not (jobs := sorted(set(jobs))):
+        return {}
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State,ExitCode,NodeList"]
     found = {}
-    for line in said.splitlines():
+    for line in _said(*command, "--jobs", ",".join(jobs)).splitlines():
         id, state, code, node = line.split("|")[:4]
         exit, _, signal = code.partition(":")
-        found[id] = Ended(state.split()[0], int(signal or 0), int(exit or 0), node)
+        found[id] = Ended(state.split()[0], int(signal or 0), int(exit or 0), "" if node == NO_NODE else node)
     return found
 
 

@@ -141,13 +141,13 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     assert b"PYTHONSAFEPATH=1" in variables and b"OMP_NUM_THREADS=1" in variables
     assert not [name for name in variables if name.startswith((b"SLURM_", b"PMIX_"))]
 
-    said = "1 runs have failed before and are left so; mixmae grid retry queues them again\n"
+    said = "failed before and left so: 1 run; mixmae grid retry queues them again\n"
     assert grid.finish("grid", "run", "tiny.yaml") == (0, "", said), "nothing of this command failed"
     assert grid.states().count(("pretrain", 1, "failed")) == 1
     code, out, _ = grid.finish("grid", "logs", broken.planned.id[:10])
     assert code == 0 and "Traceback" in out
     broken.run.checkpoints.unlink()
-    assert grid.finish("grid", "retry", "tiny.yaml")[1].startswith("1 failed runs queued; ")
+    assert grid.finish("grid", "retry", "tiny.yaml")[1].startswith("1 failed run queued; ")
     assert ("pretrain", 1, "pending") in grid.states() and ("knn", 1, "waiting") in grid.states()
     assert grid.finish("grid", "run", "tiny.yaml", "--slots", "1")[0] == 0
     assert {state for _, _, state in grid.states()} == {"done"}

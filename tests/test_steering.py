@@ -80,10 +80,13 @@ def test_some_are_cancelled_and_some_queued_again(many):
             entry.run.write("launch", {"tries": 1, "cancelled": False})
             entry.run.write("state", {"state": "failed", "reason": "broken", "tries": 1})
     code, out, _ = many.finish("grid", "retry", "tiny.yaml", "--failed", "--method", "simmim")
-    assert (code, out) == (0, "2 failed runs queued; start them with: mixmae grid run tiny.yaml\n")
+    assert (code, out) == (
+        0,
+        "2 failed runs queued, 1 cancelled run would start anyway; start them with: mixmae grid run tiny.yaml\n",
+    )
     found = many.states()
     assert found.count(("pretrain", 1, "failed")) == 2 and found.count(("pretrain", 1, "pending")) == 2
-    assert retry_failed(plan, Chosen(seed=0)) == 0
+    assert retry_failed(plan, Chosen(seed=0)) == (0, 2)
 
 
 def test_cancelling_one_running_job_leaves_the_other_running(grid):
@@ -93,7 +96,7 @@ def test_cancelling_one_running_job_leaves_the_other_running(grid):
     until(lambda: [state for _, _, state in grid.states()] == ["running"] * 2)
     until(lambda: len(grid.workers()) == 2)
     code, out, _ = grid.finish("grid", "cancel", "tiny.yaml", "--seed", "0")
-    assert (code, out) == (0, "1 jobs cancelled\n")
+    assert (code, out) == (0, "1 job cancelled\n")
     assert grid.states() == [("pretrain", 0, "cancelled"), ("pretrain", 1, "running")]
     code, _, err = ended(running)
     assert code == 0, err

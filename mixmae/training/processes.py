@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -110,6 +111,8 @@ class Processes:
         """
         if self.count == 1:
             return model
+        # Only speed is at stake: weights of 1 x 1 convolutions come in two orders that mean the same.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(model, find_unused_parameters=True)
 
     def adding(self, network: nn.Module, last: bool) -> AbstractContextManager:

@@ -176,7 +176,7 @@ def test_a_job_that_died_before_it_began_without_accounting(submitted):
     found, said = submitted.why("pretrain", 0)
     assert found["state"] == "stopped" and found["log"] is None and found["traceback"] is None
     assert "never started (asked for 1 times)" in said
-    assert f"Slurm task {job}_{number}: no accounting: Slurm accounting storage is disabled" in said
+    assert f"Slurm task {job}_{number}: no accounting: sacct: Slurm accounting storage is disabled" in said
     assert f"Slurm log: {log}, which ends:" in said and "triggered an exception" in "".join(said)
     assert said[-1] == f"next: mixmae --root {submitted.root} grid run tiny.yaml --executor slurm"
 
