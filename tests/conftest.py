@@ -1,3 +1,5 @@
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,25 @@ def report(pytestconfig):
 def rounds(pytestconfig):
     """rounds(short, long): how much a soak test tries; the long form is for `make soak` and `make soak-slurm`."""
     return lambda short, long: long if pytestconfig.getoption("--long") else short
+
+
+@pytest.fixture
+def mounted(tmp_path) -> Iterator:
+    """mounted(*arguments of mount): a new folder, on which something is mounted until the test ends."""
+    places = []
+
+    def mount(*words: str, over: Path | None = None) -> Path:
+        place = over or tmp_path / f"mounted-{len(places)}"
+        place.mkdir(exist_ok=True)
+        ended = subprocess.run(["mount", *words, place], capture_output=True, text=True, check=False)
+        if ended.returncode:
+            pytest.skip(f"mounting is not permitted here: {ended.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in reversed(places):
+        subprocess.run(["umount", place], check=True)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import several
 import yaml
+from file_systems import fill
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
 LONG = {**BASE["pretrain"], "epochs": 100}
@@ -141,6 +142,36 @@ def test_dependents_of_a_failed_pretraining_are_blocked_and_go_with_its_retry(cl
     assert "1 failed run queued" in grid.ask("retry", str(grid.file)).stdout
     grid.launch()
     assert [job["state"] for job in grid.settled()] == ["done", "done"]
+
+
+def test_a_full_disk_and_an_unwritable_folder_are_named_and_gone_on_after(cluster, tmp_path, mounted, report):
+    small = mounted("-t", "tmpfs", "-o", "size=16M", "tmpfs")
+    full = write_grid(cluster, tmp_path, "full", seeds=(0,), root=small, pretrain=LONG)
+    later = {"directives": {"begin": "now+5"}}
+    unwritable = write_grid(cluster, tmp_path, "unwritable", seeds=(1,), slurm=later, pretrain=LONG)
+    for grid in (full, unwritable):
+        grid.launch()
+    bound = mounted("--bind", str(unwritable.folder()), over=unwritable.folder())
+    subprocess.run(["mount", "-o", "remount,bind,ro", bound], check=True)
+    cluster.until(full.saved, 60, lambda: str(full.jobs()))
+    fill(small / "ballast", room=0)
+    for grid, said in ((full, "No space left on device"), (unwritable, "Read-only file system")):
+        cluster.until(lambda grid=grid: not cluster.run("squeue", "-h", "-j", grid.task()), 60, lambda: "still runs")
+        told = grid.ask("why", grid.folder().name).stdout
+        assert said in told and str(grid.folder()) in told, told
+    (small / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,bind,rw", bound], check=True)
+    for grid in (full, unwritable):
+        grid.launch()
+        grid.ask("retry", str(grid.file))
+        grid.launch()
+    every = write_grid(cluster, tmp_path, "every", seeds=(0, 1), pretrain=LONG)
+    untouched = local(every, tmp_path / "here").left()
+    for grid in (full, unwritable):
+        (job,) = grid.settled()
+        assert job["state"] == "done", job
+        assert grid.left().items() <= untouched.items()
+    report("slurm: a full disk and an unwritable folder: 2 runs failed by name, finished bit for bit as if untouched")
 
 
 def test_two_tasks_on_two_nodes_are_one_run(cluster, tmp_path):

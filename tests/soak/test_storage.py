@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from file_systems import fill
 from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 from ablations.planning import queue
@@ -216,25 +217,6 @@ def same_result(run: RunFolder, content: bytes) -> bool:
 # ------------------------------------------------------------------------------------------------------- file systems
 
 
-@pytest.fixture
-def mounted(tmp_path) -> Iterator:
-    """mounted(*arguments of mount): a new folder, on which something is mounted until the test ends."""
-    places = []
-
-    def mount(*words: str, over: Path | None = None) -> Path:
-        place = over or tmp_path / f"mounted-{len(places)}"
-        place.mkdir(exist_ok=True)
-        ended = subprocess.run(["mount", *words, place], capture_output=True, text=True, check=False)
-        if ended.returncode:
-            pytest.skip(f"mounting is not permitted here: {ended.stderr.strip()}")
-        places.append(place)
-        return place
-
-    yield mount
-    for place in reversed(places):
-        subprocess.run(["umount", place], check=True)
-
-
 def test_a_full_disk(undisturbed, mounted, rounds, report, caplog):
     caplog.set_level("INFO", "mixmae")
     wanted = outcome(runs_in(undisturbed)["pretrain"])
@@ -264,18 +246,6 @@ def test_a_full_disk(undisturbed, mounted, rounds, report, caplog):
         shutil.rmtree(run.path)
     report(f"storage: {tries} full disks, {failures} runs failed by name and went on, 0 losses")
     assert failures >= tries // 3
-
-
-def fill(ballast: Path, room: int) -> None:
-    """Writes until the file system is full, then gives `room` bytes back."""
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12):
-            try:
-                while file.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                pass
-        file.truncate(max(0, file.tell() - room))
 
 
 def test_a_read_only_folder(undisturbed, mounted, tmp_path, report):
