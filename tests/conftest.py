@@ -20,10 +20,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[SAID] = []
+    config.addinivalue_line("markers", "xdist_group(name): tests that one process takes")
     config.addinivalue_line("markers", "long: only part of the long form of the soak tests")
 
 
 def pytest_collection_modifyitems(config, items):
+    """Where several processes test (pytest-xdist), one takes a module, and one all of tests/slurm and its cluster."""
+    for item in items:
+        where = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("slurm" if where.parts[0] == "slurm" else str(where)))
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
@@ -59,6 +64,16 @@ def mounted(tmp_path) -> Iterator:
     yield mount
     for place in reversed(places):
         subprocess.run(["umount", place], check=True)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["said"] = session.config.stash[SAID]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[SAID] += getattr(node, "workeroutput", {}).get("said", [])
 
 
 def pytest_terminal_summary(terminalreporter, config):
