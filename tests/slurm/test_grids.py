@@ -265,7 +265,7 @@ def test_the_whole_demo(cluster, tmp_path, report):
     import ablations
 
     demo = yaml.safe_load((Path(ablations.__file__).parent / "demo.yaml").read_text())
-    demo["resources"] = {"executor": "slurm", "threads": 1, "slurm": {**SLURM, "memory": "1G"}}
+    demo["resources"] = {"executor": "slurm", "threads": 1, "slurm": {**SLURM, "memory": "1G", "time": "60:00"}}
     file = tmp_path / "demo.yaml"
     file.write_text(yaml.safe_dump(demo))
     grid = TestGrid(cluster, file, tmp_path / "runs")
