@@ -8,6 +8,7 @@ import pytest
 import yaml
 from grids import BASE, KNN, SLURM, write_grid
 
+from ablations.following import follow
 from ablations.grid import read_grid
 from ablations.planning import cancel, create_run, plan
 from ablations.policy import seen
@@ -220,6 +221,29 @@ def test_what_was_cancelled_is_started_by_a_launch_and_not_by_a_watch(scripted, 
     scripted.set(job, element, "CANCELLED")
     assert submit(found, planned, cancelled=False) == []
     assert len(submit(found, planned, cancelled=True)) == 1
+
+
+def test_a_watch_without_a_terminal_tells_what_changes(scripted, grid, capsys):
+    found, planned = grid()
+    die(scripted, planned, 0, "OUT_OF_MEMORY")
+    die(scripted, planned, 1, "NODE_FAIL")
+
+    def one_fails(signal_number, frame):
+        die(scripted, planned, 1, "OUT_OF_MEMORY", tries=2)
+
+    signal.signal(signal.SIGALRM, one_fails)
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    assert follow(found, planned, every_s=0.5, submits=True) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[2] for line in lines[:1]] == ["submitted 1 task"]
+    assert lines[1:] == [f"2 experiments, 2 jobs (2 pretrain): {now}" for now in ("1 pending, 1 failed", "2 failed")]
+
+
+def test_a_task_that_nobody_has_looked_at_has_no_reason(scripted, grid):
+    _, planned = grid()
+    job, element = tasks(planned)[0]
+    scripted.set(job, element, "PENDING", reason="None")
+    assert reasons(planned)[0] == ("pending", None)
 
 
 def test_an_evaluation_waits_for_a_pretraining_that_others_run(scripted, tmp_path):
