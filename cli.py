@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 
 import mixmae
-from cli_grid import GridPath, grid_app, planned, show
+from cli_grid import declared, grid_app, planned, show
+from cli_results import results_app
 from cli_runs import runs_app
 from cli_weights import AsJson, print_json, weights_app
-from mixmae.documents import ConfigError, load
+from mixmae.documents import ConfigError
 from mixmae.lease import Held
 from mixmae.runs import NewerSchema, default_root
 
@@ -25,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
 )
-results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
 app.add_typer(grid_app, name="grid")
@@ -35,8 +35,6 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
-Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
-Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
 
 root = Path()
 """Where the runs lie: set by the global options before any command."""
@@ -121,60 +119,6 @@ def run(
         for path in set_aside(planned):
             print(f"set aside: {path}", file=sys.stderr)
     raise typer.Exit(run_here(planned, shared, processes))
-
-
-# ------------------------------------------------------------------------------------------------------------- results
-
-
-@results_app.command("collect")
-def results_collect(out: Collected = None) -> None:
-    """Gather all runs under ROOT into results.parquet and results.csv."""
-    from results.collect import collect, write
-
-    folder = out or root / "results"
-    frame = collect(root)
-    write(frame, folder)
-    print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
-
-
-@results_app.command("table")
-def results_table(file: GridPath, out: Out = None) -> None:
-    """Write the grid's tables as Markdown, CSV and LaTeX, and print them."""
-    from results.collect import collect
-    from results.tables import write_tables
-
-    grid, plan = planned(file, root)
-    specs = _asked(grid, "tables", file)
-    paths = write_tables(collect(root), specs, plan.members, out or root / f"report-{grid.name}")
-    for path in paths:
-        if path.suffix == ".md":
-            print(path.read_text(encoding="utf-8"))
-    print(*paths, sep="\n")
-
-
-@results_app.command("plot")
-def results_plot(file: GridPath, out: Out = None) -> None:
-    """Draw the grid's plots as PNG and PDF."""
-    from results.collect import collect
-    from results.plots import write_plots
-
-    grid, plan = planned(file, root)
-    specs = _asked(grid, "plots", file)
-    folder = out or root / f"report-{grid.name}"
-    print(*write_plots(collect(root), root, specs, plan.members, folder), sep="\n")
-
-
-@results_app.command("gallery")
-def results_gallery(
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a MixMAE pretraining's id.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/ID.")] = None,
-) -> None:
-    """Draw images, their mix and both reconstructions of a finished MixMAE pretraining."""
-    from ablations.steering import find_run
-    from results.gallery import write_gallery
-
-    id = find_run(root, run_id).id
-    print(*write_gallery(root, id, out or root / "gallery" / id), sep="\n")
 
 
 # --------------------------------------------------------------------------------------------------- what there is
@@ -273,18 +217,11 @@ def bench_step(
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def _asked(grid, block: str, file: Path) -> tuple:
-    specs = getattr(grid.spec, block)
-    if not specs:
-        raise load(file).mark.error(f"names no {block}; write {block}: [{{name: …}}]")
-    return specs
-
-
 def _report(grid, plan, folder: Path) -> None:
     from results.collect import collect
     from results.report import write_report
 
-    write_report(collect(plan.root), plan.root, grid.spec.tables, grid.spec.plots, plan.members, folder)
+    write_report(collect(plan.root), plan.root, declared(grid, plan), folder)
     for table in grid.spec.tables:
         for path in sorted(folder.rglob(f"{table.name}.md")):
             print(path.read_text(encoding="utf-8"))

@@ -201,6 +201,13 @@ def planned(file: Path, root: Path):
     return grid, plan(grid.name, grid.cases, root)
 
 
+def declared(grid, plan):
+    """The grid as those see it who show its results."""
+    from mixmae.presentation import Declaration
+
+    return Declaration(plan.name, tables=grid.spec.tables, plots=grid.spec.plots, members=plan.members)
+
+
 def _write(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()

@@ -21,6 +21,7 @@ from mixmae.runs import SCHEMA, Damaged, NewerSchema, RunFolder, RunState, run_s
 log = logging.getLogger(__name__)
 
 COLUMNS = {
+    "root": "str",
     "stage": "str",
     "id": "str",
     "state": "str",
@@ -56,9 +57,9 @@ COLUMNS = {
     "data_fingerprint": "str",
     "config": "str",
 }
-"""The columns and their types. `top1` and `top5` are percent; only runs that are done have figures. `config` is
-all that is computed, the pretraining's part included and the seeds left out, as canonical JSON: runs that share it are
-repetitions."""
+"""The columns and their types. `root` is where the run folder lies, which is not written to files. `top1` and `top5`
+are percent; only runs that are done have figures. `config` is all that is computed, the pretraining's part included and
+the seeds left out, as canonical JSON: runs that share it are repetitions."""
 
 _METHOD_FIELDS = (
     "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "normalised_target", "decoder_depth",
@@ -107,12 +108,12 @@ def collect(root: Path) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Writes `results.parquet`, with the schema's number and this version in its metadata, and `results.csv`, which
-    leaves out `config`."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    leaves out `config`; neither says where the runs lie."""
+    table = pa.Table.from_pandas(frame.drop(columns="root"), preserve_index=False)
     stamps = {b"mixmae_schema": str(SCHEMA).encode(), b"mixmae_version": mixmae.__version__.encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **stamps})
     write_atomically(folder / "results.parquet", lambda path: pq.write_table(table, path))
-    plain = frame.drop(columns="config")
+    plain = frame.drop(columns=["root", "config"])
     write_atomically(
         folder / "results.csv", lambda path: plain.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
     )
@@ -207,6 +208,7 @@ def _own_columns(item: Loaded) -> dict[str, Any]:
     if item.result is not None:
         _ = result["loss"] if item.run.stage == "pretrain" else result["top1"]
     return {
+        "root": str(item.run.root),
         "stage": item.run.stage,
         "id": item.run.id,
         "state": item.state.state,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.presentation import PlotSpec
+from mixmae.presentation import Declaration, PlotSpec
 from mixmae.runs import RunFolder, read_lines, write_atomically
-from results.cells import MISSING, STAGE_LABELS, Members, cells, member_rows, separating_columns, shown
+from results.cells import MISSING, STAGE_LABELS, cells, member_rows, separating_columns, shown
 from results.tables import COLUMN_LABELS
 
 if TYPE_CHECKING:
@@ -33,26 +33,24 @@ _DASHES = ((), (5, 2), (1, 1.5), (5, 2, 1, 2), (3, 1, 1, 1, 1, 1))
 _REFERENCE_DASHES = ((6, 3), (2, 2), (6, 2, 1, 2), (1, 3), (10, 3), (4, 1, 1, 1, 1, 1), (8, 2, 2, 2, 2, 2))
 
 
-def write_plots(
-    frame: pd.DataFrame, root: Path, specs: Sequence[PlotSpec], members: Members, folder: Path
-) -> list[Path]:
-    """Draws NAME.png and NAME.pdf of every spec into `folder` and returns their paths; the losses are read from the run
-    folders under `root`.
+def write_plots(frame: pd.DataFrame, declaration: Declaration, folder: Path) -> list[Path]:
+    """Draws NAME.png and NAME.pdf of every plot declared into `folder` and returns their paths; the losses are read
+    from the run folders.
 
     Raises ValueError for an unknown sweep and `results.cells.MixedCell` where a point would average runs that differ
     in more than their seed and no column tells them apart.
     """
-    return [path for spec in specs for path in save(draw(frame, root, spec, members), spec.name, folder)]
+    return [path for spec in declaration.plots for path in save(draw(frame, spec, declaration), spec.name, folder)]
 
 
-def draw(frame: pd.DataFrame, root: Path, spec: PlotSpec, members: Members) -> "Figure":
+def draw(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> "Figure":
     """The figure of one spec."""
     import seaborn as sns
 
     with sns.plotting_context("notebook", font_scale=0.85), sns.axes_style("whitegrid"):
         if spec.kind == "loss":
-            return _draw_losses(_losses(member_rows(frame, members, spec.sweeps, ["pretrain"]), root), spec)
-        return _draw_curves(member_rows(frame, members, spec.sweeps, spec.stages), spec)
+            return _draw_losses(_losses(member_rows(frame, declaration.members, spec.sweeps, ["pretrain"])), spec)
+        return _draw_curves(member_rows(frame, declaration.members, spec.sweeps, spec.stages), spec)
 
 
 def save(figure: "Figure", name: str, folder: Path) -> list[Path]:
@@ -122,11 +120,11 @@ def _scale_x(ax: "Axes", x: pd.Series, logarithmic: bool) -> None:
 # ------------------------------------------------------------------------------------------------------------ losses
 
 
-def _losses(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
+def _losses(rows: pd.DataFrame) -> pd.DataFrame:
     """A row an epoch of every pretraining among `rows`, finished or not: its columns, `x` (the epoch) and `y`."""
     curves = []
     for row in rows.itertuples():
-        run = RunFolder(root, row.stage, row.id)
+        run = RunFolder(Path(row.root), row.stage, row.id)
         if row.state == "done":
             run.check(run.metrics)
         lines = read_lines(run.metrics)

@@ -1,4 +1,4 @@
-"""The published numbers, to stand beside ours: `published_results.csv`, a row a number with its source (no torch)."""
+"""The published numbers, to stand beside ours: `published.csv`, a row a number with its source (no torch)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Published:
 @cache
 def published_results() -> pd.DataFrame:
     """The whole file: method, encoder, pretrain_epochs, resolution, task, dataset, metric, value, setting, source, …"""
-    with files("results").joinpath("published_results.csv").open(encoding="utf-8") as file:
+    with files("results").joinpath("published.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
 
 

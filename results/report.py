@@ -9,7 +9,7 @@ import html
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +18,10 @@ import pandas as pd
 
 import mixmae
 from mixmae.fields import Model
-from mixmae.presentation import PlotSpec, TableSpec
+from mixmae.presentation import Declaration, PlotSpec, TableSpec
 from mixmae.runs import Damaged, RunFolder, read_json, sha256, write_atomically, write_json
 from results import collect
-from results.cells import METHOD_LABELS, STAGE_LABELS, Members, member_ids, member_rows
+from results.cells import METHOD_LABELS, STAGE_LABELS, member_ids, member_rows
 from results.tables import MISSING, Table, build_table, markdown, write_table
 
 log = logging.getLogger(__name__)
@@ -54,9 +54,7 @@ class Output:
 def write_report(
     frame: pd.DataFrame,
     root: Path,
-    tables: Sequence[TableSpec],
-    plots: Sequence[PlotSpec],
-    members: Members,
+    declaration: Declaration,
     folder: Path,
 ) -> list[str]:
     """Writes the tables, the plots, a gallery an encoder with a finished MixMAE pretraining, the collected results,
@@ -64,15 +62,16 @@ def write_report(
 
     Raises what `results.tables.write_tables` and `results.plots.write_plots` raise.
     """
-    ids = member_ids(members, ())
+    tables, plots = declaration.tables, declaration.plots
+    ids = member_ids(declaration.members, ())
     shown = frame[[pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]]
-    built = [build_table(frame, spec, members) for spec in tables]
+    built = [build_table(frame, spec, declaration) for spec in tables]
     galleries, problems = _galleries(shown, root)
     problems = [*frame.attrs.get("problems", []), *problems]
     versions = _versions(shown, root)
     outputs = [_results_output(frame, folder)]
     outputs += [_table_output(table, spec, folder) for table, spec in zip(built, tables, strict=True)]
-    outputs += [_plot_output(frame, root, spec, members, folder) for spec in plots]
+    outputs += [_plot_output(frame, root, spec, declaration, folder) for spec in plots]
     outputs += [_gallery_output(root, encoder, id, folder) for encoder, id in galleries.items()]
     pages = {
         "README.md": _readme(built, plots, list(galleries)),
@@ -129,13 +128,13 @@ def _table_output(table: Table, spec: TableSpec, folder: Path) -> Output:
     return Output(f"tables/{spec.name}", files, inputs, lambda: write_table(table, folder / "tables"))
 
 
-def _plot_output(frame: pd.DataFrame, root: Path, spec: PlotSpec, members: Members, folder: Path) -> Output:
+def _plot_output(frame: pd.DataFrame, root: Path, spec: PlotSpec, declaration: Declaration, folder: Path) -> Output:
     def draw() -> None:
         from results.plots import write_plots
 
-        write_plots(frame, root, [spec], members, folder / "plots")
+        write_plots(frame, replace(declaration, plots=(spec,)), folder / "plots")
 
-    rows = member_rows(frame, members, spec.sweeps, ["pretrain"] if spec.kind == "loss" else spec.stages)
+    rows = member_rows(frame, declaration.members, spec.sweeps, ["pretrain"] if spec.kind == "loss" else spec.stages)
     inputs = [_spec_text(spec), _text(rows)]
     if spec.kind == "loss":
         inputs += [_file_hash(RunFolder(root, row.stage, row.id).path / "metrics.jsonl") for row in rows.itertuples()]
@@ -202,7 +201,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _text(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False)
+    return frame.drop(columns="root").to_csv(index=False)
 
 
 def _spec_text(spec: Model) -> str:

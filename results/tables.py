@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixmae.presentation import TableSpec
+from mixmae.presentation import Declaration, TableSpec
 from mixmae.runs import write_atomically
 from results.cells import (
     MISSING,
     REFERENCES,
     STAGE_LABELS,
-    Members,
     cells,
     member_ids,
     member_rows,
@@ -78,13 +77,13 @@ class Table:
         return header, body, self.notes + numbered
 
 
-def write_tables(frame: pd.DataFrame, specs: Sequence[TableSpec], members: Members, folder: Path) -> list[Path]:
-    """Writes NAME.md, NAME.csv and NAME.tex of every spec into `folder`; returns their paths.
+def write_tables(frame: pd.DataFrame, declaration: Declaration, folder: Path) -> list[Path]:
+    """Writes NAME.md, NAME.csv and NAME.tex of every table declared into `folder`; returns their paths.
 
     Raises ValueError for an unknown sweep and `results.cells.MixedCell` where a cell would average runs that differ in
     more than their seed and no column tells them apart.
     """
-    tables = [build_table(frame, spec, members) for spec in specs]
+    tables = [build_table(frame, spec, declaration) for spec in declaration.tables]
     return [path for table in tables for path in write_table(table, folder)]
 
 
@@ -96,9 +95,10 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     return [folder / f"{table.name}.{kind}" for kind in texts]
 
 
-def build_table(frame: pd.DataFrame, spec: TableSpec, members: Members) -> Table:
+def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) -> Table:
     """A row for each distinct value of the spec's columns, and of those that must be added to average over seeds only;
     what was not pretrained comes last."""
+    members = declaration.members
     rows = member_rows(frame, members, spec.sweeps, spec.stages)
     keys = spec.rows
     if "method" not in keys and rows["method"].isin(REFERENCES).any():

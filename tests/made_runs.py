@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, stage_jobs
+from mixmae.presentation import Declaration
 from mixmae.runs import RunFolder
 
 FINGERPRINT = "f" * 16
@@ -48,6 +49,11 @@ class Made:
                 continue
             self.members.setdefault(sweep, set()).add((planned.stage, planned.id))
         return jobs
+
+
+def declared(made: Made, **more) -> Declaration:
+    """A grid that declares the runs made; `more` are fields of the declaration."""
+    return Declaration("made", members=made.members, **more)
 
 
 def write_config(root: Path, planned: PlannedJob) -> RunFolder:

@@ -12,6 +12,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from mixmae.jobs import stage_jobs
 from mixmae.mixmae import MixMAE
 from mixmae.models import build_encoder, build_method
+from mixmae.presentation import Declaration
 from results.collect import collect
 from results.gallery import GIVEN_BACK, OUTLINED, TITLES, compose, draw, restore, write_gallery
 from results.report import write_report
@@ -158,7 +159,8 @@ def test_a_report_draws_the_gallery_once_for_the_same_weights(tmp_path):
     ids = {"main": {("pretrain", run.id)}}
 
     def report():
-        return write_report(collect(tmp_path / "runs"), tmp_path / "runs", [], [], ids, tmp_path / "report")
+        root = tmp_path / "runs"
+        return write_report(collect(root), root, Declaration("made", members=ids), tmp_path / "report")
 
     assert report() == ["results", "gallery/swin_nano", "README.md", "index.html"]
     assert 'src="gallery/swin_nano.png"' in (tmp_path / "report" / "index.html").read_text()

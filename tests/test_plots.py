@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_runs import FINGERPRINT, Made, experiment
+from made_runs import FINGERPRINT, Made, declared, experiment
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
@@ -35,7 +35,7 @@ def made(tmp_path):
 
 
 def drawn(made, spec):
-    figure = draw(collect(made.root), made.root, spec, made.members)
+    figure = draw(collect(made.root), spec, declared(made))
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -43,7 +43,7 @@ def drawn(made, spec):
 @pytest.mark.parametrize("spec", [EPOCHS, LOSS], ids=lambda spec: spec.name)
 def test_files_are_there_and_the_same_bytes_again(made, tmp_path, spec):
     frame = collect(made.root)
-    written = [write_plots(frame, made.root, [spec], made.members, tmp_path / name) for name in ("one", "two")]
+    written = [write_plots(frame, declared(made, plots=(spec,)), tmp_path / name) for name in ("one", "two")]
     assert [path.name for path in written[0]] == [f"{spec.name}.png", f"{spec.name}.pdf"]
     for one, two in zip(*written, strict=True):
         assert one.read_bytes() == two.read_bytes()

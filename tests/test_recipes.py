@@ -77,7 +77,7 @@ def test_unknown_values_make_a_recipe_approximate(name):
 
 @pytest.mark.parametrize("name", [name for name in OFFICIAL if name != "mae_twins_svt_large"])
 def test_expected_accuracy_is_a_published_one(name):
-    text = (resources.files("results") / "published_results.csv").read_text("utf-8")
+    text = (resources.files("results") / "published.csv").read_text("utf-8")
     method = {"mixmae": "MixMAE", "simmim": "SimMIM", "supervised": "supervised"}.get(name.split("_")[0])
     methods = {method} if method else {"MAE", "GreenMIM"}
     published = {row["value"] for row in csv.DictReader(text.splitlines()) if row["method"] in methods}

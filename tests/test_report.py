@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from made_runs import FINGERPRINT, experiment, two_methods_and_references
+from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references
 
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import PlotSpec, TableSpec
@@ -23,7 +23,7 @@ def made(tmp_path):
 
 
 def report(made, folder):
-    return write_report(collect(made.root), made.root, [TABLE], [PLOT], made.members, folder)
+    return write_report(collect(made.root), made.root, declared(made, tables=(TABLE,), plots=(PLOT,)), folder)
 
 
 def test_the_report_links_only_what_it_wrote(made, tmp_path):
@@ -50,13 +50,14 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
     script = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from mixmae.presentation import PlotSpec, TableSpec\n"
+        "from mixmae.presentation import Declaration, PlotSpec, TableSpec\n"
         "from results.collect import collect\n"
         "from results.report import write_report\n"
         "root, folder, members, table, plot = sys.argv[1:]\n"
         "members = {name: {tuple(pair) for pair in pairs} for name, pairs in json.loads(members).items()}\n"
         "table, plot = TableSpec.model_validate_json(table), PlotSpec.model_validate_json(plot)\n"
-        "made = write_report(collect(Path(root)), Path(root), [table], [plot], members, Path(folder))\n"
+        "grid = Declaration('made', tables=(table,), plots=(plot,), members=members)\n"
+        "made = write_report(collect(Path(root)), Path(root), grid, Path(folder))\n"
         "print(made, [name for name in ('torch', 'seaborn', 'matplotlib', 'timm') if name in sys.modules])\n"
     )
     arguments = [str(made.root), str(folder), json.dumps(members), TABLE.model_dump_json(), PLOT.model_dump_json()]

@@ -8,11 +8,11 @@ import time
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references, write_config, write_state
+from made_runs import FINGERPRINT, Made, declared, experiment, two_methods_and_references, write_config, write_state
 
 import mixmae
 from mixmae.jobs import stage_jobs
-from mixmae.presentation import TableSpec
+from mixmae.presentation import Declaration, TableSpec
 from mixmae.runs import NewerSchema, RunFolder, run_state, sealed
 from results.cells import MixedCell, differing_fields
 from results.collect import COLUMNS, collect, write
@@ -156,9 +156,9 @@ def test_written_results_say_their_schema_and_version(made, tmp_path):
     metadata = pq.read_schema(tmp_path / "out" / "results.parquet").metadata
     assert (metadata[b"mixmae_schema"], metadata[b"mixmae_version"]) == (b"1", mixmae.__version__.encode())
     again = pd.read_parquet(tmp_path / "out" / "results.parquet")
-    pd.testing.assert_frame_equal(again, frame)
+    pd.testing.assert_frame_equal(again, frame.drop(columns="root"))
     plain = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert list(plain.columns) == list(COLUMNS)[:-1] and len(plain) == len(frame)
+    assert list(plain.columns) == list(COLUMNS)[1:-1] and len(plain) == len(frame)
     assert not list((tmp_path / "out").glob(".*"))
 
 
@@ -190,7 +190,7 @@ TABLE = TableSpec(name="main", title="Methods")
 
 
 def test_a_table_is_what_one_works_out_by_hand(made, tmp_path):
-    write_tables(collect(made.root), [TABLE], made.members, tmp_path)
+    write_tables(collect(made.root), declared(made, tables=(TABLE,)), tmp_path)
     assert (tmp_path / "main.md").read_text() == (
         "### Methods\n"
         "\n"
@@ -234,7 +234,7 @@ def test_a_failed_seed_is_a_smaller_n_and_is_named(made):
     run = RunFolder(made.root, "finetune", finetune.id)
     (run.path / "result.json").unlink()
     write_state(run, "failed", "diverged")
-    text = markdown(build_table(collect(made.root), TABLE, made.members))
+    text = markdown(build_table(collect(made.root), TABLE, declared(made)))
     assert "| MixMAE | swin_nano | 91.00 (n=1) | 81.00 ± 1.41 (n=2) |" in text
     assert f"\nNot counted, failed: finetune/{finetune.id}.\n" in text
 
@@ -242,14 +242,14 @@ def test_a_failed_seed_is_a_smaller_n_and_is_named(made):
 def test_a_row_whose_runs_have_no_folder_is_named(made):
     planned = stage_jobs(experiment("mixmae", seed=5), FINGERPRINT)[3]
     made.members["main"].add((planned.stage, planned.id))
-    text = markdown(build_table(collect(made.root), TABLE, made.members))
+    text = markdown(build_table(collect(made.root), TABLE, declared(made)))
     assert f"\nNot counted, no readable run folder: knn/{planned.id}.\n" in text
 
 
 def test_what_differs_in_more_than_the_seed_gets_a_column_of_its_own(made):
     made.add(experiment("mixmae", epochs=40), finetune=93.0)
     made.add(experiment({"name": "mixmae", "ratio": 0.25}), finetune=89.0)
-    table = build_table(collect(made.root), TABLE.model_copy(update={"stages": ("finetune",)}), made.members)
+    table = build_table(collect(made.root), TABLE.model_copy(update={"stages": ("finetune",)}), declared(made))
     assert table.columns == ("method", "encoder", "pretrain_epochs", "ratio")
     assert [(values, cell["finetune"].mean) for values, cell in table.rows[:3]] == [
         (("mixmae", "swin_nano", 20, 0.25), 89.0),
@@ -262,14 +262,14 @@ def test_what_no_column_tells_apart_is_never_averaged(made):
     other = experiment("mixmae", evaluations={"linear": {"base_lr": 0.01}})
     made.add(other, linear=70.0)
     with pytest.raises(MixedCell, match=r"would be averaged though they differ in recipe\.base_lr; show them in separ"):
-        build_table(collect(made.root), TABLE, made.members)
+        build_table(collect(made.root), TABLE, declared(made))
 
 
 def test_the_pretraining_counts_when_runs_are_told_apart(made):
     other = experiment("mixmae", seed=2, pretrain={"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1})
     made.add(other, knn=70.0)
     with pytest.raises(MixedCell, match=r"differ in pretraining\.recipe\.base_lr"):
-        build_table(collect(made.root), TABLE, made.members)
+        build_table(collect(made.root), TABLE, declared(made))
 
 
 def test_where_the_data_lies_does_not_tell_runs_apart(made):
@@ -278,13 +278,13 @@ def test_where_the_data_lies_does_not_tell_runs_apart(made):
         config = run.read("config")
         config["job"]["data"] = {"name": "image_folder", "path": f"/somewhere/{number}"}
         run.write("config", config)
-    cell = build_table(collect(made.root), TABLE, made.members).rows[0][1]["finetune"]
+    cell = build_table(collect(made.root), TABLE, declared(made)).rows[0][1]["finetune"]
     assert cell.n == 2
 
 
 def test_references_are_named_even_where_the_method_is_no_column(made):
     spec = TableSpec(name="ratio", rows=("ratio",), stages=("linear",))
-    table = build_table(collect(made.root), spec, made.members)
+    table = build_table(collect(made.root), spec, declared(made))
     assert [values for values, _ in table.rows] == [("mixmae", 0.5), ("simmim", 0.6), ("random init", None)]
 
 
@@ -292,9 +292,9 @@ def test_a_table_shows_its_sweeps_only(made):
     made.add(experiment("mixmae", epochs=40), sweep="epochs", finetune=93.0)
     spec = TableSpec(name="epochs", sweeps=("epochs",), rows=("pretrain_epochs",), stages=("finetune",))
     frame = collect(made.root)
-    assert [values for values, _ in build_table(frame, spec, made.members).rows] == [(40,)]
+    assert [values for values, _ in build_table(frame, spec, declared(made)).rows] == [(40,)]
     with pytest.raises(ValueError, match="no sweep 'epochs'; write one of main"):
-        build_table(frame, spec, {"main": made.members["main"]})
+        build_table(frame, spec, Declaration("main", members={"main": made.members["main"]}))
 
 
 def test_differing_fields_are_dotted():
@@ -352,7 +352,7 @@ def test_published_numbers_stand_beside_ours_with_their_source(tmp_path):
     made.add(experiment("mixmae", "swin_base_w14", epochs=600, **more), finetune=85.0)
     made.add(experiment("mixmae", "swin_tiny_w14", epochs=600, **more), finetune=81.0)
     spec = TableSpec(name="imagenet", stages=("finetune",))
-    write_tables(collect(made.root), [spec], made.members, tmp_path)
+    write_tables(collect(made.root), declared(made, tables=(spec,)), tmp_path)
     assert (tmp_path / "imagenet.md").read_text() == (
         "| method | encoder | fine-tuning | fine-tuning, published |\n"
         "| --- | --- | --- | --- |\n"
