@@ -1,4 +1,4 @@
-"""Plots of a grid: top-1 against a column, and pretraining losses by epoch; PNG (200 dpi) and PDF (no torch).
+"""Top-1 against a column, and pretraining losses by epoch.
 
 Lines differ in colour, marker and dashes, so that they can be told apart in grey. matplotlib and seaborn are imported
 when something is drawn.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mixmae.presentation import Declaration, PlotSpec
-from mixmae.runs import RunFolder, read_lines, write_atomically
+from mixmae.runs import RunFolder, read_lines
 from results.cells import MISSING, STAGE_LABELS, cells, member_rows, separating_columns, shown
 from results.tables import COLUMN_LABELS
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
-DPI = 200
 PANEL = (4.2, 3.4)
 """Width and height of a panel in inches."""
 
@@ -33,16 +32,6 @@ _DASHES = ((), (5, 2), (1, 1.5), (5, 2, 1, 2), (3, 1, 1, 1, 1, 1))
 _REFERENCE_DASHES = ((6, 3), (2, 2), (6, 2, 1, 2), (1, 3), (10, 3), (4, 1, 1, 1, 1, 1), (8, 2, 2, 2, 2, 2))
 
 
-def write_plots(frame: pd.DataFrame, declaration: Declaration, folder: Path) -> list[Path]:
-    """Draws NAME.png and NAME.pdf of every plot declared into `folder` and returns their paths; the losses are read
-    from the run folders.
-
-    Raises ValueError for an unknown sweep and `results.cells.MixedCell` where a point would average runs that differ
-    in more than their seed and no column tells them apart.
-    """
-    return [path for spec in declaration.plots for path in save(draw(frame, spec, declaration), spec.name, folder)]
-
-
 def draw(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> "Figure":
     """The figure of one spec."""
     import seaborn as sns
@@ -51,17 +40,6 @@ def draw(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> "Figu
         if spec.kind == "loss":
             return _draw_losses(_losses(member_rows(frame, declaration.members, spec.sweeps, ["pretrain"])), spec)
         return _draw_curves(member_rows(frame, declaration.members, spec.sweeps, spec.stages), spec)
-
-
-def save(figure: "Figure", name: str, folder: Path) -> list[Path]:
-    """Writes the figure as PNG and PDF, the same bytes whenever it is drawn of the same data; returns their paths."""
-    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    for kind, metadata in undated.items():
-        write_atomically(
-            folder / f"{name}.{kind}",
-            lambda path, kind=kind, metadata=metadata: figure.savefig(path, format=kind, dpi=DPI, metadata=metadata),
-        )
-    return [folder / f"{name}.{kind}" for kind in undated]
 
 
 # ------------------------------------------------------------------------------------------------------------ curves
