@@ -16,7 +16,7 @@ GridPath = Annotated[
 ]
 GridPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE…", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
+    typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
 ]
 AtScale = Annotated[str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")]
 Executor = Annotated[
