@@ -24,6 +24,7 @@ COMMANDS = {
     ],
     "data check": ["--json", "DIR"],
     "doctor": ["--data", "--json", "--site", "--submit"],
+    "grid list": ["--json"],
     "grid plan": ["--executor", "--json", "--scale", "FILE"],
     "grid run": ["--executor", "--scale", "--slots", "FILE"],
     "grid status": ["--every", "--json", "--scale", "--watch", "FILE"],
