@@ -36,7 +36,7 @@ COMMANDS = {
     "results collect": ["--out"],
     "results table": ["--out", "FILE"],
     "results plot": ["--out", "FILE"],
-    "results gallery": ["--out", "ID"],
+    "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
     "encoders": ["--json"],
     "recipes": ["--json"],
     "weights import": ["--as", "--config", "--encoder-only", "--out", "FILE"],
