@@ -37,7 +37,7 @@ COMMANDS = {
     "results collect": ["--out"],
     "results table": ["--out", "--scale", "FILE"],
     "results plot": ["--out", "--scale", "FILE"],
-    "results gallery": ["--out", "ID"],
+    "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
     "encoders": ["--json"],
     "recipes": ["--json"],
     "weights import": ["--as", "--config", "--encoder-only", "--out", "FILE"],
