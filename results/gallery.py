@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ROWS = 4
 COLOURS = {"blue": "#0173b2", "orange": "#de8f05", "green": "#029e73", "pink": "#cc78bc"}
 """Of the row's own image and of those mixed with it."""
-GIVEN_BACK = "reconstructed units are given the true unit's mean and contrast, which a normalised target leaves out"
 
 SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
 """Inches: of an image's height, between images, between sources, around all."""
@@ -66,7 +65,7 @@ def draw(groups: Sequence[Group], title: str) -> "Figure":
     rows = len(groups[0].columns[0].pictures)
     inner = width - 2 * MARGIN
     heading, caption = _wrapped([title], TITLE, inner), _wrapped(_notes(groups), CAPTION, inner)
-    labels = [_wrapped([group.label], LABEL, _width(group)) for group in groups]
+    labels = [_wrapped([_kept_together(group.label)], LABEL, _width(group)) for group in groups]
     titles = [[_wrapped([column.title], COLUMN, _side(column)) for column in group.columns] for group in groups]
     bottom = MARGIN + _height([caption], CAPTION) + GAP
     top = bottom + rows * (SIDE + GAP)
@@ -126,15 +125,11 @@ def _notes(groups: Sequence[Group]) -> list[str]:
     """What a reader has to know of the columns drawn."""
     named = [group for group in groups if group.label]
     most = max(group.mixed for group in named)
-    others = " and ".join(list(COLOURS)[1:most])
+    others = " and ".join(", ".join(list(COLOURS)[1:most]).rsplit(", ", 1))
     whose = f", blue of the original, {others} of {'its partner' if most == 2 else 'what is mixed with it'}"
     outlined = "outlined: units that the encoder was shown, and that reconstructions keep"
-    notes = [outlined + (whose if most > 1 else "")]
-    notes += dict.fromkeys(column.note for group in named for column in group.columns if column.note)
-    given = [group.label for group in named if group.given_back]
-    if given:
-        notes.append(GIVEN_BACK if len(given) == len(named) else f"{', '.join(given)}: {GIVEN_BACK}")
-    return notes
+    notes = dict.fromkeys(column.note for group in named for column in group.columns if column.note)
+    return [outlined + (whose if most > 1 else ""), *sorted(notes, reverse=True)]  # the star comes last
 
 
 def _across(groups: Sequence[Group]) -> tuple[list[list[float]], float]:
@@ -175,6 +170,11 @@ def _broken(line: str, size: float, inches: float) -> list[str]:
         letters -= 1
         parts = textwrap.wrap(line, letters)
     return parts
+
+
+def _kept_together(label: str) -> str:
+    """Broken between its parts alone, where that will do."""
+    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in label.split(" · "))
 
 
 def _height(texts: Sequence[str], size: float) -> float:

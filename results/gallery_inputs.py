@@ -170,7 +170,7 @@ def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed:
         found = _validation_images(data, wanted, seed)
         of = f"validation images of {Path(data.path).name if data.name == 'image_folder' else data.name}"
     if len(found) < most.mixed:
-        raise ValueError(f"{most.name} mixes {most.mixed} images into one; there is only {len(found)} ({of})")
+        raise ValueError(f"{most.name} mixes {most.mixed} images into one; found {len(found)} ({of})")
     return Images(tuple(found), min(rows, len(found)), of)
 
 

@@ -26,12 +26,14 @@ INPUTS = {
     "noise": ("masked by noise", GREY, "grey: noise in place of hidden units"),
 }
 """Title, shade and note of the input of methods that mix no images; of MixMAE's by what fills its hidden units."""
+GIVEN_BACK = "*: hidden units are given the true unit's mean and contrast, which a normalised target leaves out"
 
 
 @dataclass(frozen=True)
 class Column:
     """pictures: (rows, H, W, 3) in 0 … 1. shown: (rows, n, m) ints on the grid of the mask, of which image the encoder
-    was shown the pixels: 0 the row's own, 1 … those mixed with it, HIDDEN of none; None where no mask applies."""
+    was shown the pixels: 0 the row's own, 1 … those mixed with it, HIDDEN of none; None where no mask applies. note:
+    for the caption."""
 
     title: str
     pictures: np.ndarray
@@ -41,13 +43,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """The columns of one source under its label; originals are a group without one. mixed: how many images.
-    given_back: reconstructed units have the true unit's mean and contrast, which a normalised target leaves out."""
+    """The columns of one source under its label; originals are a group without one. mixed: how many images."""
 
     label: str
     columns: tuple[Column, ...]
     mixed: int = 1
-    given_back: bool = False
 
 
 def reconstructions(sources: Sequence[Source], images: Images, seed: int) -> list[Group]:
@@ -68,7 +68,7 @@ def reconstructions(sources: Sequence[Source], images: Images, seed: int) -> lis
             size = source.description.image_size
             groups.append(Group("", (Column("original", _pictures(found[: images.rows])),)))
         columns = (_mixed if source.mixed > 1 else _masked)(source, found, images.rows, seed)
-        groups.append(Group(label, tuple(columns), source.mixed, source.normalised))
+        groups.append(Group(label, tuple(columns), source.mixed))
     return groups
 
 
@@ -138,7 +138,8 @@ def _reconstruction(
     """The prediction, with the true pixels where they were visible. visible: (rows, n, m) bool."""
     predicts_images = prediction.ndim == truth.ndim
     guess = prediction if predicts_images else _as_images(prediction, truth, source)
-    return Column(title, _pictures(_laid_over(guess, truth, visible)), _shown(visible, slot))
+    title, note = (f"{title}*", GIVEN_BACK) if source.normalised else (title, "")
+    return Column(title, _pictures(_laid_over(guess, truth, visible)), _shown(visible, slot), note)
 
 
 def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor":
