@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 import mixmae
-from cli_grid import declared, grid_app, planned, show
+from cli_grid import grid_app, planned, show
 from cli_results import results_app
 from cli_runs import runs_app
 from cli_weights import AsJson, print_json, weights_app
@@ -218,10 +218,11 @@ def bench_step(
 
 
 def _report(grid, plan, folder: Path) -> None:
+    from ablations.declaring import declare
     from results.collect import collect
     from results.report import write_report
 
-    write_report(collect(plan.root), plan.root, declared(grid, plan), folder)
+    write_report(collect(plan.root), plan.root, declare(grid, plan), folder)
     for table in grid.spec.tables:
         for path in sorted(folder.rglob(f"{table.name}.md")):
             print(path.read_text(encoding="utf-8"))

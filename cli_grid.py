@@ -8,10 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli_weights import AsJson
+from cli_weights import AsJson, print_json
 from mixmae.documents import ConfigError
 
-GridPath = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")]
+GridPath = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The grid's YAML file, or one that comes with mixmae, as paper/methods.")
+]
+GridPaths = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
+]
+AtScale = Annotated[str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")]
 Executor = Annotated[
     Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
 ]
@@ -29,20 +36,38 @@ ROWS = 200
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 
 
+@grid_app.command("list")
+def grid_list(as_json: AsJson = False) -> None:
+    """List the grids that come with mixmae, for use in place of a FILE."""
+    from ablations.grid import shipped
+    from mixmae.recipes import header_of
+
+    found = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
+    if as_json:
+        print_json(grids=found)
+        return
+    table = Table("grid", "about", "cost at full scale")
+    for grid in found:
+        table.add_row(grid["name"], grid["title"], grid.get("cost", "").partition(" in float16")[0])
+    show(table)
+
+
 @grid_app.command("plan")
-def grid_plan(context: typer.Context, file: GridPath, executor: Executor = None, as_json: AsJson = False) -> None:
+def grid_plan(
+    context: typer.Context, files: GridPaths, scale: AtScale = None, executor: Executor = None, as_json: AsJson = False
+) -> None:
     """Show what the grid would run and what is done already; for slurm also what it asks for and costs there."""
     from ablations.planning import states
     from ablations.showing import plan_summary, plan_table
     from ablations.steering import as_text, plan_document
 
-    grid, plan = planned(file, context.obj)
+    grids, plan = planned_together(files, context.obj, scale)
     found = states(plan.entries)
-    quoted = None
+    quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
         from ablations.prices import quote, quote_document, quote_lines, quote_table
 
-        quoted = quote(grid, plan, found)
+        quoted = quote(_alone(grids, "--executor slurm"), plan, found)
     if as_json:
         print(as_text({**plan_document(plan, found), **(quote_document(quoted) if quoted else {})}))
         return
@@ -54,28 +79,33 @@ def grid_plan(context: typer.Context, file: GridPath, executor: Executor = None,
 
 
 @grid_app.command("run")
-def grid_run(context: typer.Context, file: GridPath, slots: Slots = None, executor: Executor = None) -> None:
-    """Run what of the grid is not done: here, several jobs at once, or submitted to Slurm, which returns at once.
+def grid_run(
+    context: typer.Context, files: GridPaths, scale: AtScale = None, slots: Slots = None, executor: Executor = None
+) -> None:
+    """Run what of the grids is not done: here, several jobs at once, or submitted to Slurm, which returns at once.
 
-    Ctrl-C lets jobs that run here save and stop.
+    Ctrl-C lets jobs that run here save and stop. Several grids share pretrainings and processes.
     """
     from ablations.launching import launch
     from ablations.showing import submitted
 
-    grid, plan = planned(file, context.obj)
-    shared = grid.spec.resources
+    shared = planned(files[0], context.obj, scale)[0].spec.resources
     if (executor or shared.executor) == "slurm":
         from ablations.submitting import submit
 
-        print(*submitted(submit(grid, plan, cancelled=True), file), sep="\n")
+        for file in files:
+            grid, plan = planned(file, context.obj, scale)
+            print(*submitted(submit(grid, plan, cancelled=True), command_line(file, scale)), sep="\n")
         return
+    grids, plan = planned_together(files, context.obj, scale)
     raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
 
 
 @grid_app.command("status")
 def grid_status(
     context: typer.Context,
-    file: GridPath,
+    files: GridPaths,
+    scale: AtScale = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits or runs.")] = False,
     every: Every = 10.0,
@@ -86,9 +116,9 @@ def grid_status(
     from ablations.showing import most_telling, plan_summary, status_table
     from ablations.steering import as_text, status_document
 
-    grid, plan = planned(file, context.obj)
+    grids, plan = planned_together(files, context.obj, scale)
     if watch:
-        raise typer.Exit(follow(grid, plan, every, submits=False))
+        raise typer.Exit(follow(grids[0], plan, every, submits=False))
     found = seen(plan)
     if as_json:
         print(as_text(status_document(plan, found)))
@@ -101,11 +131,11 @@ def grid_status(
 
 
 @grid_app.command("watch")
-def grid_watch(context: typer.Context, file: GridPath, every: Every = 60.0) -> None:
+def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, every: Every = 60.0) -> None:
     """See a grid on Slurm through: submit what is not done, and again what ended early, as its `retries` say."""
     from ablations.following import follow
 
-    grid, plan = planned(file, context.obj)
+    grid, plan = planned(file, context.obj, scale)
     try:
         raise typer.Exit(follow(grid, plan, every, submits=True))
     except KeyboardInterrupt:
@@ -116,17 +146,21 @@ def grid_watch(context: typer.Context, file: GridPath, every: Every = 60.0) -> N
 @grid_app.command("cancel")
 def grid_cancel(
     context: typer.Context,
-    file: GridPath,
+    files: GridPaths,
+    scale: AtScale = None,
     stage: OfStage = None,
     method: OfMethod = None,
     encoder: OfEncoder = None,
     seed: OfSeed = None,
 ) -> None:
-    """Cancel what is not done, or what of it the options name; running jobs save and stop."""
+    """Cancel what is not done, or what of it the options name; running jobs save and stop.
+
+    Grids that were run together are cancelled together.
+    """
     from ablations.quantities import many
     from ablations.steering import Chosen, cancel_grid
 
-    _, plan = planned(file, context.obj)
+    _, plan = planned_together(files, context.obj, scale)
     found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
     out = f", {many(found.tasks, 'task')} taken out of Slurm's queue" if found.tasks else ""
     still = f", {found.still} of them still running" if found.still else ""
@@ -137,6 +171,7 @@ def grid_cancel(
 def grid_retry(
     context: typer.Context,
     file: GridPath,
+    scale: AtScale = None,
     failed: Annotated[bool, typer.Option("--failed", help="What it does anyway: only failed runs.")] = False,
     stage: OfStage = None,
     method: OfMethod = None,
@@ -147,10 +182,10 @@ def grid_retry(
     from ablations.quantities import many
     from ablations.steering import Chosen, retry_failed
 
-    _, plan = planned(file, context.obj)
+    _, plan = planned(file, context.obj, scale)
     failed, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
     also = f", {many(cancelled, 'cancelled run')} would start anyway" if cancelled else ""
-    start = f"; start them with: mixmae grid run {file}" if failed or cancelled else ""
+    start = f"; start them with: mixmae grid run {command_line(file, scale)}" if failed or cancelled else ""
     print(f"{many(failed, 'failed run')} queued{also}{start}")
 
 
@@ -192,20 +227,33 @@ def grid_why(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> 
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def planned(file: Path, root: Path):
+def planned(file: Path, root: Path, scale: str | None = None):
     """The grid in `file` and its plan under the root."""
-    from ablations.grid import read_grid
+    from ablations.grid import grid_path, read_grid
     from ablations.planning import plan
 
-    grid = read_grid(file)
+    grid = read_grid(grid_path(file), scale)
     return grid, plan(grid.name, grid.cases, root)
 
 
-def declared(grid, plan):
-    """The grid as those see it who show its results."""
-    from mixmae.presentation import Declaration
+def planned_together(files: list[Path], root: Path, scale: str | None = None):
+    """The grids in `files`, and one plan of all: a job that several of them name is in it once."""
+    from ablations.grid import grid_path, read_grid
+    from ablations.planning import plan
 
-    return Declaration(plan.name, tables=grid.spec.tables, plots=grid.spec.plots, members=plan.members)
+    grids = [read_grid(grid_path(file), scale) for file in files]
+    return grids, plan("+".join(grid.name for grid in grids), [case for grid in grids for case in grid.cases], root)
+
+
+def command_line(file: Path, scale: str | None) -> str:
+    """How a command names the grid."""
+    return f"{file} --scale {scale}" if scale else f"{file}"
+
+
+def _alone(grids: list, what: str):
+    if len(grids) > 1:
+        raise ValueError(f"{what} is for one grid file at a time; name one")
+    return grids[0]
 
 
 def _write(text: bytes) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli_grid import GridPath, declared, planned
-from mixmae.documents import load
+from cli_grid import AtScale, GridPath, planned
 from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
@@ -29,12 +28,12 @@ def results_collect(context: typer.Context, out: Collected = None) -> None:
 
 
 @results_app.command("table")
-def results_table(context: typer.Context, file: GridPath, out: Out = None) -> None:
+def results_table(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
     """Write the grid's tables as Markdown, CSV and LaTeX, and print them."""
     from results.collect import collect
     from results.tables import write_tables
 
-    declaration = _asked("tables", file, context.obj)
+    declaration = _asked("tables", file, context.obj, scale)
     paths = write_tables(collect(context.obj), declaration, out or context.obj / f"report-{declaration.name}")
     for path in paths:
         if path.suffix == ".md":
@@ -43,12 +42,12 @@ def results_table(context: typer.Context, file: GridPath, out: Out = None) -> No
 
 
 @results_app.command("plot")
-def results_plot(context: typer.Context, file: GridPath, out: Out = None) -> None:
+def results_plot(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
     """Draw the grid's plots as PNG and PDF."""
     from results.collect import collect
     from results.plots import write_plots
 
-    declaration = _asked("plots", file, context.obj)
+    declaration = _asked("plots", file, context.obj, scale)
     folder = out or context.obj / f"report-{declaration.name}"
     print(*write_plots(collect(context.obj), declaration, folder), sep="\n")
 
@@ -76,11 +75,14 @@ def results_gallery(
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def _asked(block: str, file: Path, root: Path):
+def _asked(block: str, file: Path, root: Path, scale: str | None):
     """What the grid declares. Raises ConfigError where it has no such block."""
-    declaration = declared(*planned(file, root))
+    from ablations.declaring import declare
+
+    grid, plan = planned(file, root, scale)
+    declaration = declare(grid, plan)
     if not getattr(declaration, block):
-        raise load(file).mark.error(f"names no {block}; write {block}: [{{name: …}}]")
+        raise grid.document.mark.error(f"names no {block}; write {block}: [{{name: …}}]")
     return declaration
 
 

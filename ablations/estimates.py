@@ -118,8 +118,8 @@ class Estimator:
 
     @cached_property
     def _only_gpu(self) -> str | None:
-        """The one that records are of, where there is one."""
-        gpus = {record["device"] for record in self._records} - {"cpu"}
+        """The one that records made here are of, where there is one."""
+        gpus = {record["device"] for record in self._records if not record.get("published")} - {"cpu"}
         return gpus.pop() if len(gpus) == 1 else None
 
 

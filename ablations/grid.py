@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from ablations.resources import GridSlurm
+from ablations.scale import scale_names, shrunk
 from mixmae.documents import (
     CHOICES,
     ConfigError,
@@ -25,7 +27,7 @@ from mixmae.documents import (
 )
 from mixmae.experiment import Experiment, Resources
 from mixmae.fields import Model, Positive
-from mixmae.presentation import PlotSpec, TableSpec
+from mixmae.presentation import Expected, PlotSpec, TableSpec
 from mixmae.wording import dotted, models_in
 
 MOST_ERRORS = 20
@@ -59,9 +61,17 @@ class Sweep(Model):
     """Cases written out."""
 
 
+class AtScale(Model):
+    """What a grid does otherwise at a scale."""
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = ()
+    """Each case once for each of these; default: as the sweeps say."""
+
+
 class GridFile(Model):
     """A grid as a user writes it."""
 
+    title: str = ""
     base: str
     """A recipe's name, or a path from this file's folder."""
     set: dict[str, Any] = Field({})
@@ -70,6 +80,10 @@ class GridFile(Model):
     resources: GridResources = GridResources()
     tables: Annotated[tuple[TableSpec, ...], Field(strict=False)] = ()
     plots: Annotated[tuple[PlotSpec, ...], Field(strict=False)] = ()
+    expected: Annotated[tuple[Expected, ...], Field(strict=False)] = ()
+    """What its runs should reach, for `mixmae results check`."""
+    scales: dict[str, AtScale] = Field({})
+    """By the name of a scale."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +93,37 @@ class Case:
     sweep: str
     experiment: Experiment
     document: Value
+    full: Experiment | None = None
+    """The experiment as the grid declares it, where a scale has made another of it."""
 
 
 @dataclass(frozen=True)
 class Grid:
     name: str
-    """The file's stem."""
+    """The file's stem, and the scale where there is one."""
     spec: GridFile
     cases: tuple[Case, ...]
     document: Value
     """The file, and where its parts were written."""
+    path: Path
+    scale: str | None = None
 
 
-def read_grid(path: Path) -> Grid:
-    """The grid in the file at `path`, expanded. Raises ConfigError for all that is wrong in it."""
+def shipped() -> dict[str, Path]:
+    """The grids that come with this package, by the names that can stand for their files."""
+    folder = Path(str(resources.files("ablations")))
+    found = (*folder.glob("*.yaml"), *folder.glob("paper/*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(found)}
+
+
+def grid_path(named: Path) -> Path:
+    """The file that is meant: a path, or the name of a grid that comes with this package, such as paper/methods."""
+    return named if named.exists() else shipped().get(named.as_posix(), named)
+
+
+def read_grid(path: Path, scale: str | None = None) -> Grid:
+    """The grid in the file at `path`, expanded, at a scale where one is named. Raises ConfigError for all that is wrong
+    in it."""
     document = load(path)
     spec = validated(GridFile, document)
     _check_names(spec, document)
@@ -101,16 +132,34 @@ def read_grid(path: Path) -> Grid:
     for sweep in document.data["sweeps"].data:
         for tree in _trees(base, sweep):
             try:
-                cases.append(Case(sweep.data["name"].data, validated(Experiment, tree), tree))
+                case = Case(sweep.data["name"].data, validated(Experiment, tree), tree)
+                cases += _at_scale(case, scale, spec) if scale else [case]
             except ConfigError as error:
                 lines |= dict.fromkeys(error.lines)
     if lines:
         more = [f"and {len(lines) - MOST_ERRORS} more errors"] if len(lines) > MOST_ERRORS else []
         raise ConfigError([*list(lines)[:MOST_ERRORS], *more])
-    return Grid(path.stem, spec, tuple(cases), document)
+    name = f"{path.stem}-{scale}" if scale else path.stem
+    return Grid(name, spec, tuple(cases), document, path, scale)
+
+
+def _at_scale(case: Case, scale: str, spec: GridFile) -> Iterator[Case]:
+    """The case as `scale` makes it, once for each seed that the grid names for that scale."""
+    seeds = spec.scales[scale].seeds if scale in spec.scales else ()
+    for seed in seeds or (case.experiment.seed,):
+        full = case.experiment.model_copy(update={"seed": seed})
+        try:
+            yield Case(case.sweep, shrunk(full, scale), case.document, full)
+        except ValidationError as error:
+            said = "; ".join(str(each["ctx"].get("what", each["msg"])) for each in error.errors())
+            raise case.document.mark.error(f"not possible at the scale {scale}: {said}", (case.sweep,)) from None
 
 
 def _check_names(spec: GridFile, document: Value) -> None:
+    for scale in spec.scales:
+        if scale not in scale_names():
+            path = ("scales", scale)
+            raise mark_of(document, path).error(f"no such scale; {_instead(scale, scale_names())}", path)
     sweeps = [sweep.name for sweep in spec.sweeps]
     for block in ("sweeps", "tables", "plots"):
         seen: set[str] = set()

@@ -1,6 +1,8 @@
 """What a grid amounts to: its stage jobs once each, what they wait for and how they stand (no torch)."""
 
 import logging
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +14,7 @@ from mixmae.data.counts import too_few_images
 from mixmae.data.fingerprint import fingerprint
 from mixmae.documents import mark_of
 from mixmae.experiment import Experiment
-from mixmae.jobs import PlannedJob, PretrainJob, stage_jobs
+from mixmae.jobs import PlannedJob, PretrainJob, StageJob, stage_jobs
 from mixmae.runs import Damaged, RunFolder, RunState, read_json, run_state, sha256, write_json
 from mixmae.weights.description import about
 
@@ -34,6 +36,8 @@ class Entry:
     fingerprint: str
     sweeps: tuple[str, ...]
     run: RunFolder
+    declared: tuple["Declared", ...] = ()
+    """The same job of every case it belongs to, as the grid declares it: at a scale another than is run."""
 
     @property
     def key(self) -> Key:
@@ -51,6 +55,15 @@ class Entry:
     def title(self) -> str:
         parts = (self.planned.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.planned.job.seed}")
         return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A stage job as a grid declares it; `pretraining` is that of an evaluation that has one."""
+
+    method: str
+    job: StageJob
+    pretraining: PretrainJob | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
     prints: dict[DataConfig, str] = {}
     sweeps: dict[Key, dict[str, None]] = {}
     first: dict[Key, tuple[PlannedJob, str, str]] = {}
+    declared: dict[Key, list[Declared]] = {}
     experiments = set()
     for case in cases:
         experiment = _on_this_machine(case)
@@ -88,15 +102,27 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
             prints[experiment.data] = fingerprint(experiment.data, root)
         for path, what in too_few_images(experiment):
             raise mark_of(case.document, path).error(what, path)
-        for planned in stage_jobs(experiment, prints[experiment.data]):
+        jobs = stage_jobs(experiment, prints[experiment.data])
+        for planned, as_declared in zip(jobs, _declared(experiment, jobs, case.full), strict=True):
             key = planned.stage, planned.id
+            known = declared.setdefault(key, [])
+            if not known or (case.full and as_declared not in known):
+                known.append(as_declared)
             first.setdefault(key, (planned, _method(experiment, planned), prints[experiment.data]))
             sweeps.setdefault(key, {})[case.sweep] = None
     entries = tuple(
-        Entry(planned, method, print_, tuple(sweeps[key]), RunFolder(root, *key))
+        Entry(planned, method, print_, tuple(sweeps[key]), RunFolder(root, *key), tuple(declared[key]))
         for key, (planned, method, print_) in first.items()
     )
     return Plan(name, root, len(experiments), entries, _outside(root, name, set(first)))
+
+
+def _declared(experiment: Experiment, jobs: list[PlannedJob], full: Experiment | None) -> list[Declared]:
+    """full: the experiment that was declared, where `experiment` is what a scale made of it."""
+    if full:
+        experiment, jobs = full, stage_jobs(full, fingerprint="")
+    pretraining = jobs[0].job if experiment.method.pretrains else None
+    return [Declared(_method(experiment, one), one.job, pretraining if one.needs else None) for one in jobs]
 
 
 def _method(experiment: Experiment, planned: PlannedJob) -> str:
@@ -110,12 +136,20 @@ def _on_this_machine(case: Case) -> Experiment:
     experiment, data = _with_weights(case), case.experiment.data
     if not isinstance(data, ImageFolderConfig):
         return experiment
-    path = Path(data.path).expanduser().resolve()
+    path = Path(_expanded(data.path, case)).expanduser().resolve()
     for split in ("train", "val"):
         if not (path / split).is_dir():
             what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"
             raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
     return experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
+
+
+def _expanded(path: str, case: Case) -> str:
+    """With the environment's variables in it. Raises ConfigError where one is not set."""
+    if missing := [name for name in re.findall(r"\$\{?(\w+)", path) if name not in os.environ]:
+        what = f"the environment variable {missing[0]} is not set; export {missing[0]}=… or write a path here"
+        raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
+    return os.path.expandvars(path)
 
 
 def _with_weights(case: Case) -> Experiment:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from rich.table import Table
 
@@ -127,12 +126,12 @@ def _counts(found: Iterable[RunState]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
-def submitted(made: list[Submission], file: Path) -> list[str]:
+def submitted(made: list[Submission], named: str) -> list[str]:
     """What a launch has submitted, and how to follow it."""
     if not made:
-        return [f"nothing to submit; mixmae grid status {file}"]
+        return [f"nothing to submit; mixmae grid status {named}"]
     lines = [f"job {one.job}: {many(len(one.tasks), 'task')}, {_stages(one)}" for one in made]
-    return [*lines, f"follow them with: mixmae grid status {file}"]
+    return [*lines, f"follow them with: mixmae grid status {named}"]
 
 
 def _stages(one: Submission) -> str:

@@ -22,12 +22,15 @@ from mixmae.jobs import STAGE_JOB
 from mixmae.lease import Lease, Lost
 from mixmae.names import STAGES, resolve
 from mixmae.place import node
+from mixmae.retrying import naming
 from mixmae.runs import RunFolder
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
+ROOM = 64 << 10
+"""Bytes a run sets aside while it runs, so that on a full disk it can still say why it failed."""
 
 
 def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
@@ -43,6 +46,7 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
         state = _State(run, lease)
         try:
+            _set_room_aside(run)
             if run.read("result") is None:
                 state.start()
                 with processes.watched(state.end):
@@ -58,7 +62,23 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
         except Exception as error:
-            return _ended_early(error, state, processes)
+            return _ended_early(error, run, state, processes)
+        finally:
+            _give_room(run)
+
+
+def _room(run: RunFolder) -> Path:
+    return run.path / ".room"
+
+
+def _set_room_aside(run: RunFolder) -> None:
+    with naming(_room(run)):
+        _room(run).write_bytes(bytes(ROOM))
+
+
+def _give_room(run: RunFolder) -> None:
+    with suppress(OSError):  # read-only by now
+        _room(run).unlink()
 
 
 def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
@@ -130,14 +150,15 @@ def _state_of(error: Exception) -> str:
     return "stopped" if isinstance(error, Stopped) else "failed"
 
 
-def _ended_early(error: Exception, state: "_State", processes) -> str:
+def _ended_early(error: Exception, run: RunFolder, state: "_State", processes) -> str:
     name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
+    _give_room(run)
     if name == "failed":
         for line in trace.splitlines():
             log.error(line)
     try:
         state.end(name, reason)
-    except OSError as unwritten:  # a full disk, which may be what ended the run
+    except OSError as unwritten:  # what ended the run may be in the way of that, too
         log.error("%s: %s; state.json does not say so: %s", name, reason, unwritten)
     return name
 

@@ -1,0 +1,44 @@
+"""A grid as those see it who show its results: `mixmae.presentation.Declaration` (no torch)."""
+
+from typing import Any, get_args
+
+from ablations.grid import Grid
+from ablations.multiply_adds import work
+from ablations.planning import Declared, Plan
+from mixmae.presentation import Column, Declaration
+
+
+def declare(grid: Grid, plan: Plan) -> Declaration:
+    """What the grid declares of the runs of its plan."""
+    where = f"{grid.path}" + (f" --scale {grid.scale}" if grid.scale else "")
+    works = ((entry.key, work(entry.planned.job)) for entry in plan.entries if entry.planned.stage == "pretrain")
+    return Declaration(
+        name=grid.name,
+        title=grid.spec.title,
+        scale=grid.scale,
+        commands=(f"mixmae grid run {where}", f"mixmae results report {where}"),
+        tables=grid.spec.tables,
+        plots=grid.spec.plots,
+        expected=grid.spec.expected,
+        members=plan.members,
+        full={entry.key: tuple(_columns(one) for one in entry.declared) for entry in plan.entries},
+        macs={key: found.macs for key, found in works if found},
+    )
+
+
+def _columns(declared: Declared) -> dict[str, Any]:
+    """The values that `results.collect` would read of such a run, by `Column`; None where one does not apply."""
+    job, pretraining = declared.job, declared.pretraining
+    trained = pretraining or (job if job.stage == "pretrain" else None)
+    subset = getattr(job.recipe, "subset", None)
+    height, width = job.image_size
+    found = {
+        "method": declared.method,
+        "encoder": job.encoder.name if job.encoder else "-",
+        "image_size": str(height) if height == width else f"{height}x{width}",
+        "data": job.data.name,
+        "pretrain_epochs": trained and trained.recipe.epochs,
+        "labels_per_class": subset and subset.labels_per_class,
+        "fraction": subset and subset.fraction,
+    }
+    return {name: found.get(name, getattr(trained and trained.method, name, None)) for name in get_args(Column)}
