@@ -69,7 +69,7 @@ def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[st
     found = policy.standing(plan, states(plan.entries), known, queue)
     tasks = policy.to_judge(plan.entries, found, known)
     asked = [entry for entry in plan.entries if entry.key in tasks]
-    why = policy.causes(tasks, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
+    why = policy.causes(tasks, found, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
     return policy.judged(plan, found, resources.resolved(grid, asked), why)
 
 
