@@ -22,12 +22,15 @@ from mixmae.jobs import STAGE_JOB
 from mixmae.lease import Lease, Lost
 from mixmae.names import STAGES, resolve
 from mixmae.place import node
+from mixmae.retrying import naming
 from mixmae.runs import RunFolder
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
+ROOM = 1 << 16
+"""Bytes that a run keeps in its folder, and gives back to say what ended it, should the disk be full."""
 
 
 def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
@@ -131,6 +134,7 @@ def _state_of(error: Exception) -> str:
 
 
 def _ended_early(error: Exception, state: "_State", processes) -> str:
+    state.give_room()
     name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
     if name == "failed":
         for line in trace.splitlines():
@@ -156,7 +160,7 @@ class _State:
     """state.json, which this process alone writes."""
 
     def __init__(self, run: RunFolder, lease: Lease):
-        self._run, self.lease = run, lease
+        self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
         self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
@@ -166,6 +170,11 @@ class _State:
     def start(self) -> None:
         self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
         self._write(state="running", reason=None)
+        with naming(self._room):
+            self._room.write_bytes(os.urandom(ROOM))
+
+    def give_room(self) -> None:
+        self._room.unlink(missing_ok=True)
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
         self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
@@ -173,6 +182,7 @@ class _State:
             self._write()
 
     def end(self, state: str, reason: str | None) -> None:
+        self.give_room()
         self._write(state=state, reason=reason)
         log.info("%s%s", state, f": {reason}" if reason else "")
 
