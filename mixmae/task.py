@@ -84,8 +84,8 @@ def _follow(run: RunFolder, stop: StopFlag, processes) -> str:
     from mixmae.execution import follow
 
     state = follow(_resources(run), stop, processes)
-    if state == "done" or (state == "stopped" and stop.raised == signal.SIGUSR2):
-        return state
+    if state != "failed":
+        return state  # process 0 says how the task ends: an exit code of this one would end it before it has asked
     raise NotDone(f"process {processes.rank}: {state}")
 
 

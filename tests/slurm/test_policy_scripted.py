@@ -15,6 +15,7 @@ from ablations.policy import seen
 from ablations.submissions import submissions, task_of
 from ablations.submitting import submit
 from mixmae import task
+from mixmae.place import Place
 from mixmae.scheduler import NoAnswer, requeue
 
 
@@ -290,6 +291,22 @@ def test_a_task_that_gets_no_further_asks_so_often_and_not_for_ever(scripted, gr
         with pytest.raises(task.NotDone):
             task.run(str(run.path / "config.json"))
     assert (scripted.calls("scontrol")[-1].arguments[0] == "requeue") == asks
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "failed"])
+def test_of_a_stopped_run_process_0_alone_says_how_the_task_ends(scripted, grid, monkeypatch, state):
+    """srun --kill-on-bad-exit would end process 0 before its requeue, where this one has not heard the signal yet."""
+    _, planned = grid()
+    monkeypatch.setattr("mixmae.execution.follow", lambda *_: state)
+    monkeypatch.setattr("mixmae.training.processes.join", lambda _: SimpleNamespace(rank=1))
+    monkeypatch.setattr(task, "place", lambda: Place(1, 2, 1, "here", 1234))
+    monkeypatch.setattr(task, "StopFlag", lambda *_: Told())
+    config = str(planned.entries[0].run.path / "config.json")
+    if state == "failed":
+        with pytest.raises(task.NotDone, match="process 1: failed"):
+            task.run(config)
+    else:
+        assert task.run(config) == state
 
 
 def test_a_broken_folder_ends_its_own_run_of_a_pack_alone(scripted, grid, monkeypatch, capsys):
