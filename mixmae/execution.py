@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mixmae
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.fingerprint import fingerprint, recall
 from mixmae.experiment import Resources
 from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
@@ -108,6 +108,8 @@ def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], rep
     from mixmae.training.session import Session
 
     job = STAGE_JOB.validate_python(run.read("config")["job"])
+    if not processes.leads:  # process 0 knows it from the fingerprint
+        recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
     return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report, check_lease), job)
