@@ -21,6 +21,7 @@ from ablations.planning import (
     Key,
     Plan,
     create_run,
+    for_each,
     grid_folder,
     is_pretraining,
     queue,
@@ -105,16 +106,12 @@ class Launcher:
         remember(self.plan)
         found = states(self.plan.entries, self.settled)
         self.failed = {key for key, state in found.items() if state.state == "failed"}
-        started = set()
-        for entry in self.plan.entries:
-            state = found[entry.key].state
-            anew = state in STARTED_ANEW and entry.needs not in self.failed
-            if anew or state == "done":  # of what is done it may be damaged
-                create_run(self.plan.root, entry.planned, entry.fingerprint)
-            if anew:
-                queue(entry.run)
-            if state in (*STARTED_ANEW, "running") and entry.needs not in self.failed:
-                started.add(entry.key)
+        able = [entry for entry in self.plan.entries if entry.needs not in self.failed]
+        anew = [entry for entry in able if found[entry.key].state in STARTED_ANEW]
+        started = {entry.key for entry in anew} | {entry.key for entry in able if found[entry.key].state == "running"}
+        done = [entry for entry in self.plan.entries if found[entry.key].state == "done"]  # which may be damaged
+        for_each(lambda entry: create_run(self.plan.root, entry.planned, entry.fingerprint), [*anew, *done])
+        for_each(lambda entry: queue(entry.run), anew)
         items = tuple(Item(*entry.key, entry.planned.needs) for entry in in_order(self.plan.entries))
         shared = Resources(**{name: getattr(self.resources, name) for name in Resources.model_fields})
         WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mixmae
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.fingerprint import fingerprint, recall
 from mixmae.experiment import Resources
 from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
-ROOM = 64 << 10
-"""Bytes a run sets aside while it runs, so that on a full disk it can still say why it failed."""
+ROOM = 1 << 16
+"""Bytes that a run keeps in its folder, and gives back to say what ended it, should the disk be full."""
 
 
 def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
@@ -46,7 +46,6 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
         state = _State(run, lease)
         try:
-            _set_room_aside(run)
             if run.read("result") is None:
                 state.start()
                 with processes.watched(state.end):
@@ -62,23 +61,7 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
         except Exception as error:
-            return _ended_early(error, run, state, processes)
-        finally:
-            _give_room(run)
-
-
-def _room(run: RunFolder) -> Path:
-    return run.path / ".room"
-
-
-def _set_room_aside(run: RunFolder) -> None:
-    with naming(_room(run)):
-        _room(run).write_bytes(bytes(ROOM))
-
-
-def _give_room(run: RunFolder) -> None:
-    with suppress(OSError):  # read-only by now
-        _room(run).unlink()
+            return _ended_early(error, state, processes)
 
 
 def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
@@ -125,6 +108,8 @@ def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], rep
     from mixmae.training.session import Session
 
     job = STAGE_JOB.validate_python(run.read("config")["job"])
+    if not processes.leads:  # process 0 knows it from the fingerprint
+        recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
     return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report, check_lease), job)
@@ -150,15 +135,15 @@ def _state_of(error: Exception) -> str:
     return "stopped" if isinstance(error, Stopped) else "failed"
 
 
-def _ended_early(error: Exception, run: RunFolder, state: "_State", processes) -> str:
+def _ended_early(error: Exception, state: "_State", processes) -> str:
+    state.give_room()
     name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
-    _give_room(run)
     if name == "failed":
         for line in trace.splitlines():
             log.error(line)
     try:
         state.end(name, reason)
-    except OSError as unwritten:  # what ended the run may be in the way of that, too
+    except OSError as unwritten:  # a full disk, which may be what ended the run
         log.error("%s: %s; state.json does not say so: %s", name, reason, unwritten)
     return name
 
@@ -177,7 +162,7 @@ class _State:
     """state.json, which this process alone writes."""
 
     def __init__(self, run: RunFolder, lease: Lease):
-        self._run, self.lease = run, lease
+        self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
         self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
@@ -187,6 +172,12 @@ class _State:
     def start(self) -> None:
         self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
         self._write(state="running", reason=None)
+        with naming(self._room):
+            self._room.write_bytes(os.urandom(ROOM))
+
+    def give_room(self) -> None:
+        with suppress(OSError):  # gone already, or read-only by now
+            self._room.unlink()
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
         self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
@@ -194,6 +185,7 @@ class _State:
             self._write()
 
     def end(self, state: str, reason: str | None) -> None:
+        self.give_room()
         self._write(state=state, reason=reason)
         log.info("%s%s", state, f": {reason}" if reason else "")
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from file_systems import fill
 from safetensors.torch import save_file
-from tiny_jobs import experiment, never, planned_runs
+from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 from ablations.grid import read_grid
 from ablations.planning import create_run, plan, queue, remember
@@ -128,6 +129,26 @@ def test_a_full_disk_is_named_and_the_old_file_stays(small_disk, kind, waits):
         write(path)
     assert (failure.value.errno, failure.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_bytes() == b"old" and list(small_disk.iterdir()) == [path] and waits == []
+
+
+def test_a_run_says_what_ended_it_where_nothing_more_can_be_written(small_disk):
+    """Not a byte is left: neither of the disk, nor at the end of the log's last block."""
+    run = planned_runs(small_disk, experiment("supervised", evaluations={"finetune": FINETUNE}))["finetune"]
+
+    def stop() -> bool:
+        if not (small_disk / "ballast").exists():
+            with (run.path / "log.txt").open("ab") as log:
+                log.write(b"\n" * (-log.tell() % (1 << 12)))
+            fill(small_disk / "ballast", room=0)
+        return False
+
+    assert execute(run, Resources(), stop) == "failed"
+    reason = run.read("state")["reason"]
+    assert "No space left on device; make room and run it again" in reason
+    assert f"INFO failed: {reason}" in (run.path / "log.txt").read_text()
+    (small_disk / "ballast").unlink()
+    assert execute(run, Resources(), never) == "done"
+    assert not list(run.path.glob(".*"))
 
 
 # ------------------------------------------------------------------------------------------------------------ documents

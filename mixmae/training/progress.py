@@ -180,7 +180,7 @@ class Progress:
             raise ValueError(f"{what}; lower base_lr or clip the gradient (clip_grad); images: {shown}")
         log.warning("no numbers up to step %d: back to step %d, the images in another order", failed, began)
         self._set(saved)
-        self.restores += 1
+        self.restores = 1  # process 0 may have saved anew before this one has read
         if self.processes.leads:
             checkpoints.remove_after(self.session.run.checkpoints, began)
         self.save()
