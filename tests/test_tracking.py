@@ -17,14 +17,19 @@ import numpy as np
 import pytest
 import several
 import torch
-from tiny_jobs import StopAfter, experiment, lines, never, planned_runs
+from tiny_jobs import ENCODERS, FINETUNE, METHODS, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
 
+import cli
+from ablations.grid import read_grid
+from ablations.launching import launch
+from ablations.planning import plan
 from ablations.pruning import delete, find
-from mixmae import names
+from ablations.submitting import submit
+from mixmae import names, task
+from mixmae.documents import ConfigError
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.runs import RunFolder
-from mixmae.task import _resources
 from mixmae.tracking import trackers
 from mixmae.tracking.asked import check_installed
 from mixmae.tracking.tracker import tracked
@@ -45,7 +50,10 @@ execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=3, trac
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
-    """A user who has set up none of the trackers, and no network."""
+    """A user who has set up none of the trackers, and no network. MLflow's tables are there: making them may outlast
+    the patience of a run that is stopped."""
+    import mlflow
+
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("WANDB_", "MLFLOW_", "TRACKIO_", "HF_"))]:
@@ -57,6 +65,7 @@ def home(tmp_path_factory):
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("HF_HUB_OFFLINE", "1")
+        mlflow.MlflowClient().search_experiments()
         yield folder
 
 
@@ -88,7 +97,9 @@ def in_wandb(run: RunFolder) -> Curve:
     for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb")):
         for record in wandb_records(path):
             if record.WhichOneof("record_type") == "history":
-                items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+                items = {
+                    item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
+                }
                 curve.append((record.history.step.num, {k: v for k, v in items.items() if not k.startswith("_")}))
     return curve
 
@@ -215,7 +226,7 @@ def test_a_tracker_that_is_named_later_is_told_all(tmp_path, name):
 
 
 def test_a_killed_run_goes_on_with_its_curve(tmp_path):
-    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=40)
+    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=25)
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(run.root), run.stage, run.id], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(lines(run.path / "metrics.jsonl")) < 5 and child.poll() is None and time.monotonic() < deadline:
@@ -241,3 +252,247 @@ def test_nothing_that_is_computed_changes(tmp_path):
         ended.append((files, run.weights.read_bytes(), drawn, handlers, torch.get_num_threads()))
     assert len(said(run, " follows this run: ")) >= 3
     assert ended[0] == ended[1]
+
+
+# -------------------------------------------------------------------------------------- what is told beside the figures
+
+
+def test_the_config_and_the_names_are_told_once(tmp_path, name):
+    run = pretraining(tmp_path, name, seed=6)
+    assert execute(run, Resources(track=(name,)), StopAfter(6)) == "stopped"
+    assert execute(run, Resources(track=(name,)), never) == "done"
+    config = run.read("config")["job"]
+    if name == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+        (text,) = events.Tensors("config/text_summary")
+        assert f"seed: {config['seed']}\n" in text.tensor_proto.string_val[0].decode()
+    elif name == "wandb":
+        (path,) = run.path.glob("wandb/offline-run-*/*.wandb")
+        (told,) = [record.run for record in wandb_records(path) if record.WhichOneof("record_type") == "run"]
+        assert (told.run_id, told.display_name, told.run_group) == (run.id, f"pretrain/{run.id[:8]}", "mixmae-swin")
+        assert (told.project, told.job_type) == ("mixmae", "pretrain")
+        values = {item.key: json.loads(item.value_json) for item in told.config.update}
+        assert values["recipe"] == config["recipe"] and values["data_fingerprint"]
+    elif name == "mlflow":
+        client, found = mlflow_run(run)
+        assert (found.info.run_name, found.info.status) == (f"pretrain/{run.id[:8]}", "FINISHED")
+        assert client.get_experiment(found.info.experiment_id).name == "mixmae-swin"
+        assert found.data.params["recipe.epochs"] == "3" and found.data.params["encoder.family"] == "swin"
+    else:
+        with sqlite3.connect(Path(os.environ["TRACKIO_DIR"]) / "mixmae.db") as database:
+            query = "select config from configs where run_name = ?"
+            ((told,),) = database.execute(query, (f"pretrain-{run.id}",)).fetchall()
+        assert json.loads(told)["recipe"] == config["recipe"] and json.loads(told)["_Group"] == "mixmae-swin"
+
+
+def test_a_stopped_run_is_said_to_be_one(tmp_path):
+    from mlflow.entities import RunStatus
+
+    run = pretraining(tmp_path, "mlflow", seed=7)
+    assert execute(run, Resources(track=("wandb", "mlflow")), StopAfter(6)) == "stopped"
+    (path,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    kinds = {record.WhichOneof("record_type"): record for record in wandb_records(path)}
+    assert "preempting" in kinds and kinds["exit"].exit.exit_code == 1
+    assert RunStatus.from_string(mlflow_run(run)[1].info.status) == RunStatus.KILLED
+
+
+def test_experiments_are_methods_and_encoders(tmp_path):
+    evaluations = {"finetune": FINETUNE, "linear": {}}
+    for method, encoder, expected in [
+        ("simmim", "pvt", dict.fromkeys(("pretrain", "finetune", "linear"), "simmim-pvt")),
+        ("supervised", "swin", {"finetune": "supervised-swin", "linear": "random-init-swin"}),
+    ]:
+        runs = planned_runs(tmp_path, experiment(method, encoder, evaluations=evaluations))
+        assert {stage: tracked(run).experiment for stage, run in runs.items()} == expected
+
+
+def test_a_linear_probe_is_tracked_too(tmp_path):
+    run = planned_runs(tmp_path, experiment("supervised", evaluations={"linear": {"epochs": 2}}))["linear"]
+    assert execute(run, Resources(track=("tensorboard",)), never) == "done"
+    shows("tensorboard", run)
+    assert "metrics/top1" in in_tensorboard(run)[0][1]
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong in it
+
+
+class Failing:
+    """Takes one epoch."""
+
+    where = "nowhere"
+
+    def __init__(self, *_):
+        self.taken = 0
+
+    def holds(self, step: int) -> bool:
+        return False
+
+    def add(self, step: int, figures: dict) -> None:
+        self.taken += 1
+        if self.taken > 1:
+            raise ConnectionError("the server is gone\nfor good")
+
+    def close(self, ended: str) -> None:
+        raise AssertionError("given up, and closed")
+
+
+class Standing(Failing):
+    """Never opens."""
+
+    def __init__(self, *_):
+        time.sleep(3600)
+
+
+def test_one_that_fails_is_given_up_and_named_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(names.TRACKERS, "wandb", "test_tracking:Failing")
+    run = pretraining(tmp_path, "tensorboard", seed=8)
+    assert execute(run, Resources(track=("wandb", "tensorboard")), never) == "done"
+    (warning,) = said(run, "WARNING")
+    assert warning.endswith("wandb does not follow this run any longer: ConnectionError: the server is gone")
+    shows("tensorboard", run)
+
+
+def test_one_that_cannot_be_opened_is_given_up_and_named(tmp_path):
+    run = pretraining(tmp_path, "tensorboard", seed=9)
+    (run.path / "tensorboard").write_text("not a folder")
+    assert execute(run, Resources(track=("tensorboard",)), StopAfter(6)) == "stopped"
+    assert len(said(run, "WARNING tensorboard does not follow this run any longer: ")) == 1
+    (run.path / "tensorboard").unlink()
+    assert execute(run, Resources(track=("tensorboard",)), never) == "done"
+    shows("tensorboard", run)
+
+
+def test_one_that_does_not_import_is_given_up_and_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.delitem(sys.modules, "mixmae.tracking.wandb", raising=False)
+    run = pretraining(tmp_path, "wandb", seed=10)
+    assert execute(run, Resources(track=("wandb",)), never) == "done"
+    assert len(said(run, "WARNING wandb does not follow this run any longer: ModuleNotFoundError: ")) == 1
+
+
+def test_one_that_stands_still_holds_up_nothing_for_long(tmp_path, monkeypatch):
+    monkeypatch.setitem(names.TRACKERS, "mlflow", "test_tracking:Standing")
+    monkeypatch.setitem(trackers.PATIENCE_S, "done", 0.5)
+    run = pretraining(tmp_path, "mlflow", seed=11)
+    assert execute(run, Resources(track=("mlflow",)), never) == "done"
+    assert said(run, "WARNING mlflow is not waited for any longer") and run.read("state")["state"] == "done"
+
+
+def test_a_run_that_another_has_taken_over_leaves_its_trackers_alone(tmp_path):
+    """They are the other's now, who may be telling them."""
+    run = pretraining(tmp_path, "mlflow", seed=12)
+
+    def taken_over() -> bool:
+        if len(lines(run.path / "metrics.jsonl")) < 2:
+            return False
+        for path in run.path.glob("lease*"):
+            path.unlink()
+        return False
+
+    assert execute(run, Resources(track=("mlflow",)), taken_over) == "failed"
+    assert mlflow_run(run)[1].info.status == "RUNNING"
+
+
+# ------------------------------------------------------------------------------------------------------ who asks for it
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--track", "tensorbord"], "no tracker 'tensorbord'; did you mean tensorboard?\n"),
+        (["--track", "comet"], "no tracker 'comet'; write one of tensorboard, wandb, mlflow, trackio\n"),
+        (["--track", "wandb", "--track", "wandb"], "wandb is named twice; write it once\n"),
+        (["--track", "mlflow"], "track: mlflow is not installed; pip install mlflow-skinny sqlalchemy alembic, or the"),
+    ],
+)
+def test_what_cannot_be_tracked_is_refused_before_anything_starts(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setattr(sys, "argv", ["mixmae", "--root", str(tmp_path / "runs"), "run", "none.yaml", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_grid_says_it_and_is_refused_by_line(tmp_path, monkeypatch):
+    file = tmp_path / "grid.yaml"
+    text = "base: digits_nano\nsweeps: [{name: all, product: {seed: [0]}}]\nresources: {track: [tensorboard, %s]}\n"
+    file.write_text(text % "wand")
+    with pytest.raises(ConfigError, match=r"grid.yaml:3:34: resources.track\[1\]: no tracker 'wand'; did you mean wan"):
+        read_grid(file)
+    file.write_text(text % "wandb")
+    grid = read_grid(file)
+    planned = plan("grid", grid.cases, tmp_path / "runs")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for start in (lambda: launch(planned, grid.spec.resources), lambda: submit(grid, planned, cancelled=True)):
+        with pytest.raises(ValueError, match="^track: wandb is not installed; pip install wandb"):
+            start()
+    assert not (tmp_path / "runs" / "pretrain").exists() and not (tmp_path / "runs" / "grids").exists()
+
+
+def test_a_folder_is_no_package(tmp_path, monkeypatch):
+    """W&B leaves a ./wandb where it runs."""
+    (tmp_path / "trackio").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    with pytest.raises(ValueError, match="trackio is not installed"):
+        check_installed(("trackio",))
+
+
+def test_it_reaches_the_workers_of_a_grid_and_the_tasks_of_slurm(tmp_path):
+    asked = Resources(track=("tensorboard", "mlflow"))
+    WorkList((), asked, None).write(tmp_path / "worklist.json")
+    assert WorkList.read(tmp_path / "worklist.json").resources == asked
+    run = RunFolder(tmp_path, "knn", "a")
+    run.write("launch", {"tries": 1, "cancelled": False, "resources": asked.model_dump(mode="json")})
+    assert task._resources(run) == asked
+
+
+def test_a_grid_on_this_machine_is_tracked(tmp_path):
+    case = {"method": METHODS["simmim"], "encoder": ENCODERS["swin"], "image_size": 32, "pretrain": PRETRAIN}
+    (tmp_path / "case.yaml").write_text(json.dumps(case))
+    text = "base: case.yaml\nsweeps: [{name: all, list: [{}]}]\nresources: {track: [tensorboard]}\n"
+    (tmp_path / "grid.yaml").write_text(text)
+    command = [sys.executable, cli.__file__, "--root", tmp_path / "runs", "grid", "run", tmp_path / "grid.yaml"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    (path,) = (tmp_path / "runs" / "pretrain").iterdir()
+    shows("tensorboard", RunFolder(tmp_path / "runs", "pretrain", path.name))
+
+
+def test_of_several_processes_the_first_tracks(tmp_path):
+    run = pretraining(tmp_path, "tensorboard", seed=13)
+    asked = Resources(track=("tensorboard",)).model_dump_json()
+    several.finish(several.start(2, [several.__file__, asked, run.path]))
+    assert len(list((run.path / "tensorboard").iterdir())) == 1
+    shows("tensorboard", run)
+
+
+# ------------------------------------------------------------------------------------------------------- where it lies
+
+
+def test_places_that_nobody_has_named(tmp_path, monkeypatch):
+    """MLflow's is in the root. Who is not logged in at W&B keeps the run in its folder."""
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    run = pretraining(tmp_path, "wandb", seed=14)
+    assert execute(run, Resources(track=("wandb", "mlflow")), never) == "done"
+    shows("wandb", run)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shows("mlflow", run)
+    wandb.teardown()
+
+
+def test_pruning_leaves_it_alone(tmp_path):
+    run = pretraining(tmp_path, "wandb", seed=15)
+    assert execute(run, Resources(track=("tensorboard", "wandb")), never) == "done"
+    (run.checkpoints / "step-00000004.pt").write_bytes(b"left behind")
+    found = find(tmp_path, None, no_grid=False)
+    assert [one.path.name for one in found.leftovers] == ["step-00000004.pt"]
+    assert len(delete(found).leftovers) == 1
+    shows("tensorboard", run)
+    shows("wandb", run)

@@ -1,8 +1,8 @@
 """Weights & Biases: a run with our id, online where the user is logged in, else kept in the run folder.
 
-W&B's own variables hold, WANDB_MODE, WANDB_PROJECT (default: mixmae), WANDB_ENTITY and WANDB_DIR among them. It takes no
-step that is not larger than the last, so an epoch that is computed anew after a kill, to the same bits on a CPU, stays as
-it was told first.
+W&B's own variables hold, WANDB_MODE, WANDB_PROJECT (default: mixmae), WANDB_ENTITY and WANDB_DIR among them. It takes
+no step that is not larger than the last, so an epoch that is computed anew after a kill, to the same bits on a CPU,
+stays as it was told first.
 """
 
 import os
