@@ -33,6 +33,7 @@ from ablations.quantities import many
 from ablations.watching import Watch
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
+from mixmae.tracking.asked import check_installed
 from mixmae.worklist import POLL_S, Item, WorkList, is_locked, lock, work
 
 FOREIGN_VARIABLES = ("SLURM_", "SBATCH_", "PMIX_", "PMI_")
@@ -55,7 +56,9 @@ class Busy(ValueError):
 
 
 def launch(plan: Plan, resources: GridResources) -> int:
-    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C. Raises Busy."""
+    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C. Raises Busy, and
+    ValueError where the package of a tracker is missing."""
+    check_installed(resources.track)
     folder = grid_folder(plan.root, plan.name)
     with lock(folder / "launcher.lock") as free:
         if not free:

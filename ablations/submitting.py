@@ -23,6 +23,7 @@ from mixmae import scheduler, task
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
 from mixmae.scheduler import Queued
+from mixmae.tracking.asked import check_installed
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
     """Submits every run that is to be started and is not in the queue; what was submitted.
 
     cancelled: those that were cancelled too. Raises Held where another launch of this grid does not end, Lost where
-    another has taken over from this, scheduler.NoAnswer where Slurm does not answer.
+    another has taken over from this, scheduler.NoAnswer where Slurm does not answer, ValueError where the package of a
+    tracker is missing.
     """
+    check_installed(grid.spec.resources.track)
     with alone(plan, PATIENCE_S) as lease:
         known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)

@@ -24,6 +24,7 @@ from mixmae.names import STAGES, resolve
 from mixmae.place import node
 from mixmae.retrying import naming
 from mixmae.runs import RunFolder
+from mixmae.tracking.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +45,27 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
-        state = _State(run, lease)
+        state, trackers, ended = _State(run, lease), Trackers(run, resources.track), "stopped"
         try:
             if run.read("result") is None:
                 state.start()
                 with processes.watched(state.end):
-                    result = _result(run, resources, stop, state, processes)
+                    result = _result(run, resources, stop, state, processes, trackers)
                 lease.check()
                 run.commit(result)
-            return _done(run, state)
+            ended = _done(run, state)
         except Lost as error:
             processes.ends("failed", str(error), error)
             log.error("%s", error)
-            return "failed"
+            ended = None  # its trackers are the other's too
         except KeyboardInterrupt:
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
         except Exception as error:
-            return _ended_early(error, state, processes)
+            ended = _ended_early(error, state, processes)
+        finally:
+            trackers.close(ended)
+        return ended or "failed"
 
 
 def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
@@ -73,7 +77,7 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
     try:
         while (told := processes.told(None)) is not None:
             run = RunFolder(Path(told["root"]), told["stage"], told["id"])
-            _compute(run, resources, stop, _nothing, _nothing, processes)
+            _compute(run, resources, stop, _nothing, _nothing, processes, Trackers(run, ()))
         processes.leave()
     except Exception as error:
         state, reason, _ = processes.ends(_state_of(error), _reason(error), error)
@@ -94,17 +98,21 @@ def _done(run: RunFolder, state: "_State") -> str:
     return "done"
 
 
-def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes) -> dict:
+def _result(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes, trackers: Trackers
+) -> dict:
     import torch
 
     torch.set_num_threads(resources.threads)
     _check_config(run)
     _record_environment(run, resources, processes)
     processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
-    return _compute(run, resources, stop, state.report, state.lease.check, processes)
+    return _compute(run, resources, stop, state.report, state.lease.check, processes, trackers)
 
 
-def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes) -> dict:
+def _compute(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes, trackers: Trackers
+) -> dict:
     from mixmae.training.session import Session
 
     job = STAGE_JOB.validate_python(run.read("config")["job"])
@@ -112,7 +120,8 @@ def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], rep
         recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
-    return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report, check_lease), job)
+    session = Session(run, resources, processes, stop, report, check_lease, trackers)
+    return resolve(STAGES[job.stage])(session, job)
 
 
 def _check_config(run: RunFolder) -> None:
@@ -212,6 +221,7 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
         "workers": resources.workers,
         "checkpoint_activations": resources.checkpoint_activations,
         "compile_blocks": resources.compile_blocks,
+        "track": list(resources.track),
         "processes": processes.count,
         "device": _device_name(processes.device),
     }
@@ -221,7 +231,7 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
     if before and before != now:
         earlier = [*earlier, before]
         for name in sorted(now.keys() & before.keys()):
-            if now[name] != before[name] and name not in ("host", "workers"):
+            if now[name] != before[name] and name not in ("host", "workers", "track"):
                 log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
     run.write("environment", {**now, "earlier": earlier})
 

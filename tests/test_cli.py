@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": ["--slots"],
     "run": [
         *("--checkpoint-activations", "--compile-blocks", "--save-minutes", "--save-steps", "--start-over"),
-        *("--threads", "--workers", "EXPERIMENT"),
+        *("--threads", "--track", "--workers", "EXPERIMENT"),
     ],
     "data check": ["--json", "DIR"],
     "doctor": ["--data", "--json", "--site", "--submit"],

@@ -30,6 +30,7 @@ from mixmae.runs import (
     write_atomically,
     write_json,
 )
+from mixmae.tracking.trackers import Trackers
 from mixmae.training import checkpoints
 from mixmae.training.journal import Journal
 
@@ -85,7 +86,7 @@ def test_a_write_that_fails_for_a_moment_is_made_again(tmp_path, waits):
 
 def test_a_line_that_fails_for_a_moment_is_written_once(tmp_path, waits, monkeypatch):
     failing = Failing(errno.ESTALE)
-    journal = Journal(tmp_path, True)
+    journal = Journal(tmp_path, True, Trackers(RunFolder(tmp_path, "pretrain", "a"), ()))
     journal.add({"epoch": 1, "loss": 0.5}, 1.0, 8)
 
     @contextmanager

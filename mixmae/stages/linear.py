@@ -67,7 +67,8 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
     optimizer = optimizer_of(model, recipe)
     steps = steps_per_epoch(len(labels), recipe)
     schedule = schedule_of(optimizer, recipe, steps)
-    journal, processes = Journal(session.run.path, session.processes.leads), session.processes
+    processes = session.processes
+    journal = Journal(session.run.path, processes.leads, session.trackers)
     journal.restore([])
     for epoch in range(recipe.epochs):
         session.check_stop("training the linear classifier")
