@@ -146,7 +146,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     if "method" in columns:
         place = columns.index("method")
         groups.sort(key=lambda group: _rank(group[0][place]))
-    labels = [tuple(_label(column, group) for column in columns) for _, group in groups]
+    labels = [tuple(label_of(column, group) for column in columns) for _, group in groups]
     parts = [[_part(group, column) for column in figures] for _, group in groups]
     found = significance(
         [column.text() for column in figures],
@@ -183,10 +183,11 @@ def _figures(rows: pd.DataFrame, spec: TableSpec) -> tuple[Figures, ...]:
     if spec.across is None:
         return tuple(Figures(stage) for stage in spec.stages)
     groups = [(stage, cells(rows[rows["stage"] == stage], [spec.across])) for stage in spec.stages]
-    return tuple(Figures(stage, _label(spec.across, group)) for stage, found in groups for _, group in found)
+    return tuple(Figures(stage, label_of(spec.across, group)) for stage, found in groups for _, group in found)
 
 
-def _label(column: str, group: pd.DataFrame) -> Label:
+def label_of(column: str, group: pd.DataFrame) -> Label:
+    """Of declared rows that share the value."""
     declared = _plain(group[column].iloc[0])
     was = dict.fromkeys(_plain(value) for value in group[RAN + column])
     return Label(column, declared, () if set(was) == {declared} else tuple(was))
@@ -258,7 +259,7 @@ def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[s
 def _shrunk(rows: pd.DataFrame) -> Iterable[str]:
     """What was run for what was declared, by column."""
     for column in get_args(Column):
-        labels = [_label(column, group) for _, group in cells(rows, [column, RAN + column])]
+        labels = [label_of(column, group) for _, group in cells(rows, [column, RAN + column])]
         changed = ", ".join(dict.fromkeys(label.text() for label in labels if label.ran))
         if changed:
             yield changed if column in SPEAKING else f"{COLUMN_LABELS.get(column, column)} {changed}"
