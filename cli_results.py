@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cli_grid import AtScale, GridPath, GridPaths, command_line, planned
+from cli_weights import AsJson, print_json
 from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
@@ -14,6 +15,10 @@ Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write t
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
 Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
+Form = Annotated[
+    Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
+]
+Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
 
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 
@@ -30,17 +35,51 @@ def results_collect(context: typer.Context, out: Collected = None) -> None:
 
 
 @results_app.command("table")
-def results_table(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
-    """Write the grid's tables as Markdown, CSV and LaTeX, and print them."""
+def results_table(
+    context: typer.Context, file: GridPath, scale: AtScale = None, form: Form = None, out: Out = None
+) -> None:
+    """Write the grid's tables as Markdown, CSV, LaTeX and HTML, and print them as Markdown."""
     from results.collect import collect
-    from results.tables import write_tables
+    from results.tables import FORMS, build_table, write_tables
 
+    if form and out:
+        raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
     declaration = _asked("tables", file, context.obj, scale)
-    paths = write_tables(collect(context.obj), declaration, out or context.obj / f"report-{declaration.name}")
+    frame = collect(context.obj)
+    if form:
+        print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
+        return
+    paths = write_tables(frame, declaration, out or context.obj / f"report-{declaration.name}")
     for path in paths:
         if path.suffix == ".md":
             print(path.read_text(encoding="utf-8"))
     print(*paths, sep="\n")
+
+
+@results_app.command("check")
+def results_check(context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False) -> None:
+    """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
+    from results.check import check
+    from results.collect import collect
+
+    checked = check(collect(context.obj), _asked("expected", file, context.obj, scale))
+    if as_json:
+        print_json(checked=[one.document() for one in checked])
+    else:
+        print(*(one.line() for one in checked), sep="\n")
+    raise typer.Exit(int(any(one.verdict != "ok" for one in checked)))
+
+
+@results_app.command("diff")
+def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
+    """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
+    from results.difference import compare, document, lines, read_runs
+
+    found = compare(read_runs(a), read_runs(b))
+    if as_json:
+        print_json(a=str(a), b=str(b), **document(found))
+    else:
+        print(*lines(found), sep="\n")
 
 
 @results_app.command("plot")
@@ -120,7 +159,8 @@ def _asked(block: str, file: Path, root: Path, scale: str | None):
     grid, plan = planned(file, root, scale)
     declaration = declare(grid, plan)
     if not getattr(declaration, block):
-        raise grid.document.mark.error(f"names no {block}; write {block}: [{{name: …}}]")
+        entry = "where: …, top1: …" if block == "expected" else "name: …"
+        raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
     return declaration
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from mixmae.runs import write_atomically
-from results.plots.theme import theme
+from results.plots.theme import DPI, theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 200
 FORMATS = ("png", "pdf", "svg")
 
 _UNDATED = {

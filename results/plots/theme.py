@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 COLUMN_INCHES, PAGE_INCHES = 3.5, 7.0
 """Width of a figure of one panel, and of one of several."""
+DPI = 200
 TEXT, TITLE = 8.0, 10.0
 """Sizes in points."""
 GREY = "0.35"
@@ -39,9 +40,9 @@ METHOD_DASHES = {
 HATCHES = {
     "mixmae": "",
     "simmim": "/////",
-    "mae": "....",
-    "imported": "xxxx",
-    "unknown": "++++",
+    "mae": "xxxx",
+    "imported": "++++",
+    "unknown": "////---",
     "supervised": "\\\\\\\\\\",
     "random init": "-----",
     "raw pixels": "|||||",
@@ -66,6 +67,8 @@ _LOOK = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.06,
     "grid.color": "0.9",
     "grid.linewidth": 0.5,
     "xtick.labelsize": TEXT,
@@ -75,14 +78,16 @@ _LOOK = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.2,
-    "lines.markersize": 4.5,
+    "lines.markersize": 5.0,
     "lines.markeredgewidth": 0.6,
     "errorbar.capsize": 2.0,
     "hatch.linewidth": 0.7,
+    "figure.dpi": DPI,
     "legend.fontsize": TEXT,
     "legend.frameon": False,
     "legend.handlelength": 3.2,
     "legend.columnspacing": 1.4,
+    "text.hinting": "none",  # text is as wide at every resolution
     "text.parse_math": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
@@ -111,16 +116,15 @@ def shade(method: str, place: int) -> tuple[float, float, float]:
 
 
 def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -> dict[str, dict]:
-    """Colour, marker and dashes of every line, given as (line, method, rest of its name). The marker tells the rest;
-    dashes tell the method, or the rest where lines of different methods are not drawn together."""
+    """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade tell the
+    rest; dashes tell the method, or the rest where lines of different methods are not drawn together."""
     rests = list(dict.fromkeys(rest for _, _, rest in lines))
-    styles, of_method = {}, {}
+    styles = {}
     for line, method, rest in lines:
         place = rests.index(rest)
         styles[line] = {
-            "color": shade(method, of_method.get(method, 0)),
+            "color": shade(method, place),
             "marker": MARKERS[place % len(MARKERS)],
             "dashes": METHOD_DASHES[method] if by_method else DASHES[place % len(DASHES)],
         }
-        of_method[method] = of_method.get(method, 0) + 1
     return styles
