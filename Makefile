@@ -35,8 +35,9 @@ $(VENV)/dependencies: $(VENV)/made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt .
 	@touch $@ $(VENV)/project
 
-$(VENV)/test-extra: $(VENV)/dependencies
+$(VENV)/test-extra: $(VENV)/dependencies tests/trackio.txt
 	$(PIP) install -q -c constraints.txt '.[test]'
+	$(PIP) install -q --no-deps -r tests/trackio.txt
 	@touch $@ $(VENV)/project
 
 # The project itself, installed again when a file of it changes.

@@ -85,6 +85,10 @@ def run(
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch too.")] = 10.0,
     save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Report to tensorboard, wandb, mlflow or trackio; may be given again."),
+    ] = None,
     start_over: Annotated[
         bool, typer.Option(help="Set the checkpoints of what is not done aside and begin anew.")
     ] = False,
@@ -100,10 +104,13 @@ def run(
     from mixmae.documents import read_experiment
     from mixmae.experiment import Resources
     from mixmae.place import place
+    from mixmae.tracking.asked import check_installed, known
 
+    tracked = known(tuple(track or ()))
+    check_installed(tracked)
     how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
     saving = {"save_minutes": save_minutes, "save_steps": save_steps}
-    shared = Resources(threads=threads, workers=workers, **how, **saving)
+    shared = Resources(threads=threads, workers=workers, track=tracked, **how, **saving)
     parsed, document = read_experiment(experiment)
     processes = None
     if found := place():

@@ -7,9 +7,12 @@ import typer
 
 from cli_grid import AtScale, GridPath, planned
 from cli_weights import AsJson, print_json
+from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
+_SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
+_IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
 
 Form = Annotated[
     Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
@@ -92,15 +95,21 @@ def results_plot(context: typer.Context, file: GridPath, scale: AtScale = None, 
 @results_app.command("gallery")
 def results_gallery(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a MixMAE pretraining's id.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/ID.")] = None,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help=_SOURCE)],
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help=_IMAGES)] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Images to show.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the masks, and the images where there are more.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/SOURCE.")] = None,
 ) -> None:
-    """Draw images, their mix and both reconstructions of a finished MixMAE pretraining."""
-    from ablations.steering import find_run
-    from results.gallery import write_gallery
+    """Draw what pretrainings reconstruct of the same images, side by side, as PNG, PDF and SVG."""
+    from results.gallery import draw_gallery
+    from results.gallery_inputs import open_images, open_source
+    from results.plots import save
 
-    id = find_run(context.obj, run_id).id
-    print(*write_gallery(context.obj, id, out or context.obj / "gallery" / id), sep="\n")
+    opened = [open_source(_place(source, context.obj)) for source in sources]
+    figure = draw_gallery(opened, open_images(opened, images, rows, seed), seed)
+    folder = out or context.obj / "gallery" / "-".join(source.name for source in opened)
+    print(*save(figure, "gallery", folder), sep="\n")
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -116,3 +125,15 @@ def _asked(block: str, file: Path, root: Path, scale: str | None):
         entry = "where: …, top1: …" if block == "expected" else "name: …"
         raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
     return declaration
+
+
+def _place(source: str, root: Path) -> Path | RunFolder:
+    """The path that `source` is, else the run whose id begins so. Raises FileNotFoundError or NoSuchRun."""
+    from ablations.steering import find_run
+
+    path = Path(source)
+    if path.exists():
+        return path
+    if len(path.parts) > 1 or path.suffix:
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return find_run(root, source)

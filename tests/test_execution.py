@@ -8,7 +8,6 @@ import time
 
 import pytest
 import torch
-from file_systems import fill
 from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 import mixmae
@@ -30,27 +29,6 @@ execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lam
 @pytest.fixture
 def run(tmp_path):
     return planned_runs(tmp_path, experiment(pretrain={"epochs": 2}))["pretrain"]
-
-
-def test_on_a_full_disk_the_state_says_so(mounted):
-    """Not a byte is left when the run is asked to go on, and it fails where it saves."""
-    root = mounted("-t", "tmpfs", "-o", "size=4M", "tmpfs")
-    run = planned_runs(root, experiment())["pretrain"]
-
-    class FillsTheDisk:
-        asked = 0
-
-        def __call__(self) -> bool:
-            self.asked += 1
-            if self.asked == 4:
-                fill(root / "ballast", room=0)
-            return False
-
-    assert execute(run, Resources(), FillsTheDisk()) == "failed"
-    state = run.read("state")
-    assert state["state"] == "failed" and "No space left on device; make room" in state["reason"]
-    assert "No space left on device" in (run.path / "log.txt").read_text()
-    assert not list(run.path.glob(".*"))
 
 
 def test_a_done_run_says_so_and_is_left_as_it_is(run):

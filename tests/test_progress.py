@@ -91,6 +91,18 @@ def test_a_later_epoch_goes_back_once_and_sees_its_images_in_another_order(tmp_p
         take(progress, model, math.nan, 1.0)
 
 
+def test_a_process_that_reads_after_process_0_has_saved_anew_sees_the_same_order(tmp_path, monkeypatch):
+    progress, model = one_weight(tmp_path, steps_per_epoch=10)
+    for _ in range(10):
+        take(progress, model, 0.01, 1.0)
+    progress.end_epoch()
+    load = checkpoints.load
+    monkeypatch.setattr(checkpoints, "load", lambda *where: {**load(*where), "restores": 1})
+    for _ in range(10):
+        take(progress, model, math.nan, 1.0)
+    assert (progress.step, progress.restores) == (10, 1)
+
+
 def test_the_order_after_going_back_holds_the_same_images(tmp_path):
     progress, _ = one_weight(tmp_path, steps_per_epoch=20)
     names = [[progress.feed.names(step, again)[0] for step in range(20, 40)] for again in (0, 1)]

@@ -1,5 +1,8 @@
 """A scale makes of every experiment a smaller one by its rule, and the grid goes on telling what it declares."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -176,3 +179,29 @@ def test_a_file_goes_before_a_shipped_grid(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("demo").write_text(FULL)
     assert grid_path(Path("demo")) == Path("demo")
+
+
+# ------------------------------------------------------------------------------------------------- several grids as one
+
+
+def test_grids_run_together_run_what_they_share_once(tmp_path):
+    """Real processes; raw pixels, so that nothing is trained."""
+    grid = """\
+base: digits_nano
+set: {method: supervised, evaluations: {finetune: null, linear: null, knn: {features: pixels}}}
+sweeps: [{name: all, product: {seed: SEEDS}}]
+"""
+    for name, seeds in (("one", "[0, 1]"), ("two", "[1, 2]")):
+        (tmp_path / f"{name}.yaml").write_text(grid.replace("SEEDS", seeds))
+
+    def mixmae(*words: str) -> str:
+        command = [sys.executable, "-m", "cli", "--root", str(tmp_path / "runs"), "grid", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "3 experiments" in mixmae("plan", "one.yaml", "two.yaml")
+    mixmae("run", "one.yaml", "two.yaml")
+    jobs = json.loads(mixmae("status", "one.yaml", "two.yaml", "--json"))["jobs"]
+    assert [(job["state"], job["tries"]) for job in jobs] == [("done", 1)] * 3
+    for name in ("one", "two"):
+        alone = json.loads(mixmae("status", f"{name}.yaml", "--json"))["jobs"]
+        assert [job["state"] for job in alone] == ["done"] * 2
