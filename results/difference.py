@@ -215,10 +215,16 @@ def _kind(setting: Setting) -> tuple[str, str, str]:
 
 
 def _pair(a: Setting, b: Setting) -> Pair:
-    """Settings that share a run are of one config, also where one was written before a field was added."""
-    if set(a.ids.values()) & set(b.ids.values()):
-        return Pair(a, b, {})
-    return Pair(a, b, changed_fields(flat_fields(a.config), flat_fields(b.config)))
+    """Settings that share a run are of one config, also where one was written before a field was added. Of one config,
+    the runs that both have are compared, where there are any."""
+    shared = set(a.ids.values()) & set(b.ids.values())
+    changed = {} if shared else changed_fields(flat_fields(a.config), flat_fields(b.config))
+    matched = a.figures.keys() & b.figures.keys()
+    if changed or not matched:
+        return Pair(a, b, changed)
+    return Pair(
+        *(replace(one, figures={seed: one.figures[seed] for seed in sorted(matched)}) for one in (a, b)), changed
+    )
 
 
 def _without(setting: Setting, other: Setting) -> Setting:

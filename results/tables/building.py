@@ -124,7 +124,7 @@ class Table:
 
         layout = laid_out(self)
         return (
-            [head.text for head in layout.header],
+            layout.flat_header(),
             [[entry.plain() for entry in line] for line in layout.body],
             layout.notes(),
         )

@@ -11,7 +11,7 @@ from mixmae.presentation import Declaration
 from mixmae.runs import write_atomically
 from results.cells import MISSING
 from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
-from results.tables.layout import Entry, Layout, laid_out
+from results.tables.layout import Entry, Head, Layout, laid_out
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Characters that end a line or that a form cannot hold."""
@@ -37,7 +37,8 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 def markdown(table: Table) -> str:
     layout = laid_out(table)
     lines = [f"### {_marked_down(table.title)}", ""] if table.title else []
-    lines += [_piped([_marked_down(entry.text) for entry in layout.header]), _piped(["---"] * len(layout.header))]
+    header = [_marked_down(text) for text in layout.flat_header()]
+    lines += [_piped(header), _piped(["---"] * len(header))]
     lines += [_piped([_in_markdown(entry) for entry in line]) for line in layout.body]
     return "\n".join([*lines, *(line for note in layout.notes() for line in ("", _marked_down(note)))]) + "\n"
 
@@ -75,17 +76,32 @@ def latex(table: Table) -> str:
     """A `table` with its title as caption, booktabs rules, and the notes as text below. Compiles with pdfLaTeX and the
     package booktabs; names in other than Latin letters need LuaLaTeX or XeLaTeX and a font that has them."""
     layout = laid_out(table)
-    alignment = "".join("r" if entry.figure else "l" for entry in layout.header)
+    alignment = "l" * layout.labels + "r" * (len(layout.header) - layout.labels)
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
     lines += [rf"\caption{{{_in_latex(table.title)}}}"] if table.title else []
     lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
-    lines += [_ampersands([_in_latex(entry.text) for entry in layout.header]), r"\midrule"]
+    lines += [*_header_in_latex(layout), r"\midrule"]
     lines += [_ampersands([_entry_in_latex(entry) for entry in line]) for line in layout.body]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
     lines += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
     lines += [rf"{_in_latex(note)}\par" for note in layout.general]
     lines += [rf"\textsuperscript{{{mark}}}~{_in_latex(note)}\par" for mark, note in _referred(layout)]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
+
+
+def _header_in_latex(layout: Layout) -> list[str]:
+    """Groups with a rule below them, then the innermost heading of every column."""
+    lines = []
+    for heads in layout.levels()[:-1]:
+        groups = {head.start: head for head in heads if not head.leaf}
+        cells, place = [], 0
+        while place < len(layout.header):
+            head = groups.get(place)
+            cells.append(rf"\multicolumn{{{head.end - place}}}{{c}}{{{_in_latex(head.text)}}}" if head else "")
+            place = head.end if head else place + 1
+        rules = "".join(rf"\cmidrule(lr){{{head.start + 1}-{head.end}}}" for head in groups.values())
+        lines += [_ampersands(cells), rules]
+    return [*lines, _ampersands([_in_latex(path[-1]) for path in layout.header])]
 
 
 def _entry_in_latex(entry: Entry) -> str:
@@ -114,14 +130,26 @@ def html(table: Table) -> str:
     is nothing), then the notes; numbers and letters refer to ordered lists."""
     layout = laid_out(table)
     lines = ["<table>"] + [f"<caption>{_in_html(table.title)}</caption>"] * bool(table.title)
-    head = "".join(f'<th scope="col"{_class(entry)}>{_in_html(entry.text)}</th>' for entry in layout.header)
-    lines += [f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    levels = layout.levels()
+    heads = (
+        "".join(_head_in_html(head, layout, len(levels) - depth) for head in line) for depth, line in enumerate(levels)
+    )
+    lines += ["<thead>", *(f"<tr>{line}</tr>" for line in heads), "</thead>", "<tbody>"]
     for line in layout.body:
         cells = (_entry_in_html(entry, heads=place < len(table.columns)) for place, entry in enumerate(line))
         lines.append(f"<tr>{''.join(cells)}</tr>")
     lines += ["</tbody>", "</table>", *(f'<p class="note">{_in_html(note)}</p>' for note in layout.general)]
     lines += _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
     return "\n".join(lines) + "\n"
+
+
+def _head_in_html(head: Head, layout: Layout, levels: int) -> str:
+    """levels: from the heading's line down to the body."""
+    figure = ' class="figure"' if head.start >= layout.labels else ""
+    down = f' rowspan="{levels}"' if head.leaf and levels > 1 else ""
+    if head.leaf:
+        return f'<th scope="col"{down}{figure}>{_in_html(head.text)}</th>'
+    return f'<th scope="colgroup" colspan="{head.end - head.start}"{figure}>{_in_html(head.text)}</th>'
 
 
 def _entry_in_html(entry: Entry, heads: bool) -> str:

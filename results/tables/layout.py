@@ -1,12 +1,13 @@
 """A table as text: its header, its body with the marks of footnotes, and the footnotes (no torch)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
-from results.cells import MISSING
+from results.cells import MISSING, STAGE_LABELS
 from results.tables.building import COLUMN_LABELS, SCALED, Cell, Label, Row, Table
 
 _MINUS = "\N{MINUS SIGN}"
+_OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,34 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """general: notes on the whole table. settings: by letter, what differs from a published setting. sources: numbered
-    from 1, where numbers were published."""
+class Head:
+    """A heading over the columns from `start`, before `end`; a leaf stands over its one column alone."""
 
-    header: list[Entry]
+    text: str
+    start: int
+    end: int
+    leaf: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """header: of each column its headings from the outermost one in. general: notes on the whole table. settings: by
+    letter, what differs from a published setting. sources: numbered from 1, where numbers were published."""
+
+    header: list[tuple[str, ...]]
+    labels: int
     body: list[list[Entry]]
     general: tuple[str, ...]
     settings: dict[str, str]
     sources: list[str]
+
+    def flat_header(self) -> list[str]:
+        """One line. A heading of ours is that of its column."""
+        return [", ".join(part for part in path if part != _OURS) for path in self.header]
+
+    def levels(self) -> list[list[Head]]:
+        """The headings line by line; one that stands over nothing else reaches from its line down to the body."""
+        return [_level(self.header, depth) for depth in range(max(map(len, self.header)))]
 
     def notes(self) -> list[str]:
         """All of them, with the marks they are referred to by."""
@@ -43,15 +63,30 @@ class Layout:
 
 def laid_out(table: Table) -> Layout:
     """Of each column of figures ours, then, where some row has one, the published number and the difference."""
-    header = [Entry(COLUMN_LABELS.get(column, column)) for column in table.columns]
+    header: list[tuple[str, ...]] = [(COLUMN_LABELS.get(column, column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
-        header.append(Entry(figures.text(), figure=True))
-        if table.has_published(place):
-            header += [Entry(f"{figures.text()}, {what}", figure=True) for what in ("published", "difference")]
+        path = (STAGE_LABELS[figures.stage], *((figures.across.named(),) if figures.across else ()))
+        header += (
+            [(*path, what) for what in (_OURS, "published", "difference")] if table.has_published(place) else [path]
+        )
     notes = _Footnotes()
     body = [_line(table, row, notes) for row in table.rows]
     settings = {letter: text for text, letter in notes.letters.items()}
-    return Layout(header, body, table.notes, settings, list(notes.numbers))
+    return Layout(header, len(table.columns), body, table.notes, settings, list(notes.numbers))
+
+
+def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
+    heads: list[Head] = []
+    before = None
+    for place, path in enumerate(header):
+        if len(path) <= depth:
+            before = None
+        elif len(path) > depth + 1 and path[: depth + 1] == before:
+            heads[-1] = replace(heads[-1], end=place + 1)
+        else:
+            heads.append(Head(path[depth], place, place + 1, leaf=len(path) == depth + 1))
+            before = path[: depth + 1]
+    return heads
 
 
 @dataclass
