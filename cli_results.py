@@ -1,6 +1,7 @@
 """The `mixmae results` commands. Imports no torch."""
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,11 @@ Form = Annotated[
     Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
 ]
 Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
+Format = StrEnum("Format", ["png", "pdf", "svg"])
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option("--format", help="Only this format; can be given several times. Default: all."),
+]
 
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 
@@ -83,14 +89,16 @@ def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
 
 
 @results_app.command("plot")
-def results_plot(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
-    """Draw the grid's plots as PNG and PDF."""
+def results_plot(
+    context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None, formats: Formats = None
+) -> None:
+    """Draw the grid's plots as PNG, PDF and SVG."""
     from results.collect import collect
-    from results.plots import write_plots
+    from results.plots import FORMATS, write_plots
 
     declaration = _asked("plots", file, context.obj, scale)
     folder = out or context.obj / f"report-{declaration.name}"
-    print(*write_plots(collect(context.obj), declaration, folder), sep="\n")
+    print(*write_plots(collect(context.obj), declaration, folder, formats or FORMATS), sep="\n")
 
 
 @results_app.command("gallery")
