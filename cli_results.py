@@ -8,18 +8,25 @@ import typer
 from cli_grid import AtScale, GridPath, planned
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
-Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
+Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: results/ in the root.")]
+Roots = Annotated[
+    list[Path] | None, typer.Option("--root", help="Where runs lie, the first before the others; default: ROOT.")
+]
 
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 
 
 @results_app.command("collect")
-def results_collect(context: typer.Context, out: Collected = None) -> None:
-    """Gather all runs under ROOT into results.parquet and results.csv."""
+def results_collect(context: typer.Context, root: Roots = None, out: Collected = None) -> None:
+    """Gather all runs under ROOT, or of several roots, into results.parquet and results.csv.
+
+    A run that lies in several is taken from where it is done.
+    """
     from results.collect import collect, write
 
-    folder = out or context.obj / "results"
-    frame = collect(context.obj)
+    roots = [path.resolve() for path in root or [context.obj]]
+    folder = out or roots[0] / "results"
+    frame = collect(*roots)
     write(frame, folder)
     print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
 
