@@ -33,7 +33,7 @@ COMMANDS = {
     "grid logs": ["--follow", "ID"],
     "grid why": ["--json", "ID"],
     "runs prune": ["--apply", "--grid", "--no-grid"],
-    "results collect": ["--out"],
+    "results collect": ["--out", "--root"],
     "results table": ["--out", "FILE"],
     "results plot": ["--out", "FILE"],
     "results gallery": ["--out", "ID"],
@@ -44,6 +44,7 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
+    "bench collect": ["--epochs", "--runs"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],
