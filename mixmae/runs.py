@@ -70,7 +70,7 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
             write(temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~UMASK)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -81,6 +81,10 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+UMASK = _umask()
+"""Of this process; asked for once, since asking changes it for a moment, which other threads would notice."""
 
 
 def _flush_folder(folder: Path) -> None:

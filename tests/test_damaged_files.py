@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from file_systems import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tiny_jobs import experiment, never, planned_runs
+from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 from ablations.grid import read_grid
 from ablations.planning import create_run, plan, queue, remember
@@ -32,6 +33,7 @@ from mixmae.runs import (
     write_atomically,
     write_json,
 )
+from mixmae.tracking.trackers import Trackers
 from mixmae.training import checkpoints
 from mixmae.training.journal import Journal
 
@@ -87,7 +89,7 @@ def test_a_write_that_fails_for_a_moment_is_made_again(tmp_path, waits):
 
 def test_a_line_that_fails_for_a_moment_is_written_once(tmp_path, waits, monkeypatch):
     failing = Failing(errno.ESTALE)
-    journal = Journal(tmp_path, True)
+    journal = Journal(tmp_path, True, Trackers(RunFolder(tmp_path, "pretrain", "a"), ()))
     journal.add({"epoch": 1, "loss": 0.5}, 1.0, 8)
 
     @contextmanager
@@ -131,6 +133,26 @@ def test_a_full_disk_is_named_and_the_old_file_stays(small_disk, kind, waits):
         write(path)
     assert (failure.value.errno, failure.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_bytes() == b"old" and list(small_disk.iterdir()) == [path] and waits == []
+
+
+def test_a_run_says_what_ended_it_where_nothing_more_can_be_written(small_disk):
+    """Not a byte is left: neither of the disk, nor at the end of the log's last block."""
+    run = planned_runs(small_disk, experiment("supervised", evaluations={"finetune": FINETUNE}))["finetune"]
+
+    def stop() -> bool:
+        if not (small_disk / "ballast").exists():
+            with (run.path / "log.txt").open("ab") as log:
+                log.write(b"\n" * (-log.tell() % (1 << 12)))
+            fill(small_disk / "ballast", room=0)
+        return False
+
+    assert execute(run, Resources(), stop) == "failed"
+    reason = run.read("state")["reason"]
+    assert "No space left on device; make room and run it again" in reason
+    assert f"INFO failed: {reason}" in (run.path / "log.txt").read_text()
+    (small_disk / "ballast").unlink()
+    assert execute(run, Resources(), never) == "done"
+    assert not list(run.path.glob(".*"))
 
 
 # ------------------------------------------------------------------------------------------------------------ documents

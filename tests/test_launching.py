@@ -199,13 +199,14 @@ def test_the_second_ctrl_c_kills_and_cancel_reaches_a_launcher_elsewhere(launch)
     assert grid.workers() == []
 
 
-def test_one_experiment_in_this_process_stops_and_goes_on(launch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_one_experiment_in_this_process_stops_and_goes_on(launch, number):
     grid = launch(epochs=300, seeds=[0])
     text = GRID[: GRID.index("sweeps:")].replace("set:\n", "").replace("\n  ", "\n").replace("EPOCHS", "12")
     (grid.folder / "one.yaml").write_text(text)
     running = grid.start("run", "one.yaml")
     until(lambda: list(grid.folder.glob("runs/pretrain/*/metrics.jsonl")) or running.poll() is not None)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(number)
     code, _, err = ended(running)
     assert code == 75, err
     assert grid.finish("run", "one.yaml")[0] == 0

@@ -44,7 +44,7 @@ def drawn(made, spec):
 def test_files_are_there_and_the_same_bytes_again(made, tmp_path, spec):
     frame = collect(made.root)
     written = [write_plots(frame, declared(made, plots=(spec,)), tmp_path / name) for name in ("one", "two")]
-    assert [path.name for path in written[0]] == [f"{spec.name}.png", f"{spec.name}.pdf"]
+    assert [path.name for path in written[0]] == [f"{spec.name}.{kind}" for kind in ("png", "pdf", "svg")]
     for one, two in zip(*written, strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert len(one.read_bytes()) > 5000

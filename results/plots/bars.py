@@ -1,0 +1,208 @@
+"""Top-1 of every encoder: a group of bars an encoder, a bar a method, a panel a stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mixmae.presentation import Declaration, PlotSpec
+from results.cells import STAGE_LABELS, cells, member_rows, separating_columns, shown
+from results.plots.layout import (
+    PANEL_INCHES,
+    compose,
+    few_round_ticks,
+    line_inches,
+    panels,
+    say_in,
+    text_inches,
+    wrapped,
+)
+from results.plots.lines import repetitions, with_names
+from results.plots.published_points import HOLLOW, hollow_handle, published_points, source_notes
+from results.plots.theme import COLUMN_INCHES, HATCHES, PAGE_INCHES, TEXT, shade
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GROUP = 0.86
+"""Share of a group's width that its bars take; a group is 1 wide."""
+BESIDE = 0.6
+"""Inches of a panel that are not between its axes."""
+NARROWEST = 0.115
+"""Inches: the width of a bar over which an upright figure can be written."""
+PUBLISHED = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "markerfacecolor": "white"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One of a panel: in percent; mean is None without a finished run, std with fewer than two."""
+
+    encoder: str
+    series: str
+    mean: float | None
+    std: float | None
+    published: tuple[float, ...]
+
+    @property
+    def top(self) -> float:
+        return max([*self.published, *([self.mean + (self.std or 0)] if self.mean is not None else [])])
+
+    @property
+    def bottom(self) -> float:
+        return min([*self.published, *([self.mean - (self.std or 0)] if self.mean is not None else [])])
+
+
+def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, title: str) -> "Figure":
+    """Means over seeds with std, which a single seed does not have; published numbers are hollow diamonds."""
+    rows = member_rows(frame, declaration.members, spec.sweeps, spec.stages)
+    columns = separating_columns(rows, ("method", "encoder"), ("stage",))
+    told = {pair: list(columns[2:]) for pair, _ in cells(rows, ("method", "encoder"))}
+    rows = with_names(rows, told)
+    published = published_points(rows, spec, declaration, told)
+    done = rows[rows["state"] == "done"]
+    bars = {stage: _bars(done[done["stage"] == stage], published[published["stage"] == stage]) for stage in spec.stages}
+    seen = {bar.series for panel in bars.values() for bar in panel}
+    looks = _looks(pd.concat([rows, published])[["series", "method"]].drop_duplicates("series"), seen)
+    columns_beside, width = _size(list(bars.values()))
+    names = {stage: _group_names(width / columns_beside, bars[stage]) for stage in spec.stages}
+    lines = max((name.count("\n") for panel in names.values() for name in panel), default=0)
+    figure, axes = panels(len(spec.stages), PANEL_INCHES + lines * line_inches(TEXT), columns_beside, width)
+    for ax, stage in zip(axes, spec.stages, strict=True):
+        _draw_panel(ax, bars[stage], looks)
+        ax.set_xticks(range(len(names[stage])), names[stage])
+        ax.set(title=STAGE_LABELS[stage], ylabel="top-1 (%)" if ax is axes[0] or columns_beside == 1 else "")
+    notes = [repetitions(done, [*columns, "stage"])]
+    notes += ["Axes do not begin at zero."] if any(ax.get_ylim()[0] > 0 for ax in axes) else []
+    compose(figure, title, _handles(looks, len(published) > 0), [*notes, *source_notes(published)])
+    figure.draw_without_rendering()
+    for ax, stage in zip(axes, spec.stages, strict=True):
+        _write_values(ax, bars[stage])
+    return figure
+
+
+def _bars(done: pd.DataFrame, published: pd.DataFrame) -> list[Bar]:
+    """The bars of a panel in the order in which they stand."""
+    either = pd.concat([done, published])
+    found = []
+    for (encoder,), group in cells(either, ["encoder"]):
+        for series in dict.fromkeys(group["series"]):
+            ours = done.loc[(done["encoder"] == encoder) & (done["series"] == series), "top1"]
+            theirs = published.loc[(published["encoder"] == encoder) & (published["series"] == series), "y"]
+            mean = float(ours.mean()) if len(ours) else None
+            std = float(ours.std(ddof=1)) if len(ours) > 1 else None
+            found.append(Bar(encoder, series, mean, std, tuple(theirs)))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- looks
+
+
+def _looks(series: pd.DataFrame, seen: set[str]) -> dict[str, dict]:
+    """Colour and hatch of every series: the method's, in shades where there are several of it."""
+    looks = {}
+    for method, alike in series[series["series"].isin(seen)].groupby("method", sort=False):
+        for place, name in enumerate(alike["series"]):
+            looks[name] = {"facecolor": shade(method, place), "hatch": HATCHES[method]}
+    return looks
+
+
+def _handles(looks: Mapping[str, dict], published: bool) -> list:
+    from matplotlib.patches import Patch
+
+    handles: list = [Patch(label=name, edgecolor="white", linewidth=0, **look) for name, look in looks.items()]
+    return handles + ([hollow_handle(**PUBLISHED)] if published else [])
+
+
+def _size(bars: Sequence[Sequence[Bar]]) -> tuple[int, float]:
+    """How many panels stand beside one another, and the figure's width in inches: all of them if that leaves every bar
+    its width, else one."""
+    beside = COLUMN_INCHES if len(bars) == 1 else PAGE_INCHES / len(bars)
+    if all(_inches_a_bar(beside, panel) >= NARROWEST for panel in bars):
+        return len(bars), beside * len(bars)
+    return 1, PAGE_INCHES
+
+
+def _group_names(panel: float, bars: Sequence[Bar]) -> list[str]:
+    """The encoders, in as many lines as the width of a group makes of them."""
+    groups = _groups(bars)
+    inches = (panel - BESIDE) / max(len(groups), 1) - 0.04
+    return ["\n".join(wrapped(shown("encoder", name), inches)) for name in groups]
+
+
+def _inches_a_bar(panel: float, bars: Sequence[Bar]) -> float:
+    return (panel - BESIDE) * _width(bars) / max(len(_groups(bars)), 1)
+
+
+def _width(bars: Sequence[Bar]) -> float:
+    return GROUP / max((len(group) for group in _groups(bars).values()), default=1)
+
+
+def _groups(bars: Sequence[Bar]) -> dict[str, list[Bar]]:
+    groups: dict[str, list[Bar]] = {}
+    for bar in bars:
+        groups.setdefault(bar.encoder, []).append(bar)
+    return groups
+
+
+# ----------------------------------------------------------------------------------------------------------- drawing
+
+
+def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> None:
+    if not bars:
+        say_in(ax, "no finished run")
+        ax.set_yticks([])
+        return
+    for x, bar in _placed(bars):
+        if bar.mean is not None:
+            ax.bar(x, bar.mean, _width(bars), edgecolor="white", linewidth=0.5, **looks[bar.series])
+        if bar.std is not None:
+            ax.errorbar(x, bar.mean, bar.std, color="black", linewidth=0.9)
+        ax.plot([x] * len(bar.published), bar.published, zorder=3, **PUBLISHED)
+    ax.grid(False, axis="x")
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-0.5, len(_groups(bars)) - 0.5)
+    ax.set_ylim(bottom=_floor(bars))
+    few_round_ticks(ax.yaxis)
+
+
+def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:
+    """The bars and where their middles are; groups stand at 0, 1, 2, …"""
+    return [
+        (place + (number - (len(group) - 1) / 2) * _width(bars), bar)
+        for place, group in enumerate(_groups(bars).values())
+        for number, bar in enumerate(group)
+    ]
+
+
+def _floor(bars: Sequence[Bar]) -> float:
+    """Where the axis begins: at zero, or, where differences would not be seen then, at a round number below all."""
+    low, high = min(bar.bottom for bar in bars), max(bar.top for bar in bars)
+    spread = max(high - low, 2.0)
+    if low - spread < high / 4:
+        return 0.0
+    step = 10.0 ** floor(log10(spread))
+    return floor((low - 0.6 * spread) / step) * step
+
+
+def _write_values(ax: "Axes", bars: Sequence[Bar]) -> None:
+    """The means above the bars, upright where they are too wide, and room for them."""
+    if not bars:
+        return
+    box = ax.get_window_extent()
+    texts = {x: f"{bar.mean:.1f}" for x, bar in _placed(bars) if bar.mean is not None}
+    longest = max(map(text_inches, texts.values()), default=0.0)
+    bar_inches = box.width / ax.figure.dpi * _width(bars) / len(_groups(bars))
+    upright = longest + 0.04 > bar_inches
+    gap = 6 if any(bar.published for bar in bars) else 3
+    needed = (longest if upright else TEXT * 1.1 / 72) + (gap + 2) / 72
+    low, high = ax.get_ylim()[0], max(bar.top for bar in bars)
+    ax.set_ylim(low, low + (high - low) / (1 - needed / (box.height / ax.figure.dpi)))
+    for x, bar in _placed(bars):
+        if bar.mean is not None:
+            ax.annotate(
+                texts[x], (x, bar.top), (0, gap), textcoords="offset points", ha="center", va="bottom",
+                rotation=90 if upright else 0,
+            )  # fmt: skip
