@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +65,7 @@ def _global_options(
 
 @app.command()
 def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -> None:
-    """Run a small grid on real images and write its tables, plots and pictures into ROOT/demo-report."""
+    """Run a small grid on real images and write its report, ROOT/demo-report/index.html."""
     from ablations.launching import launch
 
     with resources.as_file(resources.files("ablations") / "demo.yaml") as path:
@@ -229,11 +230,11 @@ def _report(grid, plan, folder: Path) -> None:
     from results.collect import collect
     from results.report import write_report
 
-    write_report(collect(plan.root), plan.root, declare(grid, plan), folder)
+    declaration = replace(declare(grid, plan), commands=("mixmae demo",))
+    write_report(collect(plan.root), [declaration], folder)
     for table in grid.spec.tables:
-        for path in sorted(folder.rglob(f"{table.name}.md")):
-            print(path.read_text(encoding="utf-8"))
-    print(f"The report lies in {folder}: open {folder / 'index.html'}")
+        print((folder / "tables" / f"{table.name}.md").read_text(encoding="utf-8"))
+    print(f"The report is {folder / 'index.html'}: open it in a browser")
 
 
 def main() -> None:

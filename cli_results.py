@@ -1,11 +1,13 @@
 """The `mixmae results` commands. Imports no torch."""
 
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from cli_grid import AtScale, GridPath, planned
+from cli_grid import AtScale, GridPath, GridPaths, command_line, planned
 from cli_weights import AsJson, print_json
 from mixmae.runs import RunFolder
 
@@ -13,11 +15,16 @@ Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROO
 Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
-
+Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
 Form = Annotated[
     Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
 ]
 Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
+Format = StrEnum("Format", ["png", "pdf", "svg"])
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option("--format", help="Only this format; can be given several times. Default: all."),
+]
 
 results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into tables, plots and pictures.")
 
@@ -82,14 +89,16 @@ def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
 
 
 @results_app.command("plot")
-def results_plot(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
-    """Draw the grid's plots as PNG and PDF."""
+def results_plot(
+    context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None, formats: Formats = None
+) -> None:
+    """Draw the grid's plots as PNG, PDF and SVG."""
     from results.collect import collect
-    from results.plots import write_plots
+    from results.plots import FORMATS, write_plots
 
     declaration = _asked("plots", file, context.obj, scale)
     folder = out or context.obj / f"report-{declaration.name}"
-    print(*write_plots(collect(context.obj), declaration, folder), sep="\n")
+    print(*write_plots(collect(context.obj), declaration, folder, formats or FORMATS), sep="\n")
 
 
 @results_app.command("gallery")
@@ -112,7 +121,43 @@ def results_gallery(
     print(*save(figure, "gallery", folder), sep="\n")
 
 
+@results_app.command("report")
+def results_report(
+    context: typer.Context,
+    files: GridPaths,
+    scale: AtScale = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="The page; default: ROOT/report-NAME/index.html.")
+    ] = None,
+    roots: Roots = None,
+) -> None:
+    """Write one HTML page that holds all there is to show of the grids, to open from disk or to send.
+
+    The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
+    """
+    from results.collect import collect
+    from results.report import write_report
+
+    places = [root.resolve() for root in roots or [context.obj]]
+    shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
+    grids = []
+    for file in files:
+        runs = f"mixmae grid run {command_line(file, scale)}"
+        grids.append(replace(_declared(file, places[0], scale), commands=(runs, shows)))
+    folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
+    page = out or folder / "index.html"
+    made = write_report(collect(places[0]), grids, folder, page)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; made anew: {', '.join(made) or 'nothing'}")
+
+
 # ------------------------------------------------------------------------------------------------------------- shared
+
+
+def _declared(file: Path, root: Path, scale: str | None):
+    """The grid as those see it who show its results."""
+    from ablations.declaring import declare
+
+    return declare(*planned(file, root, scale))
 
 
 def _asked(block: str, file: Path, root: Path, scale: str | None):

@@ -25,7 +25,7 @@ COLOURS = {"blue": "#0173b2", "orange": "#de8f05", "green": "#029e73", "pink": "
 
 SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
 """Inches: of an image's height, between images, between sources, around all."""
-TITLE, LABEL, COLUMN, CAPTION = 11, 10, 9, 8.5
+TITLE, LABEL, COLUMN, CAPTION = 11, 10, 9, 9
 """Sizes of letters in points."""
 
 

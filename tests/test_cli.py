@@ -40,6 +40,7 @@ COMMANDS = {
     "results diff": ["--json", "A", "B"],
     "results plot": ["--out", "--scale", "FILE"],
     "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
+    "results report": ["--out", "--root", "--scale", "FILE"],
     "encoders": ["--json"],
     "recipes": ["--json"],
     "weights import": ["--as", "--config", "--encoder-only", "--out", "FILE"],

@@ -19,13 +19,10 @@ from mixmae.jobs import stage_jobs
 from mixmae.method import reconstruction_target
 from mixmae.mixmae import members_of
 from mixmae.models import build_encoder, build_method
-from mixmae.presentation import Declaration
 from mixmae.weights.description import Description
-from results.collect import collect
 from results.gallery import COLOURS, draw_gallery, gallery_figure, write_gallery
 from results.gallery_inputs import Images, Source
 from results.reconstructions import GIVEN_BACK, GREY, WHITE, reconstructions
-from results.report import write_report
 
 BEIT = {**small.VIT, "style": "beit"}
 MEAN, STD = np.array(IMAGENET_DEFAULT_MEAN), np.array(IMAGENET_DEFAULT_STD)
@@ -335,21 +332,3 @@ def test_runs_stand_side_by_side_in_one_figure(tmp_path):
     words = " ".join(text.get_text().replace("\xa0", " ") for text in reversed(figure.texts))
     for part in ("validation images of digits", "MixMAE", "SimMIM", "MAE · swin_nano · 20 epochs", "75 % hidden"):
         assert part in words
-
-
-def test_a_report_draws_the_gallery_once_for_the_same_weights(tmp_path):
-    run, model = finished(tmp_path / "runs")
-    ids = {"main": {("pretrain", run.id)}}
-
-    def report():
-        root = tmp_path / "runs"
-        return write_report(collect(root), root, Declaration("made", members=ids), tmp_path / "report")
-
-    assert report() == ["results", "gallery/swin_nano", "README.md", "index.html"]
-    assert 'src="gallery/swin_nano.png"' in (tmp_path / "report" / "index.html").read_text()
-    assert report() == []
-    first = (tmp_path / "report" / "gallery" / "swin_nano.png").read_bytes()
-    torch.nn.init.normal_(model.decoder.pred.weight)
-    save_file(model.state_dict(), run.weights)
-    assert report() == ["gallery/swin_nano"]
-    assert (tmp_path / "report" / "gallery" / "swin_nano.png").read_bytes() != first

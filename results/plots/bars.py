@@ -73,7 +73,7 @@ def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, tit
     for ax, stage in zip(axes, spec.stages, strict=True):
         _draw_panel(ax, bars[stage], looks)
         ax.set_xticks(range(len(names[stage])), names[stage])
-        ax.set(title=STAGE_LABELS[stage], ylabel="top-1 (%)")
+        ax.set(title=STAGE_LABELS[stage], ylabel="top-1 (%)" if ax is axes[0] or columns_beside == 1 else "")
     notes = [repetitions(done, [*columns, "stage"])]
     notes += ["Axes do not begin at zero."] if any(ax.get_ylim()[0] > 0 for ax in axes) else []
     compose(figure, title, _handles(looks, len(published) > 0), [*notes, *source_notes(published)])
@@ -180,7 +180,7 @@ def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:
 def _floor(bars: Sequence[Bar]) -> float:
     """Where the axis begins: at zero, or, where differences would not be seen then, at a round number below all."""
     low, high = min(bar.bottom for bar in bars), max(bar.top for bar in bars)
-    spread = max(high - low, 0.5)
+    spread = max(high - low, 2.0)
     if low - spread < high / 4:
         return 0.0
     step = 10.0 ** floor(log10(spread))

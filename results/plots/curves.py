@@ -33,16 +33,15 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
     rows = rows.assign(x=rows["x"] / size)
     published = published_points(rows, spec, declaration, told)
     done, notes = _with_known_x(rows[rows["state"] == "done"], spec.x)
-    points, levels = done[done["x"].notna()], done[done["x"].isna()]
-    devices = [""]
+    points, levels = done[done["x"].notna()].assign(device=""), done[done["x"].isna()]
     if spec.x == "pretrain_hours":
         points = _at_mean_hours(points, [*columns, "stage", along, "pretrain_device"])
-        devices = sorted(points["pretrain_device"].unique()) or [""]
+    devices = sorted(points["device"].unique()) or [""]
     styles = styles_of(pd.concat([rows[rows["line"].isin({*done["line"], *published["line"]})], published]))
     figure, axes = panels(len(spec.stages) * len(devices), columns=len(spec.stages) if devices[1:] else None)
     places = [(device, stage) for device in devices for stage in spec.stages]
     for ax, (device, stage) in zip(axes, places, strict=True):
-        here = points[(points["stage"] == stage) & ((points["pretrain_device"] == device) | (device == ""))]
+        here = points[(points["stage"] == stage) & (points["device"] == device)]
         beside, level = published[published["stage"] == stage], levels[levels["stage"] == stage]
         _draw_levels(ax, level, styles)
         draw_lines(ax, here, styles, errors="bars")
@@ -73,7 +72,7 @@ def _with_known_x(done: pd.DataFrame, x: str) -> tuple[pd.DataFrame, list[str]]:
 
 def _at_mean_hours(points: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Repetitions take different times: all of them at the mean."""
-    moved = [group.assign(x=group["x"].mean()) for _, group in cells(points, columns)]
+    moved = [group.assign(x=group["x"].mean(), device=group["pretrain_device"]) for _, group in cells(points, columns)]
     return pd.concat(moved) if moved else points
 
 

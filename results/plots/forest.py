@@ -199,6 +199,8 @@ def _draw_panel(
         _draw_difference(ax, place, difference, COLOURS[setting.run["method"]])
     ax.margins(x=0.22)
     few_round_ticks(ax.xaxis)
+    if not found:
+        ax.set_xticks([0.0], ["0"])
     return found
 
 

@@ -98,7 +98,7 @@ def repetitions(rows: pd.DataFrame, columns: Sequence[str]) -> str:
     """How many seeds there are to a value, as a note says it."""
     counts = sorted({len(group) for _, group in cells(rows, columns)})
     if not counts:
-        return ""
+        return "No finished run."
     if counts == [1]:
         return "One seed each."
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

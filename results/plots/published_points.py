@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mixmae.presentation import Declaration, PlotSpec, PublishedRow
-from results.cells import member_ids
+from results.cells import member_ids, shown
 from results.plots.lines import Told, names_of
 from results.plots.theme import GREY
 from results.published import published_for, published_results
@@ -40,14 +40,15 @@ def source_notes(points: pd.DataFrame) -> list[str]:
     """Where the points were read, for below the figure."""
     if points.empty:
         return []
-    return ["Hollow: published.", *dict.fromkeys(f"{point.y:g}: {point.source}" for point in points.itertuples())]
+    read = (f"{shown('method', point.method)} {point.y:g}: {point.source}" for point in points.itertuples())
+    return ["Hollow: published.", *dict.fromkeys(read)]
 
 
-def hollow_handle(marker: str = "o") -> "Line2D":
+def hollow_handle(**look: Any) -> "Line2D":
     """What a legend says of them."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label="published", color=GREY, marker=marker, **HOLLOW)
+    return Line2D([], [], label="published", **{"color": GREY, "marker": "o", **HOLLOW, **look})
 
 
 def _of_rows(rows: pd.DataFrame, spec: PlotSpec) -> Iterator[tuple]:

@@ -5,6 +5,7 @@ told a second time by dashes, markers or hatches, so that a figure can be read i
 column of a page or as the page, and its text is 8 points or more at that size.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -119,12 +120,13 @@ def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -
     """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade tell the
     rest; dashes tell the method, or the rest where lines of different methods are not drawn together."""
     rests = list(dict.fromkeys(rest for _, _, rest in lines))
-    styles = {}
+    styles, of_method = {}, Counter()
     for line, method, rest in lines:
         place = rests.index(rest)
         styles[line] = {
-            "color": shade(method, place),
+            "color": shade(method, of_method[method]),
             "marker": MARKERS[place % len(MARKERS)],
             "dashes": METHOD_DASHES[method] if by_method else DASHES[place % len(DASHES)],
         }
+        of_method[method] += 1
     return styles
