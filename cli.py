@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs, and collecting.")
 app.add_typer(grid_app, name="grid")
 app.add_typer(runs_app, name="runs")
 app.add_typer(results_app, name="results")
@@ -220,6 +220,17 @@ def bench_step(
     if record:
         print(f"kept: {keep(root, result)}", file=sys.stderr)
     print_json(**result)
+
+
+@bench_app.command("collect")
+def bench_collect(
+    runs: Annotated[int, typer.Option(min=1, help="Run folders.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Lines of each run's metrics.")] = 300,
+) -> None:
+    """Measure seconds and peak memory of collecting made-up runs, at first and again; prints JSON."""
+    from results.bench import collecting
+
+    print_json(**collecting(runs, epochs))
 
 
 # ------------------------------------------------------------------------------------------------------------- shared

@@ -12,7 +12,9 @@ from cli_weights import AsJson, print_json
 from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
-Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
+Collected = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write to; default: results/ in the first root.")
+]
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
 Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
@@ -30,12 +32,16 @@ results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into
 
 
 @results_app.command("collect")
-def results_collect(context: typer.Context, out: Collected = None) -> None:
-    """Gather all runs under ROOT into results.parquet and results.csv."""
+def results_collect(context: typer.Context, root: Roots = None, out: Collected = None) -> None:
+    """Gather all runs under ROOT, or of several roots, into results.parquet and results.csv.
+
+    A run that lies in several is taken from where it is done.
+    """
     from results.collect import collect, write
 
-    folder = out or context.obj / "results"
-    frame = collect(context.obj)
+    roots = [path.resolve() for path in root or [context.obj]]
+    folder = out or roots[0] / "results"
+    frame = collect(*roots)
     write(frame, folder)
     print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
 
@@ -146,7 +152,7 @@ def results_report(
         grids.append(replace(_declared(file, places[0], scale), commands=(runs, shows)))
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
     page = out or folder / "index.html"
-    made = write_report(collect(places[0]), grids, folder, page)
+    made = write_report(collect(*places), grids, folder, page)
     print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; made anew: {', '.join(made) or 'nothing'}")
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "grid logs": ["--follow", "ID"],
     "grid why": ["--json", "ID"],
     "runs prune": ["--apply", "--grid", "--no-grid"],
-    "results collect": ["--out"],
+    "results collect": ["--out", "--root"],
     "results table": ["--format", "--out", "--scale", "FILE"],
     "results check": ["--json", "--scale", "FILE"],
     "results diff": ["--json", "A", "B"],
@@ -48,6 +48,7 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
+    "bench collect": ["--epochs", "--runs"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],

@@ -120,6 +120,17 @@ def test_saves_within_an_epoch_keep_its_beginning(tmp_path):
     assert kept == ["step-00000010.pt", "step-00000015.pt", "step-00000016.pt"]
 
 
+def test_what_kills_left_half_written_does_not_gather(tmp_path):
+    progress, model = one_weight(tmp_path, steps_per_epoch=3)
+    take(progress, model, 0.1, 1.0)
+    progress.save()
+    for name in (".step-00000002.pt.a1b2c3", ".tmpXyZ12"):
+        (progress.session.run.checkpoints / name).write_bytes(b"half")
+    progress, model = one_weight(tmp_path, steps_per_epoch=3)
+    assert progress.step == 1
+    assert [path.name for path in progress.session.run.checkpoints.iterdir()] == ["step-00000001.pt"]
+
+
 def test_checkpoints_of_another_format_are_refused(tmp_path):
     progress, model = one_weight(tmp_path, steps_per_epoch=3)
     state = {"model": model.state_dict(), "optimizer": progress.optimizer.state_dict(), "step": 1, "metrics": []}

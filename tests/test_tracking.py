@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import several
 import torch
-from tiny_jobs import ENCODERS, FINETUNE, METHODS, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
+from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 import cli
 from ablations.grid import read_grid
@@ -448,25 +447,6 @@ def test_it_reaches_the_workers_of_a_grid_and_the_tasks_of_slurm(tmp_path):
     run = RunFolder(tmp_path, "knn", "a")
     run.write("launch", {"tries": 1, "cancelled": False, "resources": asked.model_dump(mode="json")})
     assert task._resources(run) == asked
-
-
-def test_a_grid_on_this_machine_is_tracked(tmp_path):
-    case = {"method": METHODS["simmim"], "encoder": ENCODERS["swin"], "image_size": 32, "pretrain": PRETRAIN}
-    (tmp_path / "case.yaml").write_text(json.dumps(case))
-    text = "base: case.yaml\nsweeps: [{name: all, list: [{}]}]\nresources: {track: [tensorboard]}\n"
-    (tmp_path / "grid.yaml").write_text(text)
-    command = [sys.executable, cli.__file__, "--root", tmp_path / "runs", "grid", "run", tmp_path / "grid.yaml"]
-    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
-    (path,) = (tmp_path / "runs" / "pretrain").iterdir()
-    shows("tensorboard", RunFolder(tmp_path / "runs", "pretrain", path.name))
-
-
-def test_of_several_processes_the_first_tracks(tmp_path):
-    run = pretraining(tmp_path, "tensorboard", seed=13)
-    asked = Resources(track=("tensorboard",)).model_dump_json()
-    several.finish(several.start(2, [several.__file__, asked, run.path]))
-    assert len(list((run.path / "tensorboard").iterdir())) == 1
-    shows("tensorboard", run)
 
 
 # ------------------------------------------------------------------------------------------------------- where it lies

@@ -255,6 +255,9 @@ class Progress:
     def resume(self) -> None:
         """Goes on from the newest checkpoint that can be read; from the start where none was ever saved."""
         folder = self.session.run.checkpoints
+        if self.processes.leads:
+            self.session.check_lease()
+            checkpoints.remove_half_written(folder)
         saved = checkpoints.load_newest(folder) if self.processes.leads else None
         step = self.processes.told(saved and saved["step"])
         if step is None:

@@ -40,7 +40,11 @@ def markdown(table: Table) -> str:
     header = [_marked_down(text) for text in layout.flat_header()]
     lines += [_piped(header), _piped(["---"] * len(header))]
     lines += [_piped([_in_markdown(entry) for entry in line]) for line in layout.body]
-    return "\n".join([*lines, *(line for note in layout.notes() for line in ("", _marked_down(note)))]) + "\n"
+    notes = [
+        *map(_marked_down, layout.general),
+        *(f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)),
+    ]
+    return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
 
 
 def _in_markdown(entry: Entry) -> str:
@@ -55,7 +59,7 @@ def _piped(line: Sequence[str]) -> str:
 
 def _marked_down(text: str) -> str:
     """What Markdown would take for markup is escaped; an underscore within a word is none."""
-    text = re.sub(r"([\\`*<&~|])", r"\\\1", _CONTROL.sub(" ", text))
+    text = re.sub(r"([\\`*<&~|\[])", r"\\\1", _CONTROL.sub(" ", text))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -234,16 +235,20 @@ def test_what_was_cancelled_is_started_by_a_launch_and_not_by_a_watch(scripted, 
     assert len(submit(found, planned, cancelled=True)) == 1
 
 
-def test_a_watch_without_a_terminal_tells_what_changes(scripted, grid, capsys):
+def test_a_watch_without_a_terminal_tells_what_changes(scripted, grid, capsys, monkeypatch):
     found, planned = grid()
     die(scripted, planned, 0, "OUT_OF_MEMORY")
     die(scripted, planned, 1, "NODE_FAIL")
 
-    def one_fails(signal_number, frame):
-        die(scripted, planned, 1, "OUT_OF_MEMORY", tries=2)
+    sleep = time.sleep
 
-    signal.signal(signal.SIGALRM, one_fails)
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    def one_fails_between_two_looks(seconds):
+        if seconds == 0.5:
+            die(scripted, planned, 1, "OUT_OF_MEMORY", tries=2)
+        else:
+            sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", one_fails_between_two_looks)
     assert follow(found, planned, every_s=0.5, submits=True) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[2] for line in lines[:1]] == ["submitted 1 task"]
