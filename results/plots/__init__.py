@@ -45,7 +45,9 @@ def write_plots(
 def draw(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> "Figure":
     """The figure of one spec; raises what `write_plots` raises."""
     with theme():
-        return _DRAWN[spec.kind](frame, spec, declaration, _title(spec, declaration))
+        figure = _DRAWN[spec.kind](frame, spec, declaration, _title(spec, declaration))
+    figure.set_layout_engine("none")  # it is laid out: writing a file does not do it again
+    return figure
 
 
 def figure_svg(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> str:

@@ -9,7 +9,7 @@ from mixmae.presentation import Declaration, PlotSpec
 from results.cells import STAGE_LABELS, cells, member_rows, separating_columns
 from results.plots.costs import COSTS, device_labels, macs_unit, with_macs
 from results.plots.layout import compose, few_round_ticks, panels, say_in, thin_tick_labels
-from results.plots.lines import draw_lines, handle, repetitions, styles_of, told_apart, with_names
+from results.plots.lines import draw_lines, handle, repetitions, set_dashes, styles_of, told_apart, with_names
 from results.plots.published_points import HOLLOW, hollow_handle, published_points, source_notes
 from results.tables import COLUMN_LABELS
 
@@ -92,8 +92,7 @@ def _draw_levels(ax: "Axes", levels: pd.DataFrame, styles: dict[str, dict]) -> N
             linewidth=1.0,
             zorder=1.5,
         )
-        if style["dashes"]:
-            line.set_dashes(style["dashes"])
+        set_dashes(line, style)
 
 
 def _draw_published(ax: "Axes", points: pd.DataFrame, styles: dict[str, dict]) -> None:

@@ -41,7 +41,7 @@ def panels(
 
 
 def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Sequence[str]) -> None:
-    """Puts the title above the panels, the legend of `handles` and the notes below them."""
+    """Puts the title above the panels, the legend of `handles` and the notes below them, and lays it all out."""
     width, body = figure.get_size_inches()
     room = width - 2 * MARGIN
     heading = wrapped(title, room, TITLE)
@@ -61,11 +61,11 @@ def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Se
     if legend:
         legend.set_bbox_to_anchor((0.5, (below + MARGIN / 2) / height), figure.transFigure)
     figure.get_layout_engine().set(rect=(0, bottom / height, 1, body / height))
+    figure.draw_without_rendering()
 
 
 def thin_tick_labels(axes: Sequence["Axes"]) -> None:
-    """Blanks labels of fixed ticks of x that would run into the next one; the last stays."""
-    axes[0].figure.draw_without_rendering()
+    """Blanks labels of fixed ticks of x that run into the next one, of a figure that is laid out; the last stays."""
     for ax in axes:
         low, high = sorted(ax.get_xlim())
         reached, labels = float("inf"), ax.get_xticklabels()
