@@ -38,7 +38,7 @@ COMMANDS = {
     "results table": ["--format", "--out", "--scale", "FILE"],
     "results check": ["--json", "--scale", "FILE"],
     "results diff": ["--json", "A", "B"],
-    "results plot": ["--out", "--scale", "FILE"],
+    "results plot": ["--format", "--out", "--scale", "FILE"],
     "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
     "results report": ["--out", "--root", "--scale", "FILE"],
     "encoders": ["--json"],
@@ -59,7 +59,8 @@ COMMANDS = {
 def shape(command, name: str = "") -> dict[str, list[str]]:
     """The options and arguments of every command below `command`."""
     words = [
-        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar for parameter in command.params
+        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name.upper()
+        for parameter in command.params
     ]
     inner = getattr(command, "commands", {})
     found = {name: sorted(word for word in words if word not in ("--install-completion", "--show-completion"))}
