@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-SOURCES := cli.py cli_grid.py cli_results.py cli_runs.py cli_weights.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json')
+SOURCES := cli.py cli_grid.py cli_results.py cli_runs.py cli_weights.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
 .PHONY: demo test soak soak-slurm clean
 
@@ -35,8 +35,9 @@ $(VENV)/dependencies: $(VENV)/made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt .
 	@touch $@ $(VENV)/project
 
-$(VENV)/test-extra: $(VENV)/dependencies
+$(VENV)/test-extra: $(VENV)/dependencies tests/trackio.txt
 	$(PIP) install -q -c constraints.txt '.[test]'
+	$(PIP) install -q --no-deps -r tests/trackio.txt
 	@touch $@ $(VENV)/project
 
 # The project itself, installed again when a file of it changes.

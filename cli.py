@@ -27,7 +27,7 @@ app = typer.Typer(
     help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs, and collecting.")
 app.add_typer(grid_app, name="grid")
 app.add_typer(runs_app, name="runs")
 app.add_typer(results_app, name="results")
@@ -64,7 +64,7 @@ def _global_options(
 
 @app.command()
 def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -> None:
-    """Run a small grid on real images and write its tables, plots and pictures into ROOT/demo-report."""
+    """Run a small grid on real images and write its report, ROOT/demo-report/index.html."""
     from ablations.launching import launch
 
     with resources.as_file(resources.files("ablations") / "demo.yaml") as path:
@@ -85,6 +85,10 @@ def run(
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch too.")] = 10.0,
     save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Report to tensorboard, wandb, mlflow or trackio; may be given again."),
+    ] = None,
     start_over: Annotated[
         bool, typer.Option(help="Set the checkpoints of what is not done aside and begin anew.")
     ] = False,
@@ -100,10 +104,13 @@ def run(
     from mixmae.documents import read_experiment
     from mixmae.experiment import Resources
     from mixmae.place import place
+    from mixmae.tracking.asked import check_installed, known
 
+    tracked = known(tuple(track or ()))
+    check_installed(tracked)
     how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
     saving = {"save_minutes": save_minutes, "save_steps": save_steps}
-    shared = Resources(threads=threads, workers=workers, **how, **saving)
+    shared = Resources(threads=threads, workers=workers, track=tracked, **how, **saving)
     parsed, document = read_experiment(experiment)
     processes = None
     if found := place():
@@ -214,6 +221,17 @@ def bench_step(
     print_json(**result)
 
 
+@bench_app.command("collect")
+def bench_collect(
+    runs: Annotated[int, typer.Option(min=1, help="Run folders.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Lines of each run's metrics.")] = 300,
+) -> None:
+    """Measure seconds and peak memory of collecting made-up runs, at first and again; prints JSON."""
+    from results.bench import collecting
+
+    print_json(**collecting(runs, epochs))
+
+
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
@@ -222,11 +240,11 @@ def _report(grid, plan, folder: Path) -> None:
     from results.collect import collect
     from results.report import write_report
 
-    write_report(collect(plan.root), plan.root, declare(grid, plan), folder)
+    declaration = declare(grid, plan, ("mixmae demo",))
+    write_report(collect(plan.root), [declaration], folder)
     for table in grid.spec.tables:
-        for path in sorted(folder.rglob(f"{table.name}.md")):
-            print(path.read_text(encoding="utf-8"))
-    print(f"The report lies in {folder}: open {folder / 'index.html'}")
+        print((folder / "tables" / f"{table.name}.md").read_text(encoding="utf-8"))
+    print(f"The report is {folder / 'index.html'}: open it in a browser")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli_weights import AsJson
+from cli_weights import AsJson, print_json
 from mixmae.documents import ConfigError
 
 GridPath = Annotated[
@@ -16,7 +16,7 @@ GridPath = Annotated[
 ]
 GridPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE…", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
+    typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
 ]
 AtScale = Annotated[str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")]
 Executor = Annotated[
@@ -34,6 +34,22 @@ ROWS = 200
 """Of a table of states."""
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
+
+
+@grid_app.command("list")
+def grid_list(as_json: AsJson = False) -> None:
+    """List the grids that come with mixmae, for use in place of a FILE."""
+    from ablations.grid import shipped
+    from mixmae.recipes import header_of
+
+    found = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
+    if as_json:
+        print_json(grids=found)
+        return
+    table = Table("grid", "about", "cost at full scale")
+    for grid in found:
+        table.add_row(grid["name"], grid["title"], grid.get("cost", "").partition(" in float16")[0])
+    show(table)
 
 
 @grid_app.command("plan")

@@ -2,14 +2,25 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from cli_grid import AtScale, GridPath, planned
+from cli_grid import AtScale, GridPath, GridPaths, command_line, planned
+from cli_weights import AsJson, print_json
+from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
-Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
+Collected = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write to; default: results/ in the first root.")
+]
+_SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
+_IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
+Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
+Form = Annotated[
+    Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
+]
+Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
 Format = StrEnum("Format", ["png", "pdf", "svg"])
 Formats = Annotated[
     list[Format] | None,
@@ -20,28 +31,66 @@ results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into
 
 
 @results_app.command("collect")
-def results_collect(context: typer.Context, out: Collected = None) -> None:
-    """Gather all runs under ROOT into results.parquet and results.csv."""
+def results_collect(context: typer.Context, root: Roots = None, out: Collected = None) -> None:
+    """Gather all runs under ROOT, or of several roots, into results.parquet and results.csv.
+
+    A run that lies in several is taken from where it is done.
+    """
     from results.collect import collect, write
 
-    folder = out or context.obj / "results"
-    frame = collect(context.obj)
+    roots = [path.resolve() for path in root or [context.obj]]
+    folder = out or roots[0] / "results"
+    frame = collect(*roots)
     write(frame, folder)
     print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
 
 
 @results_app.command("table")
-def results_table(context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None) -> None:
-    """Write the grid's tables as Markdown, CSV and LaTeX, and print them."""
+def results_table(
+    context: typer.Context, file: GridPath, scale: AtScale = None, form: Form = None, out: Out = None
+) -> None:
+    """Write the grid's tables as Markdown, CSV, LaTeX and HTML, and print them as Markdown."""
     from results.collect import collect
-    from results.tables import write_tables
+    from results.tables import FORMS, build_table, write_tables
 
+    if form and out:
+        raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
     declaration = _asked("tables", file, context.obj, scale)
-    paths = write_tables(collect(context.obj), declaration, out or context.obj / f"report-{declaration.name}")
+    frame = collect(context.obj)
+    if form:
+        print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
+        return
+    paths = write_tables(frame, declaration, out or context.obj / f"report-{declaration.name}")
     for path in paths:
         if path.suffix == ".md":
             print(path.read_text(encoding="utf-8"))
     print(*paths, sep="\n")
+
+
+@results_app.command("check")
+def results_check(context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False) -> None:
+    """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
+    from results.check import check
+    from results.collect import collect
+
+    checked = check(collect(context.obj), _asked("expected", file, context.obj, scale))
+    if as_json:
+        print_json(checked=[one.document() for one in checked])
+    else:
+        print(*(one.line() for one in checked), sep="\n")
+    raise typer.Exit(int(any(one.verdict != "ok" for one in checked)))
+
+
+@results_app.command("diff")
+def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
+    """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
+    from results.difference import compare, document, lines, read_runs
+
+    found = compare(read_runs(a), read_runs(b))
+    if as_json:
+        print_json(a=str(a), b=str(b), **document(found))
+    else:
+        print(*lines(found), sep="\n")
 
 
 @results_app.command("plot")
@@ -60,15 +109,51 @@ def results_plot(
 @results_app.command("gallery")
 def results_gallery(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a MixMAE pretraining's id.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/ID.")] = None,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help=_SOURCE)],
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help=_IMAGES)] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Images to show.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the masks, and the images where there are more.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/SOURCE.")] = None,
 ) -> None:
-    """Draw images, their mix and both reconstructions of a finished MixMAE pretraining."""
-    from ablations.steering import find_run
-    from results.gallery import write_gallery
+    """Draw what pretrainings reconstruct of the same images, side by side, as PNG, PDF and SVG."""
+    from results.gallery import draw_gallery
+    from results.gallery_inputs import open_images, open_source
+    from results.plots import save
 
-    id = find_run(context.obj, run_id).id
-    print(*write_gallery(context.obj, id, out or context.obj / "gallery" / id), sep="\n")
+    opened = [open_source(_place(source, context.obj)) for source in sources]
+    figure = draw_gallery(opened, open_images(opened, images, rows, seed), seed)
+    folder = out or context.obj / "gallery" / "-".join(source.name for source in opened)
+    print(*save(figure, "gallery", folder), sep="\n")
+
+
+@results_app.command("report")
+def results_report(
+    context: typer.Context,
+    files: GridPaths,
+    scale: AtScale = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="The page; default: ROOT/report-NAME/index.html.")
+    ] = None,
+    roots: Roots = None,
+) -> None:
+    """Write one HTML page that holds all there is to show of the grids, to open from disk or to send.
+
+    The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
+    """
+    from ablations.declaring import declare
+    from results.collect import collect
+    from results.report import write_report
+
+    places = [root.resolve() for root in roots or [context.obj]]
+    shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
+    grids = []
+    for file in files:
+        runs = f"mixmae grid run {command_line(file, scale)}"
+        grids.append(declare(*planned(file, places[0], scale), (runs, shows)))
+    folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
+    page = out or folder / "index.html"
+    made = write_report(collect(*places), grids, folder, page)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; made anew: {', '.join(made) or 'nothing'}")
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -81,5 +166,18 @@ def _asked(block: str, file: Path, root: Path, scale: str | None):
     grid, plan = planned(file, root, scale)
     declaration = declare(grid, plan)
     if not getattr(declaration, block):
-        raise grid.document.mark.error(f"names no {block}; write {block}: [{{name: …}}]")
+        entry = "where: …, top1: …" if block == "expected" else "name: …"
+        raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
     return declaration
+
+
+def _place(source: str, root: Path) -> Path | RunFolder:
+    """The path that `source` is, else the run whose id begins so. Raises FileNotFoundError or NoSuchRun."""
+    from ablations.steering import find_run
+
+    path = Path(source)
+    if path.exists():
+        return path
+    if len(path.parts) > 1 or path.suffix:
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return find_run(root, source)

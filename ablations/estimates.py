@@ -29,8 +29,8 @@ BYTES_WEIGHT, BYTES_STATE = 4, 12
 """Of a parameter in float32: the final weights; a checkpoint's weights and two AdamW moments."""
 ALIKE = 0.15
 """How far counted multiply-adds may lie from those of ablations.multiply_adds, which holds no norms and the like."""
-CHECKPOINTS = 3
-"""At most at once: the two newest, and that of the end of the last epoch or the one being written."""
+CHECKPOINTS = 4
+"""At most at once: the two newest, that of the end of the last epoch, and the one being written."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Estimator:
 
     @cached_property
     def _only_gpu(self) -> str | None:
-        """The one that records are of, where there is one."""
-        gpus = {record["device"] for record in self._records} - {"cpu"}
+        """The one that records made here are of, where there is one."""
+        gpus = {record["device"] for record in self._records if not record.get("published")} - {"cpu"}
         return gpus.pop() if len(gpus) == 1 else None
 
 

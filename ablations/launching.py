@@ -21,6 +21,7 @@ from ablations.planning import (
     Key,
     Plan,
     create_run,
+    for_each,
     grid_folder,
     is_pretraining,
     queue,
@@ -32,6 +33,7 @@ from ablations.quantities import many
 from ablations.watching import Watch
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
+from mixmae.tracking.asked import check_installed
 from mixmae.worklist import POLL_S, Item, WorkList, is_locked, lock, work
 
 FOREIGN_VARIABLES = ("SLURM_", "SBATCH_", "PMIX_", "PMI_")
@@ -54,7 +56,9 @@ class Busy(ValueError):
 
 
 def launch(plan: Plan, resources: GridResources) -> int:
-    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C. Raises Busy."""
+    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C. Raises Busy, and
+    ValueError where the package of a tracker is missing."""
+    check_installed(resources.track)
     folder = grid_folder(plan.root, plan.name)
     with lock(folder / "launcher.lock") as free:
         if not free:
@@ -105,16 +109,12 @@ class Launcher:
         remember(self.plan)
         found = states(self.plan.entries, self.settled)
         self.failed = {key for key, state in found.items() if state.state == "failed"}
-        started = set()
-        for entry in self.plan.entries:
-            state = found[entry.key].state
-            anew = state in STARTED_ANEW and entry.needs not in self.failed
-            if anew or state == "done":  # of what is done it may be damaged
-                create_run(self.plan.root, entry.planned, entry.fingerprint)
-            if anew:
-                queue(entry.run)
-            if state in (*STARTED_ANEW, "running") and entry.needs not in self.failed:
-                started.add(entry.key)
+        able = [entry for entry in self.plan.entries if entry.needs not in self.failed]
+        anew = [entry for entry in able if found[entry.key].state in STARTED_ANEW]
+        started = {entry.key for entry in anew} | {entry.key for entry in able if found[entry.key].state == "running"}
+        done = [entry for entry in self.plan.entries if found[entry.key].state == "done"]  # which may be damaged
+        for_each(lambda entry: create_run(self.plan.root, entry.planned, entry.fingerprint), [*anew, *done])
+        for_each(lambda entry: queue(entry.run), anew)
         items = tuple(Item(*entry.key, entry.planned.needs) for entry in in_order(self.plan.entries))
         shared = Resources(**{name: getattr(self.resources, name) for name in Resources.model_fields})
         WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)

@@ -3,10 +3,12 @@
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from ablations.grid import Case
 from mixmae.config import DataConfig, ImageFolderConfig, ImportedConfig
@@ -20,6 +22,8 @@ from mixmae.weights.description import about
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+WRITERS = 16
 Key = tuple[str, str]
 """(stage, id)."""
 STARTED_ANEW = ("planned", "waiting", "pending", "stopped", "blocked", "cancelled")
@@ -223,6 +227,13 @@ def withdraw(run: RunFolder) -> None:
 def cancel(run: RunFolder) -> None:
     """Marks the run as not to be started."""
     run.write("launch", {"tries": 0, **run.recovered("launch"), "cancelled": True})
+
+
+def for_each(action: Callable[[T], None], items: Iterable[T]) -> None:
+    """Calls `action` on every item, WRITERS at once: what writes to run folders mostly waits for the disk."""
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for _ in writers.map(action, items):
+            pass
 
 
 def grid_folder(root: Path, name: str) -> Path:

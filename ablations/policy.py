@@ -72,9 +72,14 @@ def _in_the_queue(state: RunState, task: str | None, queued: dict[str, Queued]) 
     return replace(state, state="pending", reason=f"starting on {own.node}", node=own.node or None)
 
 
-def causes(tasks: dict[Key, str], ended: dict[str, Ended] | None) -> dict[Key, str]:
-    """What ended each run's task. Without accounting: as if its node had failed, since it left no word."""
-    return {key: _cause((ended or {}).get(task)) for key, task in tasks.items()}
+def causes(tasks: dict[Key, str], found: dict[Key, RunState], ended: dict[str, Ended] | None) -> dict[Key, str]:
+    """What ended each run's task. Without accounting: as if its node had failed, since it left no word.
+
+    Of a pack, what ended the task is the doing of the run it was at: those it did not come to were kept from starting.
+    """
+    begun = {task for key, task in tasks.items() if found[key].reason != LEFT}
+    kept = {key for key, task in tasks.items() if found[key].reason == LEFT and task in begun}
+    return {key: "preempted" if key in kept else _cause((ended or {}).get(task)) for key, task in tasks.items()}
 
 
 def _cause(ended: Ended | None) -> str:

@@ -26,8 +26,9 @@ from mixmae.worklist import is_locked
 DAY_S = 24 * 3600
 STEP = re.compile(r"step-\d{8,}\.pt")
 ASIDE = re.compile(r"set-aside-\d+")
-TEMPORARY = re.compile(r"\.(lease|clock)[.-].+|\.tmp\w+|\..+\.(json|jsonl|pt|safetensors|txt)\.\w+")
-"""What mixmae.runs.write_atomically, mixmae.lease and safetensors call a file before it is whole."""
+TEMPORARY = re.compile(r"\.room|\.(lease|clock)[.-].+|\.tmp\w+|\..+\.(json|jsonl|pt|safetensors|txt)\.\w+")
+"""What mixmae.runs.write_atomically, mixmae.lease and safetensors call a file before it is whole, and the room that
+mixmae.execution sets aside."""
 HALF_WRITTEN = "half-written, more than a day ago"
 OF_A_GRID = ("submitit", "packs", "workers")
 """Folders of ROOT/grids/NAME that only its jobs need."""

@@ -11,16 +11,19 @@ from mixmae.experiment import Resources
 from mixmae.lease import Held
 from mixmae.worklist import StopFlag, run_job
 
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""The last two are what a scheduler is usually told to send (sbatch --signal) before a time limit or a preemption."""
+
 
 def run_here(plan: Plan, resources: Resources, processes=None) -> int:
-    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after a TERM, 130 after Ctrl-C.
+    """Runs what of the plan is not done; 0, 1 where a job failed, 75 after another signal, 130 after Ctrl-C.
 
     Unlike a grid it also runs anew what has failed before: its one experiment was asked for. processes: those that
     compute with this one, which all end with a job that does not end well. Raises mixmae.lease.Held where another
     process has a run.
     """
     os.environ["OMP_NUM_THREADS"] = str(resources.threads)
-    stop = StopFlag(signal.SIGINT, signal.SIGTERM)
+    stop = StopFlag(*HEARD)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     failed = False
     for number, entry in enumerate(plan.entries, start=1):
@@ -51,7 +54,7 @@ def follow_here(resources: Resources, processes) -> int:
     from mixmae.execution import follow
 
     os.environ["OMP_NUM_THREADS"] = str(resources.threads)
-    stop = StopFlag(signal.SIGINT, signal.SIGTERM)
+    stop = StopFlag(*HEARD)
     ended = follow(resources, stop, processes)
     if ended == "stopped":
         return 130 if stop.raised == signal.SIGINT else 75

@@ -17,12 +17,13 @@ import mixmae
 from ablations import policy, resources
 from ablations.grid import Grid
 from ablations.launching import FOREIGN_VARIABLES
-from ablations.planning import STARTED_ANEW, Entry, Key, Plan, create_run, grid_folder, remember, states
+from ablations.planning import STARTED_ANEW, Entry, Key, Plan, create_run, for_each, grid_folder, remember, states
 from ablations.submissions import Submission, alone, records, submissions, task_of
 from mixmae import scheduler, task
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
 from mixmae.scheduler import Queued
+from mixmae.tracking.asked import check_installed
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
     """Submits every run that is to be started and is not in the queue; what was submitted.
 
     cancelled: those that were cancelled too. Raises Held where another launch of this grid does not end, Lost where
-    another has taken over from this, scheduler.NoAnswer where Slurm does not answer.
+    another has taken over from this, scheduler.NoAnswer where Slurm does not answer, ValueError where the package of a
+    tracker is missing.
     """
+    check_installed(grid.spec.resources.track)
     with alone(plan, PATIENCE_S) as lease:
         known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)
@@ -69,7 +72,7 @@ def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[st
     found = policy.standing(plan, states(plan.entries), known, queue)
     tasks = policy.to_judge(plan.entries, found, known)
     asked = [entry for entry in plan.entries if entry.key in tasks]
-    why = policy.causes(tasks, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
+    why = policy.causes(tasks, found, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
     return policy.judged(plan, found, resources.resolved(grid, asked), why)
 
 
@@ -90,11 +93,9 @@ def _submit_array(
     keys = tuple(tuple(entry.key for entry in pack) for pack in jobs)
     submission = Submission(records(plan), uuid.uuid4().hex[:8], plan.name, keys).write()
     shared = Resources(**{name: getattr(grid.spec.resources, name) for name in Resources.model_fields})
-    paths = []
-    for number, pack in enumerate(jobs):
-        for entry in pack:
-            _ask_for(entry, plan, submission, number, shared)
-        paths.append(_path(plan, submission, number, pack))
+    packed = [(entry, number) for number, pack in enumerate(jobs) for entry in pack]
+    for_each(lambda each: _ask_for(each[0], plan, submission, each[1], shared), packed)
+    paths = [_path(plan, submission, number, pack) for number, pack in enumerate(jobs)]
     submission = replace(submission, job=_sbatch(plan, slurm, submission, shared, paths)).write()
     for number, pack in enumerate(jobs):
         tasks.update({entry.key: submission.task(number) for entry in pack})

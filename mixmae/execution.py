@@ -15,19 +15,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mixmae
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.fingerprint import fingerprint, recall
 from mixmae.experiment import Resources
 from mixmae.identity import identity
 from mixmae.jobs import STAGE_JOB
 from mixmae.lease import Lease, Lost
 from mixmae.names import STAGES, resolve
 from mixmae.place import node
+from mixmae.retrying import naming
 from mixmae.runs import RunFolder
+from mixmae.tracking.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
+ROOM = 1 << 16
+"""Bytes that a run keeps in its folder, and gives back to say what ended it, should the disk be full."""
 
 
 def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
@@ -41,24 +45,27 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
-        state = _State(run, lease)
+        state, trackers, ended = _State(run, lease), Trackers(run, resources.track), "stopped"
         try:
             if run.read("result") is None:
                 state.start()
                 with processes.watched(state.end):
-                    result = _result(run, resources, stop, state, processes)
+                    result = _result(run, resources, stop, state, processes, trackers)
                 lease.check()
                 run.commit(result)
-            return _done(run, state)
+            ended = _done(run, state)
         except Lost as error:
             processes.ends("failed", str(error), error)
             log.error("%s", error)
-            return "failed"
+            ended = None  # its trackers are the other's too
         except KeyboardInterrupt:
             state.end("stopped", "interrupted; goes on from its last checkpoint")
             raise
         except Exception as error:
-            return _ended_early(error, state, processes)
+            ended = _ended_early(error, state, processes)
+        finally:
+            trackers.close(ended)
+        return ended or "failed"
 
 
 def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
@@ -70,7 +77,7 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
     try:
         while (told := processes.told(None)) is not None:
             run = RunFolder(Path(told["root"]), told["stage"], told["id"])
-            _compute(run, resources, stop, _nothing, _nothing, processes)
+            _compute(run, resources, stop, _nothing, _nothing, processes, Trackers(run, ()))
         processes.leave()
     except Exception as error:
         state, reason, _ = processes.ends(_state_of(error), _reason(error), error)
@@ -91,23 +98,30 @@ def _done(run: RunFolder, state: "_State") -> str:
     return "done"
 
 
-def _result(run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes) -> dict:
+def _result(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes, trackers: Trackers
+) -> dict:
     import torch
 
     torch.set_num_threads(resources.threads)
     _check_config(run)
     _record_environment(run, resources, processes)
     processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
-    return _compute(run, resources, stop, state.report, state.lease.check, processes)
+    return _compute(run, resources, stop, state.report, state.lease.check, processes, trackers)
 
 
-def _compute(run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes) -> dict:
+def _compute(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes, trackers: Trackers
+) -> dict:
     from mixmae.training.session import Session
 
     job = STAGE_JOB.validate_python(run.read("config")["job"])
+    if not processes.leads:  # process 0 knows it from the fingerprint
+        recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
-    return resolve(STAGES[job.stage])(Session(run, resources, processes, stop, report, check_lease), job)
+    session = Session(run, resources, processes, stop, report, check_lease, trackers)
+    return resolve(STAGES[job.stage])(session, job)
 
 
 def _check_config(run: RunFolder) -> None:
@@ -131,6 +145,7 @@ def _state_of(error: Exception) -> str:
 
 
 def _ended_early(error: Exception, state: "_State", processes) -> str:
+    state.give_room()
     name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
     if name == "failed":
         for line in trace.splitlines():
@@ -156,7 +171,7 @@ class _State:
     """state.json, which this process alone writes."""
 
     def __init__(self, run: RunFolder, lease: Lease):
-        self._run, self.lease = run, lease
+        self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
         self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
@@ -166,6 +181,12 @@ class _State:
     def start(self) -> None:
         self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
         self._write(state="running", reason=None)
+        with naming(self._room):
+            self._room.write_bytes(os.urandom(ROOM))
+
+    def give_room(self) -> None:
+        with suppress(OSError):  # gone already, or read-only by now
+            self._room.unlink()
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
         self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
@@ -173,6 +194,7 @@ class _State:
             self._write()
 
     def end(self, state: str, reason: str | None) -> None:
+        self.give_room()
         self._write(state=state, reason=reason)
         log.info("%s%s", state, f": {reason}" if reason else "")
 
@@ -199,6 +221,7 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
         "workers": resources.workers,
         "checkpoint_activations": resources.checkpoint_activations,
         "compile_blocks": resources.compile_blocks,
+        "track": list(resources.track),
         "processes": processes.count,
         "device": _device_name(processes.device),
     }
@@ -208,7 +231,7 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
     if before and before != now:
         earlier = [*earlier, before]
         for name in sorted(now.keys() & before.keys()):
-            if now[name] != before[name] and name not in ("host", "workers"):
+            if now[name] != before[name] and name not in ("host", "workers", "track"):
                 log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
     run.write("environment", {**now, "earlier": earlier})
 

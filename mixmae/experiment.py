@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mixmae.config import (
     DataConfig,
@@ -22,6 +22,7 @@ from mixmae.config import (
 )
 from mixmae.encoders.config import EncoderConfig, VitConfig
 from mixmae.fields import Model, Positive, Size, impossible
+from mixmae.tracking.asked import known
 
 
 class Experiment(Model):
@@ -59,6 +60,8 @@ class Resources(Model):
     """A training is saved at the end of every epoch, and within one when the last save is so long ago."""
     save_steps: Positive | None = None
     """And every so many steps."""
+    track: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(known)] = ()
+    """Trackers that trainings report their epochs to: tensorboard, wandb, mlflow, trackio."""
 
 
 # -------------------------------------------------------------------------------------------- impossible combinations

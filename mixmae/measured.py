@@ -1,7 +1,8 @@
 """Records of `mixmae bench step`: kept under ROOT/bench, and a few that come with this package (no torch).
 
 Those of the package, measured.json, are of one thread of a shared virtual machine with two cores: a CPU's order of
-magnitude. There are none of GPUs: `mixmae bench step METHOD ENCODER --record` on one makes them.
+magnitude. Of GPUs there is one, in float16, worked out from what others published and marked so: MAE's authors say of
+their fine-tuning of ViT-B/16 its epochs, hours and GPUs. `mixmae bench step METHOD ENCODER --record` makes better ones.
 """
 
 import json

@@ -27,6 +27,12 @@ STAGES = {
     "linear": "mixmae.stages.linear:run",
     "knn": "mixmae.stages.knn:run",
 }
+TRACKERS = {
+    "tensorboard": "mixmae.tracking.tensorboard:TensorBoard",
+    "wandb": "mixmae.tracking.wandb:WeightsAndBiases",
+    "mlflow": "mixmae.tracking.mlflow:MLflow",
+    "trackio": "mixmae.tracking.trackio:Trackio",
+}
 KEY_MAPS = {
     "mixmae_pretrain": "mixmae.mixmae:OFFICIAL_KEYS",
     "mixmae_classifier": "mixmae.mixmae:OFFICIAL_CLASSIFIER_KEYS",

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import time
+import traceback
 from pathlib import Path
 
 from mixmae.experiment import Resources
@@ -39,16 +40,16 @@ def run(path: str) -> str:
     """
     stop = StopFlag(signal.SIGTERM, signal.SIGUSR2)
     runs = _runs(Path(path))
-    os.environ["OMP_NUM_THREADS"] = str(_resources(runs[0]).threads)
     processes = None
     if found := place():
+        os.environ["OMP_NUM_THREADS"] = str(_resources(runs[0]).threads)
         from mixmae.training.processes import join
 
         processes = join(found)
         if found.rank:
             return _follow(runs[0], stop, processes)
     before = [_reached(one) for one in runs]
-    ends = [_attempt(one, stop, processes) for one in runs]
+    ends = [_of_a_pack(one, stop) for one in runs] if len(runs) > 1 else [_attempt(runs[0], stop, processes)]
     further = before != [_reached(one) for one in runs]
     in_vain = int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= MOST_IN_VAIN and not further
     if stop() and stop.raised == signal.SIGUSR2 and "stopped" in ends and not in_vain and requeue():
@@ -64,8 +65,8 @@ NOT_DONE = ("failed", "stopped", "held")
 
 
 def _reached(run: RunFolder) -> tuple[bool, int]:
-    """Whether it is done, and else its newest checkpoint's step."""
-    return run.read("result") is not None, newest_step(run)
+    """Whether it has a result, and its newest checkpoint's step."""
+    return (run.path / "result.json").exists(), newest_step(run)
 
 
 def _runs(path: Path) -> list[RunFolder]:
@@ -83,9 +84,18 @@ def _follow(run: RunFolder, stop: StopFlag, processes) -> str:
     from mixmae.execution import follow
 
     state = follow(_resources(run), stop, processes)
-    if state == "done" or (state == "stopped" and stop.raised == signal.SIGUSR2):
-        return state
+    if state != "failed":
+        return state  # process 0 says how the task ends: an exit code of this one would end it before it has asked
     raise NotDone(f"process {processes.rank}: {state}")
+
+
+def _of_a_pack(run: RunFolder, stop: StopFlag) -> str:
+    """A folder that cannot be read or written to ends its own run alone."""
+    try:
+        return _attempt(run, stop, None)
+    except (OSError, ValueError):
+        traceback.print_exc()
+        return "failed"
 
 
 def _attempt(run: RunFolder, stop: StopFlag, processes) -> str:
@@ -100,7 +110,9 @@ def _attempt(run: RunFolder, stop: StopFlag, processes) -> str:
     end = time.monotonic() + STALE_S + 3 * LOOK_S
     while True:
         try:
-            return run_job(run, _resources(run), stop, processes)
+            resources = _resources(run)
+            os.environ["OMP_NUM_THREADS"] = str(resources.threads)
+            return run_job(run, resources, stop, processes)
         except Held as error:
             # An owner that was killed on another machine is known to be gone only by its silence.
             if run.read("result") is not None:

@@ -6,7 +6,7 @@ more than the seed, further columns are added until they do not; where no column
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -103,9 +103,18 @@ def shown(column: str, value) -> str:
 
 def differing_fields(one: str, other: str) -> list[str]:
     """The dotted fields in which two canonical JSON objects differ."""
-    flat_one, flat_other = _flat(json.loads(one)), _flat(json.loads(other))
-    names = sorted(flat_one.keys() | flat_other.keys())
-    return [name for name in names if flat_one.get(name) != flat_other.get(name)]
+    return list(changed_fields(flat_fields(one), flat_fields(other)))
+
+
+def flat_fields(text: str) -> dict[str, Any]:
+    """A canonical JSON object by dotted field."""
+    return _flat(json.loads(text))
+
+
+def changed_fields(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two differ, with both values; a field that one does not have is None there."""
+    names = sorted(one.keys() | other.keys())
+    return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
 
 
 def _mixed(rows: pd.DataFrame, columns: Sequence[str]) -> list[pd.DataFrame]:

@@ -1,192 +1,201 @@
-"""MixMAE at a glance: two images, their mix, and both restored from it, for a finished pretraining.
+"""Galleries of reconstructions: the same images through one or several pretrainings, side by side.
 
-The only part of the results that runs a model: torch is imported inside the functions.
+The only part of the results that runs a model, with `gallery_inputs.py` and `reconstructions.py`: torch is imported
+inside the functions.
 """
 
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from mixmae import names
-from mixmae.config import MixmaeConfig
-from mixmae.jobs import STAGE_JOB, PretrainJob
 from mixmae.runs import RunFolder
+from results.gallery_inputs import Images, Source, open_images, open_source
+from results.reconstructions import HIDDEN, Column, Group, reconstructions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROWS = 4
-TITLES = ("image A", "image B", "mix", "A restored", "B restored")
-COLOURS = {"A": "#0173b2", "B": "#de8f05"}
-OUTLINED = "outlined: the units that the encoder was shown, blue of A, orange of B"
-GIVEN_BACK = "restored units are given the true unit's mean and contrast, which a normalised target leaves out"
-SIDE = 1.5
-"""Inches an image takes."""
+COLOURS = {"blue": "#0173b2", "orange": "#de8f05", "green": "#029e73", "pink": "#cc78bc"}
+"""Of the row's own image and of those mixed with it."""
 
-
-@dataclass(frozen=True)
-class Restored:
-    """Images as (rows, H, W, 3) in 0 … 1; `shows_b`: (G, G) bool on the unit grid, True where the mix shows B."""
-
-    a: np.ndarray
-    b: np.ndarray
-    mix: np.ndarray
-    a_restored: np.ndarray
-    b_restored: np.ndarray
-    shows_b: np.ndarray
-    unit: int
+SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
+"""Inches: of an image's height, between images, between sources, around all."""
+TITLE, LABEL, COLUMN, CAPTION = 11, 10, 9, 9
+"""Sizes of letters in points."""
 
 
 def write_gallery(root: Path, pretrain_id: str, folder: Path) -> list[Path]:
-    """Draws ENCODER.png and ENCODER.pdf, named after the pretraining's encoder, into `folder`; returns their paths.
+    """Draws the gallery of a finished pretraining into `folder`, as files named after its encoder; returns their paths.
 
-    Raises ValueError where there is no such finished pretraining, or where it does not restore two mixed images.
+    Raises ValueError where there is no such pretraining or it is not finished.
     """
     from results.plots import save
 
     run = RunFolder(root, "pretrain", pretrain_id)
-    job = _finished_job(run)
-    title = f"MixMAE · {job.encoder.name} · {job.recipe.epochs} epochs · validation images"
-    caption = OUTLINED + (f"\n{GIVEN_BACK}" if job.method.normalised_target else "")
-    return save(draw(restore(run, job), title, caption), job.encoder.name, folder)
+    source = open_source(run)
+    images = open_images([source], None, ROWS, seed=0)
+    return save(draw_gallery([source], images), source.description.encoder.name, folder)
 
 
-def _finished_job(run: RunFolder) -> PretrainJob:
-    config, name = run.read("config"), f"pretrain/{run.id}"
-    if config is None:
-        raise ValueError(f"no run {name}; write the id of a finished mixmae pretraining")
-    job = STAGE_JOB.validate_python(config["job"])
-    method = job.method
-    if not isinstance(method, MixmaeConfig) or method.images != 2 or method.fill != "image" or not method.dual:
-        raise ValueError(f"{name} does not restore two mixed images; write the id of a mixmae pretraining that does")
-    if not run.weights.exists():
-        raise ValueError(f"{name} has no final weights; finish it first, or write the id of a finished pretraining")
-    run.check(run.weights)
-    return job
+def gallery_figure(runs: Sequence[RunFolder], rows: int = ROWS, seed: int = 0) -> "Figure":
+    """Finished pretrainings side by side, on validation images of the first. Raises what `open_source` and
+    `open_images` raise."""
+    sources = [open_source(run) for run in runs]
+    return draw_gallery(sources, open_images(sources, None, rows, seed), seed)
 
 
-# ---------------------------------------------------------------------------------------------------------- restoring
+def draw_gallery(sources: Sequence[Source], images: Images, seed: int = 0) -> "Figure":
+    """A row an image, a column a picture, the sources from left to right; `seed` draws the masks."""
+    return draw(reconstructions(sources, images, seed), images.of)
 
 
-def restore(run: RunFolder, job: PretrainJob) -> Restored:
-    """Mixes a chunk of validation images by reversal (the partner of i is C-1-i) and restores both of every mix."""
-    import torch
-    from safetensors.torch import load_file
-
-    from mixmae.data.draws import generator
-    from mixmae.models import build_encoder, build_method
-
-    method = build_method(job.method, build_encoder(job.encoder, job.image_size))
-    method.load_state_dict(load_file(run.weights))
-    method.eval()
-    images = _validation_images(job, 2 * ROWS)
-    with torch.no_grad():
-        output = method(images, method.draw_mask(len(images), generator(job.seed, "gallery")))
-    unit = method.encoder.unit
-    return compose(images.numpy(), output.prediction.numpy(), output.mask.numpy(), unit, job.method.normalised_target)
+# ----------------------------------------------------------------------------------------------------------- drawing
 
 
-def compose(images: np.ndarray, prediction: np.ndarray, shows_b: np.ndarray, unit: int, normalised: bool) -> Restored:
-    """What is shown of a chunk of C normalised images (C, 3, H, W) and its prediction (2C, units, unit² * 3), of which
-    row i restores image i and row C + i restores image C-1-i. Visible units are kept, hidden ones predicted."""
-    count = len(images)
-    own = _units(images, unit)
-    partner = own[::-1]
-    hidden = shows_b.reshape(1, -1, 1)
-    decoded_own, decoded_partner = prediction[:count], prediction[count:]
-    if normalised:
-        decoded_own, decoded_partner = _denormalised(decoded_own, own), _denormalised(decoded_partner, partner)
-    parts = {
-        "a": own,
-        "b": partner,
-        "mix": np.where(hidden, partner, own),
-        "a_restored": np.where(hidden, decoded_own, own),
-        "b_restored": np.where(hidden, partner, decoded_partner),
-    }
-    shown = {name: _pictures(units[: count // 2], shows_b.shape, unit) for name, units in parts.items()}
-    return Restored(**shown, shows_b=shows_b, unit=unit)
-
-
-def _validation_images(job: PretrainJob, wanted: int):
-    """An even number of validation images, of as many classes as there are: (C, 3, H, W) normalised."""
-    import torch
-
-    from mixmae.data.transforms import evaluation_transform
-
-    dataset = names.resolve(names.DATASETS[job.data.name])(job.data, "val")
-    count = min(wanted, len(dataset.labels) // 2 * 2)
-    if count == 0:
-        raise ValueError("fewer than two validation images; a mix needs two")
-    transform = evaluation_transform(job.image_size, 1.0)
-    labels = pd.Series(dataset.labels)
-    by_turns = np.lexsort((labels, labels.groupby(labels).cumcount()))
-    return torch.stack([transform(dataset.image(int(index))) for index in by_turns[:count]])
-
-
-def _units(images: np.ndarray, unit: int) -> np.ndarray:
-    """(C, 3, H, W) -> (C, units, unit² * 3): units row-major, a unit's pixels (row, column, channel)."""
-    count, channels, height, width = images.shape
-    cut = images.reshape(count, channels, height // unit, unit, width // unit, unit)
-    return cut.transpose(0, 2, 4, 3, 5, 1).reshape(count, -1, unit * unit * channels)
-
-
-def _pictures(units: np.ndarray, grid: tuple[int, int], unit: int) -> np.ndarray:
-    """The inverse of `_units`, as pictures (C, H, W, 3) in 0 … 1."""
-    from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
-    rows, columns = grid
-    cut = units.reshape(len(units), rows, columns, unit, unit, 3).transpose(0, 1, 3, 2, 4, 5)
-    pixels = cut.reshape(len(units), rows * unit, columns * unit, 3)
-    return np.clip(pixels * np.array(IMAGENET_DEFAULT_STD) + np.array(IMAGENET_DEFAULT_MEAN), 0, 1)
-
-
-def _denormalised(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Undoes the target's normalisation with the true mean and unbiased variance of each unit, eps 1e-6."""
-    mean = truth.mean(-1, keepdims=True)
-    variance = truth.var(-1, keepdims=True, ddof=1)
-    return prediction * np.sqrt(variance + 1e-6) + mean
-
-
-# ------------------------------------------------------------------------------------------------------------ drawing
-
-
-def draw(restored: Restored, title: str, caption: str) -> "Figure":
-    """A row a pair, a column a picture; a coloured outline marks the units that the encoder was shown."""
+def draw(groups: Sequence[Group], title: str) -> "Figure":
+    """The groups from left to right, each under its label; below them what outlines and shades mean."""
     from matplotlib.figure import Figure
 
-    columns = (restored.a, restored.b, restored.mix, restored.a_restored, restored.b_restored)
-    outlines = ("", "", "AB", "A", "B")
-    count = len(restored.a)
-    aspect = restored.a.shape[1] / restored.a.shape[2]
-    figure = Figure(figsize=(SIDE * len(columns), SIDE * aspect * count + 0.8), layout="constrained")
-    axes = figure.subplots(count, len(columns), squeeze=False)
-    for column, (pictures, sources) in enumerate(zip(columns, outlines, strict=True)):
-        for row in range(count):
-            ax = axes[row][column]
-            ax.imshow(pictures[row], interpolation="nearest")
-            _outline_units(ax, restored, sources)
-            ax.set_axis_off()
-        axes[0][column].set_title(TITLES[column], fontsize=10)
-    figure.suptitle(title, fontsize=11)
-    figure.supxlabel(caption, fontsize=9)
+    lefts, width = _across(groups)
+    rows = len(groups[0].columns[0].pictures)
+    inner = width - 2 * MARGIN
+    heading, caption = _wrapped([title], TITLE, inner), _wrapped(_notes(groups), CAPTION, inner)
+    labels = [_wrapped([_kept_together(group.label)], LABEL, _width(group)) for group in groups]
+    titles = [[_wrapped([column.title], COLUMN, _side(column)) for column in group.columns] for group in groups]
+    bottom = MARGIN + _height([caption], CAPTION) + GAP
+    top = bottom + rows * (SIDE + GAP)
+    under_labels = top + _height([text for texts in titles for text in texts], COLUMN) + GAP
+    under_heading = under_labels + _height(labels, LABEL) + 2 * GAP
+    height = under_heading + _height([heading], TITLE) + MARGIN
+
+    figure = Figure(figsize=(width, height))
+    _write(figure, width / 2, under_heading, heading, TITLE)
+    _write(figure, width / 2, MARGIN, caption, CAPTION)
+    for group, label, texts, places in zip(groups, labels, titles, lefts, strict=True):
+        if label:
+            _rule(figure, places[0], places[0] + _width(group), under_labels)
+            _write(figure, places[0] + _width(group) / 2, under_labels + GAP, label, LABEL)
+        for column, text, left in zip(group.columns, texts, places, strict=True):
+            _write(figure, left + _side(column) / 2, top, text, COLUMN)
+            for row in range(rows):
+                place = (left, top - row * (SIDE + GAP) - SIDE - GAP / 2, _side(column), SIDE)
+                _draw_picture(figure, place, column, row)
     return figure
 
 
-def _outline_units(ax: "Axes", restored: Restored, sources: str) -> None:
-    """The unit grid in thin grey, and the units shown of `sources` in their colours."""
-    from matplotlib.patches import Rectangle
+def _draw_picture(figure: "Figure", place: tuple[float, float, float, float], column: Column, row: int) -> None:
+    """place: left, bottom, width and height in inches."""
+    width, height = figure.get_size_inches()
+    ax = figure.add_axes([place[0] / width, place[1] / height, place[2] / width, place[3] / height])
+    ax.imshow(column.pictures[row], interpolation="none")
+    ax.set_axis_off()
+    if column.shown is not None:
+        _outline(ax, column.shown[row], column.pictures.shape[1] // column.shown.shape[1])
 
-    unit = restored.unit
-    for (row, column), is_b in np.ndenumerate(restored.shows_b):
-        corner = (column * unit - 0.5, row * unit - 0.5)
-        ax.add_patch(Rectangle(corner, unit, unit, fill=False, edgecolor="0.6", linewidth=0.3))
-        source = "B" if is_b else "A"
-        if source in sources:
-            inset = unit * 0.03
-            inner = (corner[0] + inset, corner[1] + inset)
-            side = unit - 2 * inset
-            ax.add_patch(Rectangle(inner, side, side, fill=False, edgecolor=COLOURS[source], linewidth=1.1))
+
+def _outline(ax: "Axes", shown: np.ndarray, cell: int) -> None:
+    """The mask's grid in thin grey, and the cells the encoder was shown in their image's colour; cell: its px."""
+    points = SIDE * 72 / len(shown)
+    _squares(ax, np.argwhere(shown >= HIDDEN), cell, 0, color="0.6", linewidth=min(0.3, 0.02 * points))
+    for slot, colour in enumerate(COLOURS.values()):
+        _squares(ax, np.argwhere(shown == slot), cell, 0.03 * cell, color=colour, linewidth=min(1.1, 0.06 * points))
+
+
+def _squares(ax: "Axes", cells: np.ndarray, side: int, inset: float, color: str, linewidth: float) -> None:
+    """cells: (count, 2) rows and columns. One path, so that files stay small where cells are many."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    if len(cells):
+        square = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) * (side - 2 * inset) + inset
+        corners = cells[:, None, ::-1] * side - 0.5 + square
+        path = Outline.make_compound_path(*(Outline(corner, closed=True) for corner in corners))
+        ax.add_patch(PathPatch(path, fill=False, edgecolor=color, linewidth=linewidth))
+
+
+# ----------------------------------------------------------------------------------------------- words and distances
+
+
+def _notes(groups: Sequence[Group]) -> list[str]:
+    """What a reader has to know of the columns drawn."""
+    named = [group for group in groups if group.label]
+    most = max(group.mixed for group in named)
+    others = " and ".join(", ".join(list(COLOURS)[1:most]).rsplit(", ", 1))
+    whose = f", blue of the original, {others} of {'its partner' if most == 2 else 'what is mixed with it'}"
+    outlined = "outlined: units that the encoder was shown, and that reconstructions keep"
+    notes = dict.fromkeys(column.note for group in named for column in group.columns if column.note)
+    return [outlined + (whose if most > 1 else ""), *sorted(notes, reverse=True)]  # the star comes last
+
+
+def _across(groups: Sequence[Group]) -> tuple[list[list[float]], float]:
+    """The left edges of each group's columns, and the figure's width."""
+    lefts, x = [], MARGIN
+    for group in groups:
+        offsets = np.cumsum([0, *(_side(column) + GAP for column in group.columns)])
+        lefts.append([float(x + offset) for offset in offsets[:-1]])
+        x += _width(group) + BETWEEN
+    return lefts, x - BETWEEN + MARGIN
+
+
+def _width(group: Group) -> float:
+    return sum(_side(column) + GAP for column in group.columns) - GAP
+
+
+def _side(column: Column) -> float:
+    """The width of a picture that is SIDE high."""
+    _, height, width, _ = column.pictures.shape
+    return SIDE * width / height
+
+
+def _wrapped(lines: Sequence[str], size: float, inches: float) -> str:
+    """The lines, each broken where letters of `size` points would take more than so many inches."""
+    return "\n".join(part for line in lines for part in _broken(line, size, inches))
+
+
+def _broken(line: str, size: float, inches: float) -> list[str]:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    def length(text: str) -> float:
+        return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0] / 72
+
+    letters = len(line)
+    parts = [line]
+    while letters > 1 and max(map(length, parts)) > inches:
+        letters -= 1
+        parts = textwrap.wrap(line, letters)
+    return parts
+
+
+def _kept_together(label: str) -> str:
+    """Broken between its parts alone, where that will do."""
+    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in label.split(" · "))
+
+
+def _height(texts: Sequence[str], size: float) -> float:
+    """Inches that the longest of the texts takes."""
+    return max(text.count("\n") + 1 if text else 0 for text in texts) * _line(size)
+
+
+def _line(size: float) -> float:
+    """Inches from one line to the next."""
+    return size * 1.25 / 72
+
+
+def _write(figure: "Figure", x: float, y: float, text: str, size: float) -> None:
+    """Centred above (x, y), in inches. Names of files and folders are no formulae."""
+    centred = {"transform": figure.dpi_scale_trans, "ha": "center", "va": "baseline", "parse_math": False}
+    for number, line in enumerate(reversed(text.split("\n"))):
+        figure.text(x, y + (number + 0.25) * _line(size), line, fontsize=size, **centred)
+
+
+def _rule(figure: "Figure", left: float, right: float, y: float) -> None:
+    from matplotlib.lines import Line2D
+
+    line = Line2D([left, right], [y, y], transform=figure.dpi_scale_trans, color="0.5", linewidth=0.8)
+    figure.add_artist(line)

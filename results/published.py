@@ -1,6 +1,6 @@
 """The published numbers, to stand beside ours: `published.csv`, a row a number with its source (no torch)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -9,12 +9,16 @@ from typing import Any
 import pandas as pd
 
 from mixmae.config import MaeConfig, MixmaeConfig, SimmimConfig
+from mixmae.presentation import Expected, PublishedRow
+
+IMAGENET = "ImageNet-1K"
+"""What `image_folder` is taken to hold where published numbers stand beside it."""
 
 _METHODS = {"mixmae": "MixMAE", "simmim": "SimMIM", "mae": "MAE", "supervised": "supervised"}
 _TASKS = {"finetune": "finetune", "linear": "linear_probe", "knn": "knn"}
 
 _ENCODERS = {
-    ("mixmae", "swin_base_w14"): ("Swin-B/W14", "Swin-B/W16"),
+    ("mixmae", "swin_base_w14"): ("Swin-B/W14", "Swin-B/W16", "MixMIM-B (=Swin-B/W14 without shift)"),
     ("mixmae", "swin_large_w14"): ("Swin-L/W14", "Swin-L/W16"),
     ("simmim", "swin_base_w7"): ("Swin-B/W6", "Swin-B/W7"),
     ("simmim", "vit_base_p16"): ("ViT-B/16",),
@@ -35,20 +39,39 @@ _ENCODERS = {
 }
 """Our names of a method and an encoder to the published ones; those of other window sizes differ by image size."""
 
+_FIRST_HAND = ("official_repo", "paper_text_seen")
 _AS_PUBLISHED = {"mixmae": MixmaeConfig(), "simmim": SimmimConfig(mask_unit=32), "mae": MaeConfig()}
 _FIELDS = (
     "ratio", "images", "fill", "dual", "masked_attention", "normalised_target", "decoder_depth", "decoder_width",
     "mask_unit",
 )  # fmt: skip
+_SUBSETS = {
+    "labels_per_class": "{:g} labels a class",
+    "fraction": "{:g} of the labels",
+    "pretrain_labels_per_class": "pretrained on {:g} images a class",
+    "pretrain_fraction": "pretrained on {:g} of the images",
+}
+"""Columns that are missing where all training images are used, and how their values are said."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published top-1 in percent, the setting it was measured in and where it was read."""
+    """A published top-1 in percent, the setting it was measured in and where it was read. Encoder, epochs of
+    pretraining ("0": none, None: not said), side of the images in pixels and data set are as they are named there."""
 
     value: float
     setting: str
     source: str
+    encoder: str
+    pretrain_epochs: str | None
+    resolution: int | None
+    dataset: str
+    first_hand: bool
+
+    def cited(self) -> str:
+        """For a footnote."""
+        source = self.source if self.first_hand else f"{self.source} (not its authors)"
+        return f"{source}: {self.setting}" if self.setting else source
 
 
 @cache
@@ -56,6 +79,9 @@ def published_results() -> pd.DataFrame:
     """The whole file: method, encoder, pretrain_epochs, resolution, task, dataset, metric, value, setting, source, …"""
     with files("results").joinpath("published.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
+
+
+# -------------------------------------------------------------------------------------------------- of a run's settings
 
 
 def published_for(row: Mapping[str, Any]) -> Published | None:
@@ -77,24 +103,93 @@ def published_for(row: Mapping[str, Any]) -> Published | None:
         & (table["pretrain_epochs"] == epochs)
         & (table["resolution"].map("{:g}".format) == row["image_size"])
     ]
-    if found.empty:
-        return None
-    first = found.iloc[0]
-    setting = "" if pd.isna(first["setting"]) else first["setting"]
-    return Published(float(first["value"]), setting, first["source"])
+    return None if found.empty else _published(found.iloc[0])
+
+
+def differences(row: Mapping[str, Any], published: Published) -> tuple[str, ...]:
+    """In words, what of epochs, resolution, data, encoder and labels is another in `row`, as it was run, than where the
+    number was published."""
+    epochs = "0" if pd.isna(row["pretrain_epochs"]) else str(row["pretrain_epochs"])
+    data = IMAGENET if row["data"] == "image_folder" else row["data"]
+    pairs = [
+        (epochs, published.pretrain_epochs, " epochs of pretraining"),
+        (row["image_size"], published.resolution and str(published.resolution), " px"),
+        (data, published.dataset, ""),
+    ]
+    found = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
+    if published.encoder not in _ENCODERS.get((row["method"], row["encoder"]), ()):
+        found.append(f"{row['encoder']}, published {published.encoder}")
+    subsets = [text.format(row[name]) for name, text in _SUBSETS.items() if not pd.isna(row[name])]
+    return (*found, *(f"{text}, published all" for text in subsets))
 
 
 @cache
 def _comparable() -> pd.DataFrame:
     table = published_results()
-    first_hand = table["source_kind"].isin(["official_repo", "paper_text_seen"]) & (table["confidence"] == "high")
+    first_hand = table["source_kind"].isin(_FIRST_HAND) & (table["confidence"] == "high")
     ablation = table["setting"].fillna("").str.contains("ablation|sweep")
-    return table[first_hand & ~ablation & (table["metric"] == "top1") & (table["dataset"] == "ImageNet-1K")]
+    return table[first_hand & ~ablation & (table["metric"] == "top1") & (table["dataset"] == IMAGENET)]
 
 
 def _at_published_settings(row: Mapping[str, Any]) -> bool:
-    subsets = ("labels_per_class", "fraction", "pretrain_labels_per_class", "pretrain_fraction")
-    if any(not pd.isna(row[name]) for name in subsets):
+    if any(not pd.isna(row[name]) for name in _SUBSETS):
         return False
     config = _AS_PUBLISHED.get(row["method"])
     return config is None or all(row[name] == getattr(config, name) for name in _FIELDS if hasattr(config, name))
+
+
+def _published(row: pd.Series) -> Published:
+    said = row.where(row.notna(), None)
+    return Published(
+        value=float(row["value"]),
+        setting=said["setting"] or "",
+        source=row["source"],
+        encoder=row["encoder"],
+        pretrain_epochs=said["pretrain_epochs"],
+        resolution=said["resolution"] and int(said["resolution"]),
+        dataset=row["dataset"],
+        first_hand=row["source_kind"] in _FIRST_HAND,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- by its words
+
+
+def named(asked: PublishedRow, top1: float) -> Published:
+    """The published number that a grid names by its words. Where several sources say the same, the first-hand ones come
+    first, then the order of the file.
+
+    Raises ValueError where published.csv has no such number, where it was not seen with high confidence, or where the
+    words fit several numbers of one source.
+    """
+    table = published_results()
+    found = table[table["metric"] == "top1"]
+    for column, wanted in asked:
+        found = found[found[column] == wanted]
+    words = ", ".join(f"{column} {wanted}" for column, wanted in asked)
+    if found.empty:
+        raise ValueError(f"published.csv has no top-1 of {words}; write the words it has, or leave `published` out")
+    there = ", ".join(f"{value:g}" for value in dict.fromkeys(found["value"]))
+    found = found[found["value"] == top1]
+    if found.empty:
+        raise ValueError(f"published.csv has {there} of {words}, not {top1:g}; write a number it has")
+    found = found[found["confidence"] == "high"]
+    if found.empty:
+        raise ValueError(f"{top1:g} of {words} was not seen with high confidence; leave `published` out")
+    if found["source"].duplicated().any():
+        raise ValueError(f"{top1:g} of {words} is the number of several settings of one source; leave `published` out")
+    first_hand = found["source_kind"].isin(_FIRST_HAND)
+    return _published(pd.concat([found[first_hand], found[~first_hand]]).iloc[0])
+
+
+def unverified(expected: Iterable[Expected]) -> list[str]:
+    """What is wrong with the published numbers that a grid's expectations name; nothing where published.csv has all as
+    they are named."""
+    problems = []
+    for entry in expected:
+        if entry.published is not None:
+            try:
+                named(entry.published, entry.top1)
+            except ValueError as error:
+                problems.append(str(error))
+    return problems

@@ -20,23 +20,27 @@ COMMANDS = {
     "demo": ["--slots"],
     "run": [
         *("--checkpoint-activations", "--compile-blocks", "--save-minutes", "--save-steps", "--start-over"),
-        *("--threads", "--workers", "EXPERIMENT"),
+        *("--threads", "--track", "--workers", "EXPERIMENT"),
     ],
     "data check": ["--json", "DIR"],
     "doctor": ["--data", "--json", "--site", "--submit"],
-    "grid plan": ["--executor", "--json", "FILE"],
-    "grid run": ["--executor", "--slots", "FILE"],
-    "grid status": ["--every", "--json", "--watch", "FILE"],
-    "grid watch": ["--every", "FILE"],
-    "grid cancel": ["--encoder", "--method", "--seed", "--stage", "FILE"],
-    "grid retry": ["--encoder", "--failed", "--method", "--seed", "--stage", "FILE"],
+    "grid list": ["--json"],
+    "grid plan": ["--executor", "--json", "--scale", "FILE"],
+    "grid run": ["--executor", "--scale", "--slots", "FILE"],
+    "grid status": ["--every", "--json", "--scale", "--watch", "FILE"],
+    "grid watch": ["--every", "--scale", "FILE"],
+    "grid cancel": ["--encoder", "--method", "--scale", "--seed", "--stage", "FILE"],
+    "grid retry": ["--encoder", "--failed", "--method", "--scale", "--seed", "--stage", "FILE"],
     "grid logs": ["--follow", "ID"],
     "grid why": ["--json", "ID"],
     "runs prune": ["--apply", "--grid", "--no-grid"],
-    "results collect": ["--out"],
-    "results table": ["--out", "FILE"],
-    "results plot": ["--out", "FILE"],
-    "results gallery": ["--out", "ID"],
+    "results collect": ["--out", "--root"],
+    "results table": ["--format", "--out", "--scale", "FILE"],
+    "results check": ["--json", "--scale", "FILE"],
+    "results diff": ["--json", "A", "B"],
+    "results plot": ["--format", "--out", "--scale", "FILE"],
+    "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
+    "results report": ["--out", "--root", "--scale", "FILE"],
     "encoders": ["--json"],
     "recipes": ["--json"],
     "weights import": ["--as", "--config", "--encoder-only", "--out", "FILE"],
@@ -44,6 +48,7 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
+    "bench collect": ["--epochs", "--runs"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],
@@ -54,7 +59,8 @@ COMMANDS = {
 def shape(command, name: str = "") -> dict[str, list[str]]:
     """The options and arguments of every command below `command`."""
     words = [
-        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar for parameter in command.params
+        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name.upper()
+        for parameter in command.params
     ]
     inner = getattr(command, "commands", {})
     found = {name: sorted(word for word in words if word not in ("--install-completion", "--show-completion"))}

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from file_systems import fill
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tiny_jobs import experiment, never, planned_runs
+from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 from ablations.grid import read_grid
 from ablations.planning import create_run, plan, queue, remember
@@ -24,11 +27,13 @@ from mixmae.runs import (
     read_json,
     read_lines,
     run_state,
+    sealed,
     sha256,
     whole_lines,
     write_atomically,
     write_json,
 )
+from mixmae.tracking.trackers import Trackers
 from mixmae.training import checkpoints
 from mixmae.training.journal import Journal
 
@@ -84,7 +89,7 @@ def test_a_write_that_fails_for_a_moment_is_made_again(tmp_path, waits):
 
 def test_a_line_that_fails_for_a_moment_is_written_once(tmp_path, waits, monkeypatch):
     failing = Failing(errno.ESTALE)
-    journal = Journal(tmp_path, True)
+    journal = Journal(tmp_path, True, Trackers(RunFolder(tmp_path, "pretrain", "a"), ()))
     journal.add({"epoch": 1, "loss": 0.5}, 1.0, 8)
 
     @contextmanager
@@ -128,6 +133,26 @@ def test_a_full_disk_is_named_and_the_old_file_stays(small_disk, kind, waits):
         write(path)
     assert (failure.value.errno, failure.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_bytes() == b"old" and list(small_disk.iterdir()) == [path] and waits == []
+
+
+def test_a_run_says_what_ended_it_where_nothing_more_can_be_written(small_disk):
+    """Not a byte is left: neither of the disk, nor at the end of the log's last block."""
+    run = planned_runs(small_disk, experiment("supervised", evaluations={"finetune": FINETUNE}))["finetune"]
+
+    def stop() -> bool:
+        if not (small_disk / "ballast").exists():
+            with (run.path / "log.txt").open("ab") as log:
+                log.write(b"\n" * (-log.tell() % (1 << 12)))
+            fill(small_disk / "ballast", room=0)
+        return False
+
+    assert execute(run, Resources(), stop) == "failed"
+    reason = run.read("state")["reason"]
+    assert "No space left on device; make room and run it again" in reason
+    assert f"INFO failed: {reason}" in (run.path / "log.txt").read_text()
+    (small_disk / "ballast").unlink()
+    assert execute(run, Resources(), never) == "done"
+    assert not list(run.path.glob(".*"))
 
 
 # ------------------------------------------------------------------------------------------------------------ documents
@@ -174,6 +199,30 @@ def test_damaged_lines_are_named_or_left_out(tmp_path):
     assert ([line["epoch"] for line in lines], damaged) == ([1, 3], [2, 4])
     with pytest.raises(Damaged, match=r"metrics\.jsonl:2: damaged"):
         read_lines(path)
+
+
+values = st.one_of(st.integers(), st.floats(), st.text(), st.none(), st.lists(st.integers(), max_size=3))
+written = st.dictionaries(st.one_of(st.sampled_from(["epoch", "loss", "a b"]), st.text()), values, max_size=4)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(written, max_size=4), st.integers(0, 2**10), st.integers(0, 7), st.booleans())
+def test_lines_are_whole_where_their_checksum_says_so(tmp_path_factory, objects, at, bit, damages):
+    content = bytearray("".join(map(line_of, objects)).encode())
+    if damages and content:
+        content[at % len(content)] ^= 1 << bit
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    path.write_bytes(content)
+    lines, damaged = [], []
+    for number, line in enumerate(bytes(content).split(b"\n")[:-1], start=1):
+        try:
+            data = json.loads(line)
+            checksum = data.pop("checksum")
+            assert sealed(data)["checksum"] == checksum and data.get("schema", 0) in range(2)
+            lines.append(data)
+        except (ValueError, KeyError, AssertionError, AttributeError, TypeError):
+            damaged.append(number)
+    assert (str(whole_lines(path)[0]), whole_lines(path)[1]) == (str(lines), damaged)
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs

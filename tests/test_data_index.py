@@ -2,10 +2,13 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from tiny_jobs import experiment, never, planned_runs
 
+from mixmae import execution
 from mixmae.config import ImageFolderConfig
 from mixmae.data import fingerprint as fingerprints
 from mixmae.data import index as indexes
@@ -13,6 +16,7 @@ from mixmae.data.batches import open_split
 from mixmae.data.counts import training_counts
 from mixmae.data.fingerprint import fingerprint
 from mixmae.data.index import index
+from mixmae.experiment import Resources
 
 
 def put(path, shade=0):
@@ -149,6 +153,19 @@ def test_a_kept_index_is_used_without_a_walk(tree, cached, tmp_path, monkeypatch
     assert fingerprint(config(tree), tmp_path / "runs") == print_
     assert index(tree) == expected
     assert open_split(config(tree), "train").labels == [0, 0, 1]
+
+
+def test_every_process_of_a_run_uses_the_kept_index(tree, cached, tmp_path, monkeypatch):
+    exp = experiment("supervised", evaluations={"knn": {}}).model_copy(update={"data": config(tree)})
+    run = planned_runs(tmp_path / "runs", exp)["knn"]
+    forget(monkeypatch)
+    monkeypatch.setattr(indexes, "walk", lambda _: pytest.fail("walked"))
+    monkeypatch.setattr(execution, "resolve", lambda _: lambda session, job: open_split(job.data, "train").labels)
+    asked = iter([{"root": str(run.root), "stage": run.stage, "id": run.id}, None])
+    second = SimpleNamespace(
+        leads=False, rank=1, count=2, device="cpu", told=lambda _: next(asked), leave=lambda: None, ends=None
+    )
+    assert execution.follow(Resources(), never, second) == "done"
 
 
 @pytest.mark.parametrize(

@@ -222,12 +222,12 @@ def test_no_encoder_no_estimate(tmp_path):
     assert found.source == "no estimate: raw pixels, no encoder"
 
 
-def test_disk_is_three_checkpoints_and_the_weights(tmp_path):
-    assert estimate(tmp_path, "pretrain", []).disk == 26_094_575 * (3 * 12 + 4)
+def test_disk_is_four_checkpoints_and_the_weights(tmp_path):
+    assert estimate(tmp_path, "pretrain", []).disk == 26_094_575 * (4 * 12 + 4)
     classes = 709_423 + 129 * 10
-    assert estimate(tmp_path, "finetune", []).disk == classes * 40
+    assert estimate(tmp_path, "finetune", []).disk == classes * 52
     averaged = HEAD + "set: {evaluations.finetune.ema_decay: 0.9}\n" + SLURM
-    assert estimate(tmp_path, "finetune", [], averaged).disk == classes * 52
+    assert estimate(tmp_path, "finetune", [], averaged).disk == classes * 68
     assert estimate(tmp_path, "knn", []).disk == 0
 
 
@@ -282,7 +282,7 @@ def test_what_is_done_costs_nothing_more_but_disk(tmp_path):
     first, second = before["arrays"][0], after["arrays"][0]
     assert (first["to_do"], second["to_do"]) == (2, 1)
     assert second["gpu_hours"] == pytest.approx(first["gpu_hours"] / 2)
-    assert second["disk_bytes"] == first["disk_bytes"] == 2 * 26_094_575 * 40
+    assert second["disk_bytes"] == first["disk_bytes"] == 2 * 26_094_575 * 52
     assert first["hours_a_job"][0] * 2 == pytest.approx(first["gpu_hours"])
     assert after["total"]["jobs"] == before["total"]["jobs"] - 1 == 7
     assert any(

@@ -1,6 +1,8 @@
 """How a grid file expands, the errors it can hold, and which changes make another run."""
 
 import itertools
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ from pydantic import BaseModel
 from ablations import planning
 from ablations.grid import read_grid
 from ablations.launching import in_order
+from ablations.planning import WRITERS, for_each
 from mixmae.config import ImageFolderConfig
 from mixmae.documents import ConfigError
 from mixmae.experiment import Experiment
 from mixmae.identity import Neutral, Recorded, identity
 from mixmae.jobs import STAGE_JOB, stage_jobs
-from mixmae.runs import RunFolder
+from mixmae.runs import RunFolder, write_json
 
 HEAD = "base: digits_nano\n"
 
@@ -353,3 +356,19 @@ def test_what_needs_more_images_than_there_are_is_refused_before_anything_starts
         planning.plan(grid.name, grid.cases, tmp_path / "runs")
     where, what = caught.value.lines[0].removeprefix(f"{tmp_path}/").split(": ", 1)
     assert (where.split(":")[:2], what) == (["grid.yaml", "4"], message)
+
+
+def test_run_folders_are_written_several_at_once_and_with_the_modes_of_the_umask(tmp_path):
+    together = threading.Barrier(WRITERS, timeout=60)
+
+    def write(number: int) -> None:
+        together.wait()
+        write_json(tmp_path / str(number) / "config.json", {})
+
+    for_each(write, range(WRITERS))
+    before = os.umask(0)
+    os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*/config.json")} == {0o666 & ~before}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o777 & ~before}
+    with pytest.raises(ZeroDivisionError):
+        for_each(lambda number: 1 // number, [1, 0, 2])

@@ -23,7 +23,7 @@ set:
   evaluations: {finetune: null, linear: null, knn: {subset: {labels_per_class: 20}}}
 sweeps:
   - {name: all, product: {seed: SEEDS}}
-resources: {slots: 2}
+resources: {slots: 2, track: [tensorboard]}
 """
 COMMAND = [sys.executable, "-c", "import cli; cli.main()"]
 PATIENCE_S = 90
@@ -137,6 +137,9 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     lines = err.splitlines()
     assert len(lines) == 6 and sum("/6 done: " in line for line in lines) == 4
     assert len(list((grid.control / "submitit").glob("*_submitted.pkl"))) == 2
+    tracked = {(path.parts[-4], path.parts[-3]) for path in grid.plan.root.glob("*/*/tensorboard/*")}
+    done = {entry.key for entry in grid.plan.entries if entry.planned.job.seed != 1}
+    assert tracked == {key for key in done if key[0] == "pretrain"}, "the workers are told, and kNN has no epochs"
     variables = environment.split(b"\0")
     assert b"PYTHONSAFEPATH=1" in variables and b"OMP_NUM_THREADS=1" in variables
     assert not [name for name in variables if name.startswith((b"SLURM_", b"PMIX_"))]
@@ -199,13 +202,14 @@ def test_the_second_ctrl_c_kills_and_cancel_reaches_a_launcher_elsewhere(launch)
     assert grid.workers() == []
 
 
-def test_one_experiment_in_this_process_stops_and_goes_on(launch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_one_experiment_in_this_process_stops_and_goes_on(launch, number):
     grid = launch(epochs=300, seeds=[0])
     text = GRID[: GRID.index("sweeps:")].replace("set:\n", "").replace("\n  ", "\n").replace("EPOCHS", "12")
     (grid.folder / "one.yaml").write_text(text)
     running = grid.start("run", "one.yaml")
     until(lambda: list(grid.folder.glob("runs/pretrain/*/metrics.jsonl")) or running.poll() is not None)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(number)
     code, _, err = ended(running)
     assert code == 75, err
     assert grid.finish("run", "one.yaml")[0] == 0

@@ -1,6 +1,7 @@
 """MAE's linear probe as published: LARS against a plain one, warm-up, batch norm, and the stage as a whole."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -177,3 +178,14 @@ def test_batch_norm_standardises_without_the_train_split(tmp_path):
     by_split, by_batch = (run(tmp_path, {**recipe, "standardise": how}) for how in ("train", "batch_norm"))
     assert by_split.id != by_batch.id
     assert by_batch.read("result")["top1"] == pytest.approx(by_split.read("result")["top1"], abs=5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lars"])
+def test_a_probe_that_gives_no_numbers_fails(tmp_path, optimizer):
+    recipe = {"epochs": 3, "base_lr": 1e37, "optimizer": optimizer}
+    made = planned_runs(tmp_path, experiment("supervised", evaluations={"linear": recipe}))["linear"]
+    assert execute(made, Resources(), never) == "failed"
+    assert re.match(
+        r"step \d+ gave no numbers: loss (nan|inf), learning rate .*; lower base_lr", made.read("state")["reason"]
+    )
+    assert made.read("result") is None

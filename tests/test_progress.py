@@ -91,6 +91,18 @@ def test_a_later_epoch_goes_back_once_and_sees_its_images_in_another_order(tmp_p
         take(progress, model, math.nan, 1.0)
 
 
+def test_a_process_that_reads_after_process_0_has_saved_anew_sees_the_same_order(tmp_path, monkeypatch):
+    progress, model = one_weight(tmp_path, steps_per_epoch=10)
+    for _ in range(10):
+        take(progress, model, 0.01, 1.0)
+    progress.end_epoch()
+    load = checkpoints.load
+    monkeypatch.setattr(checkpoints, "load", lambda *where: {**load(*where), "restores": 1})
+    for _ in range(10):
+        take(progress, model, math.nan, 1.0)
+    assert (progress.step, progress.restores) == (10, 1)
+
+
 def test_the_order_after_going_back_holds_the_same_images(tmp_path):
     progress, _ = one_weight(tmp_path, steps_per_epoch=20)
     names = [[progress.feed.names(step, again)[0] for step in range(20, 40)] for again in (0, 1)]
@@ -106,6 +118,17 @@ def test_saves_within_an_epoch_keep_its_beginning(tmp_path):
             progress.save()
     kept = sorted(path.name for path in progress.session.run.checkpoints.iterdir())
     assert kept == ["step-00000010.pt", "step-00000015.pt", "step-00000016.pt"]
+
+
+def test_what_kills_left_half_written_does_not_gather(tmp_path):
+    progress, model = one_weight(tmp_path, steps_per_epoch=3)
+    take(progress, model, 0.1, 1.0)
+    progress.save()
+    for name in (".step-00000002.pt.a1b2c3", ".tmpXyZ12"):
+        (progress.session.run.checkpoints / name).write_bytes(b"half")
+    progress, model = one_weight(tmp_path, steps_per_epoch=3)
+    assert progress.step == 1
+    assert [path.name for path in progress.session.run.checkpoints.iterdir()] == ["step-00000001.pt"]
 
 
 def test_checkpoints_of_another_format_are_refused(tmp_path):

@@ -1,20 +1,69 @@
-"""The report: what it links to, and that what has not changed is not made again."""
+"""The report: what its page says, that it holds all it shows, and that what has not changed is not made again."""
 
 import json
+import re
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
 
 import pytest
-from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references
+import torch
+from made_runs import (
+    FINGERPRINT,
+    declared,
+    experiment,
+    two_methods_and_references,
+    write_config,
+    write_pretraining,
+    write_state,
+)
+from safetensors.torch import save_file
 
 from mixmae.jobs import stage_jobs
-from mixmae.presentation import PlotSpec, TableSpec
-from mixmae.runs import RunFolder
+from mixmae.models import build_encoder, build_method
+from mixmae.presentation import Declaration, PlotSpec, TableSpec
+from mixmae.runs import RunFolder, line_of
 from results.collect import collect
 from results.report import write_report
+from results.report.galleries import drawable_galleries
 
 TABLE = TableSpec(name="main", title="Methods")
 PLOT = PlotSpec(name="loss", title="Losses", kind="loss")
+ENVIRONMENT = {"python": "3.11.7", "torch": "2.15.0", "cpu": "Z80", "device": "cpu", "processes": 2, "host": "secret"}
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;\u202e\U0001f40d" + "long" * 100
+EMPTY = ("meta", "link", "img", "input", "br")
+
+
+class Read(HTMLParser):
+    """A page as a browser takes it: each element's text by tag, every attribute, and the texts of table rows."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.text, self.attributes, self.rows, self.open = {}, [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, *pair) for pair in attributes]
+        if tag in EMPTY:
+            return
+        self.open.append((tag, len(self.text.setdefault(tag, []))))
+        self.text[tag].append("")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for tag, place in self.open:
+            self.text[tag][place] += data
+            if tag in ("td", "th"):
+                self.rows[-1][-1] += data
 
 
 @pytest.fixture
@@ -22,29 +71,168 @@ def made(tmp_path):
     return two_methods_and_references(tmp_path / "runs")
 
 
-def report(made, folder):
-    return write_report(collect(made.root), made.root, declared(made, tables=(TABLE,), plots=(PLOT,)), folder)
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "report"
 
 
-def test_the_report_links_only_what_it_wrote(made, tmp_path):
-    folder = tmp_path / "report"
-    for planned in stage_jobs(experiment("mixmae"), FINGERPRINT):
-        RunFolder(made.root, planned.stage, planned.id).write("environment", {"torch": "2.15", "cpu": "Z80"})
-    made_anew = report(made, folder)
-    assert made_anew == ["results", "tables/main", "plots/loss", "README.md", "index.html"]
-    page = (folder / "index.html").read_text()
-    links = [part.split('"')[0] for part in page.replace('src="', 'href="').split('href="')[1:]]
-    assert {"plots/loss.png", "tables/main.csv", "results.parquet"} <= set(links)
-    assert all((folder / link).is_file() for link in links)
-    assert str(tmp_path) not in page.replace(str(made.root), "")
-    assert "91.50 ± 0.71 (n=2)" in page and "no gallery, since" in page
-    assert "4 runs: torch 2.15, cpu Z80" in page
-    assert "![Losses](plots/loss.png)" in (folder / "README.md").read_text()
+def report(made, folder, plots=(), **more):
+    return write_report(collect(made.root), [declared(made, tables=(TABLE,), plots=plots, **more)], folder)
 
 
-def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made, tmp_path):
-    folder = tmp_path / "report"
+def page(folder) -> Read:
+    return Read((folder / "index.html").read_text("utf-8"))
+
+
+def pretraining(made, **fields) -> RunFolder:
+    planned = stage_jobs(experiment(**fields), FINGERPRINT)[0]
+    return RunFolder(made.root, planned.stage, planned.id)
+
+
+def took(run: RunFolder, *seconds: float) -> None:
+    (run.path / "timing.jsonl").write_text("".join(line_of({"epoch": 1, "seconds": each}) for each in seconds))
+
+
+# --------------------------------------------------------------------------------------------------- what the page says
+
+
+def test_the_page_holds_all_it_shows(made, folder):
+    assert report(made, folder, plots=(PLOT,)) == ["results", "tables/main", "plots/loss", "index.html"]
+    text = (folder / "index.html").read_text("utf-8")
+    found = Read(text)
+    assert not found.open
+    places = [(tag, value) for tag, name, value in found.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert places and all(re.match(r"#|data:", value) for _, value in places), places
+    ids = [value for _, name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for tag, value in places if tag == "a"} <= set(ids)
+    assert re.findall(r"https?://[^ \"<]+", text.replace("http://www.w3.org", "")) == []
+    assert (folder / "plots" / "loss.svg").read_text("utf-8") in text
+    assert str(made.root.parent) not in text
+
+
+def test_only_the_pages_own_script_may_run_and_nothing_may_be_asked_for(made, folder):
     report(made, folder)
+    found = page(folder)
+    (policy,) = [value for tag, name, value in found.attributes if tag == "meta" and "default-src" in (value or "")]
+    (script,) = found.text["script"]
+    assert "default-src 'none'; " in policy and "http" not in policy
+    assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}';" in policy
+
+
+def test_what_tables_are_copied_as(made, folder):
+    report(made, folder)
+    copied = [value for tag, name, value in page(folder).attributes if name == "data-copy"]
+    assert copied[:2] == [(folder / f"tables/main.{kind}").read_text("utf-8") for kind in ("md", "tex")]
+
+
+def test_costs_count_every_run_once(made, folder):
+    first, second = pretraining(made, method="mixmae", seed=0), pretraining(made, method="mixmae", seed=1)
+    for run in (first, second):
+        run.write("environment", ENVIRONMENT)
+    took(first, 1800, 1800)
+    took(second, 3600, 3600)
+    macs = {("pretrain", first.id): 2_000_000_000_000, ("pretrain", second.id): 2_000_000_000_000}
+    report(made, folder, macs=macs)
+    rows = page(folder).rows
+    # 2 processes for 1 h and for 2 h; std of (2, 4) with n - 1
+    assert ["MixMAE", "swin_nano", "32", "20", "2 T", "Z80", "2", "3 ± 1.4"] in rows
+    assert ["pretraining", "Z80", "2", "2", "6", "4 T"] in rows
+    assert ["pretraining", "–", "1", "0", "–", "–"] in rows
+    assert ["cpu", "Z80"] in rows and ["processes", "2"] in rows
+    assert "13 runs without environment.json." in page(folder).text["p"]
+    assert "secret" not in (folder / "index.html").read_text("utf-8")
+
+
+def test_what_is_not_done_is_said_with_its_reason(made, folder):
+    jobs = stage_jobs(experiment("mae"), FINGERPRINT)
+    made.members["main"] |= {(planned.stage, planned.id) for planned in jobs}
+    failed = write_config(made.root, jobs[0])
+    write_state(failed, "failed", f"{failed.path}/checkpoints: disk full")
+    (made.root / "knn" / "broken").mkdir()
+    report(made, folder)
+    found = page(folder)
+    reason = f"pretrain/{failed.id}/checkpoints: disk full"
+    assert [failed.id, "pretraining", "MAE", "swin_nano", "0", "failed", reason] in found.rows
+    assert "15 done, 1 failed, 3 no readable run folder" in found.text["dd"]
+    assert {f"{planned.stage}/{planned.id}" for planned in jobs[1:]} <= set(found.text["li"])
+    assert any(line.startswith("knn/broken: no config.json") for line in found.text["li"])
+
+
+def test_a_scale_is_said_wherever_the_figures_are(made, folder):
+    report(made, folder, scale="laptop", title="Methods")
+    found = page(folder)
+    assert found.text["h1"] == ["Results: Methods, at scale laptop"]
+    assert "Methods, at scale laptop" in found.text["h2"] and found.text["strong"] == ["Scale: laptop."]
+    assert any("not the paper’s settings" in text for text in found.text["p"])
+
+
+def test_every_run_shows_the_columns_in_which_runs_differ(made, folder):
+    made.add(experiment("mixmae", epochs=40), knn=84.5)
+    report(made, folder)
+    (header,) = [row for row in page(folder).rows if row[:3] == ["id", "stage", "state"]]
+    assert {"epochs", "ratio", "top-1 (%)"} <= set(header) and "data" not in header
+    run = dict(zip(header, next(row for row in page(folder).rows if "84.50" in row), strict=True))
+    assert (run["stage"], run["method"], run["epochs"], run["dual"], run["seed"]) == ("kNN", "MixMAE", "40", "yes", "0")
+
+
+def test_names_from_configs_and_files_are_text(made, folder):
+    run = pretraining(made, method="simmim")
+    config = run.read("config")
+    config["job"]["encoder"]["name"] = HOSTILE
+    run.write("config", config)
+    run.write("environment", {"commit": HOSTILE, "python": HOSTILE})
+    write_state(run, "failed", HOSTILE)
+    (made.root / "pretrain" / "<img src=x onerror=alert(1)>\udcff").mkdir()
+    names = {"title": HOSTILE, "scale": HOSTILE, "commands": (HOSTILE, HOSTILE)}
+    table, plot = TABLE.model_copy(update={"title": HOSTILE}), PLOT.model_copy(update={"title": HOSTILE})
+    write_report(collect(made.root), [declared(made, tables=(table,), plots=(plot,), **names)], folder)
+    found = page(folder)
+    assert not found.open and len(found.text["script"]) == 1
+    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    for tag in ("title", "h1", "h2", "h3", "td", "dd", "code", "p", "strong"):
+        assert any(HOSTILE in text for text in found.text[tag]), tag
+    assert any("<img src=x onerror=alert(1)>\\udcff: no config.json" in text for text in found.text["li"])
+
+
+def test_a_grid_of_which_nothing_was_run(tmp_path, folder):
+    (tmp_path / "runs").mkdir()
+    members = {"main": {("knn", "0123")}}
+    write_report(collect(tmp_path / "runs"), [Declaration("new", tables=(TABLE,), members=members)], folder)
+    assert "1 no readable run folder" in page(folder).text["dd"]
+    assert "knn/0123" in page(folder).text["li"]
+
+
+# -------------------------------------------------------------------------------------------------------- several grids
+
+
+def test_several_grids_share_a_page_and_their_runs(made, folder):
+    everything = declared(made, title="All", tables=(TABLE,), plots=(PLOT,), commands=("run all", "show"))
+    few = {"main": {key for key in made.members["main"] if key[0] == "pretrain"}}
+    losses = Declaration("losses", "Some", plots=(PLOT,), members=few, commands=("run some", "show"))
+    anew = write_report(collect(made.root), [everything, losses], folder)
+    assert anew == ["results", "made/tables/main", "made/plots/loss", "losses/plots/loss", "index.html"]
+    found = page(folder)
+    ids = [value for _, name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert found.text["h2"][1:3] == ["All", "Some"]
+    (start,) = [place for place, row in enumerate(found.rows) if row[:3] == ["id", "stage", "state"]]
+    listed = [row[0] for row in found.rows[start + 1 :] if re.fullmatch(r"[0-9a-f]{16}", row[0])]
+    assert len(listed) == len(set(listed)) == 15
+    (commands,) = [value for _, name, value in found.attributes if name == "data-copy" and "run all" in value]
+    assert commands.splitlines()[-3:] == ["run all", "run some", "show"]
+
+
+def test_two_grids_of_one_name_are_refused(made, folder):
+    with pytest.raises(ValueError, match="two grids are called made; rename one of their files"):
+        write_report(collect(made.root), [declared(made), declared(made)], folder)
+
+
+# ------------------------------------------------------------------------------------------- only what has changed
+
+
+def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made, folder):
+    report(made, folder, plots=(PLOT,))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     members = {name: sorted(pairs) for name, pairs in made.members.items()}
     script = (
@@ -57,8 +245,9 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
         "members = {name: {tuple(pair) for pair in pairs} for name, pairs in json.loads(members).items()}\n"
         "table, plot = TableSpec.model_validate_json(table), PlotSpec.model_validate_json(plot)\n"
         "grid = Declaration('made', tables=(table,), plots=(plot,), members=members)\n"
-        "made = write_report(collect(Path(root)), Path(root), grid, Path(folder))\n"
-        "print(made, [name for name in ('torch', 'seaborn', 'matplotlib', 'timm') if name in sys.modules])\n"
+        "made = write_report(collect(Path(root)), [grid], Path(folder))\n"
+        "drawing = ('torch', 'seaborn', 'matplotlib', 'timm', 'scipy')\n"
+        "print(made, [name for name in drawing if name in sys.modules])\n"
     )
     arguments = [str(made.root), str(folder), json.dumps(members), TABLE.model_dump_json(), PLOT.model_dump_json()]
     run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
@@ -66,14 +255,84 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_what_has_changed_is_made_again_and_nothing_else(made, tmp_path):
-    folder = tmp_path / "report"
-    report(made, folder)
+def test_what_has_changed_is_made_again_and_nothing_else(made, folder):
+    report(made, folder, plots=(PLOT,))
     made.add(experiment("mixmae", seed=2), knn=85.0)
-    pretrain = stage_jobs(experiment("mixmae", seed=2), FINGERPRINT)[0]
-    assert report(made, folder) == ["results", "tables/main", "plots/loss", "README.md", "index.html"]
-    with (RunFolder(made.root, "pretrain", pretrain.id).path / "metrics.jsonl").open("a") as file:
+    assert report(made, folder, plots=(PLOT,)) == ["results", "tables/main", "plots/loss", "index.html"]
+    with pretraining(made, method="mixmae", seed=2).metrics.open("a") as file:
         file.write('{"epoch": 21, "step": 999, "loss": 0.1, "lr": 0.0}\n')
-    assert report(made, folder) == ["plots/loss"]
+    assert report(made, folder, plots=(PLOT,)) == ["plots/loss", "index.html"]
+    pretraining(made, method="mixmae", seed=2).write("environment", ENVIRONMENT)
+    assert report(made, folder, plots=(PLOT,)) == ["index.html"]
     (folder / "tables" / "main.tex").unlink()
-    assert report(made, folder) == ["tables/main"]
+    assert report(made, folder, plots=(PLOT,)) == ["tables/main"]
+    assert report(made, folder, plots=(PLOT,), scale="laptop") == ["tables/main", "plots/loss", "index.html"]
+    assert report(made, folder, plots=(PLOT,), scale="laptop") == []
+
+
+def test_a_page_of_another_name_is_made_of_the_same_files(made, folder, tmp_path):
+    report(made, folder)
+    grid = declared(made, tables=(TABLE,))
+    assert write_report(collect(made.root), [grid], folder, tmp_path / "to send.html") == ["to send.html"]
+    assert (tmp_path / "to send.html").read_bytes() == (folder / "index.html").read_bytes()
+
+
+# ---------------------------------------------------------------------------------------------------- reconstructions
+
+
+def with_weights(run: RunFolder, planned, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    run.checkpoints.mkdir(exist_ok=True)
+    model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
+    save_file(model.state_dict(), run.weights)
+
+
+def test_a_gallery_is_drawn_once_for_the_same_weights(made, folder):
+    planned = stage_jobs(experiment("mixmae", seed=1), FINGERPRINT)[0]
+    other = pretraining(made, method="mixmae", seed=0)
+    run = RunFolder(made.root, "pretrain", planned.id)
+    with_weights(run, planned)
+    assert "gallery/swin_nano-32-digits" not in report(made, folder)
+    assert any(f"pretrain/{other.id}: in no gallery, since" in line for line in page(folder).text["li"])
+    only = {"main": made.members["main"] - {("pretrain", other.id)}}
+
+    def again():
+        return write_report(collect(made.root), [Declaration("made", members=only)], folder)
+
+    assert again() == ["gallery/swin_nano-32-digits", "index.html"]
+    assert page(folder).text["svg"][-1].replace("\xa0", " ").count("MixMAE · swin_nano · 20 epochs") == 1
+    assert again() == []
+    with_weights(run, planned, seed=1)
+    assert again() == ["gallery/swin_nano-32-digits", "index.html"]
+
+
+def test_a_gallery_shows_each_method_as_it_is_meant(tmp_path):
+    made = two_methods_and_references(tmp_path)
+    for method in ({"name": "mixmae", "ratio": 0.75}, {"name": "mixmae", "dual": False}, "mae"):
+        made.add(experiment(method))
+    made.add(experiment("simmim", epochs=40))
+    made.add(experiment("mixmae", "pvt_nano"))
+    for run in (tmp_path / "pretrain").iterdir():
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "final.safetensors").touch()
+    found, problems = drawable_galleries(collect(tmp_path))
+    ids = {gallery.name: [run.id for run in gallery.runs] for gallery in found}
+    assert problems == [] and ids == {
+        "pvt_nano-32-digits": [pretraining(made, method="mixmae", encoder="pvt_nano").id],
+        "swin_nano-32-digits": [
+            pretraining(made, method="mixmae").id,
+            pretraining(made, method="simmim", epochs=40).id,
+            pretraining(made, method="mae").id,
+        ],
+    }
+
+
+def test_damaged_weights_are_in_no_gallery(tmp_path):
+    planned = stage_jobs(experiment("mixmae"), FINGERPRINT)[0]
+    run = write_pretraining(tmp_path, planned, 0.5)
+    with_weights(run, planned)
+    run.commit(run.read("result"))
+    with run.weights.open("ab") as file:
+        file.write(b"more")
+    found, (problem,) = drawable_galleries(collect(tmp_path))
+    assert found == [] and f"pretrain/{run.id}: in no gallery, since" in problem and "damaged or changed" in problem

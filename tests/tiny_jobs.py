@@ -6,6 +6,7 @@ from mixmae.data.fingerprint import fingerprint
 from mixmae.experiment import Experiment, Resources
 from mixmae.jobs import stage_jobs
 from mixmae.runs import RunFolder, read_lines
+from mixmae.tracking.trackers import Trackers
 from mixmae.training.processes import Processes
 from mixmae.training.session import Session
 
@@ -98,4 +99,5 @@ def never() -> bool:
 
 def session_in(run: RunFolder, processes: Processes | None = None) -> Session:
     """Of one process unless said otherwise, never stopped."""
-    return Session(run, Resources(), processes or Processes(), never, lambda **_: None, lambda: None)
+    alone = processes or Processes()
+    return Session(run, Resources(), alone, never, lambda **_: None, lambda: None, Trackers(run, ()))

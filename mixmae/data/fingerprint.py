@@ -42,17 +42,20 @@ def digits_file() -> Path:
 
 def _of_image_folder(data: ImageFolderConfig, root: Path) -> str:
     folder = data_root(data).resolve()
-    cache = root / "fingerprints" / f"{_sha256([str(folder).encode()])}.json"
-    known = _kept(cache)
-    if known and known[0].holds(folder):
-        remember(folder, known[0])
-        return known[1]
+    if known := _recalled(folder, root):
+        return known
     found = index(folder)
     files = _files(found)
     fingerprint = _of_files(folder, files)
     if len(files) >= CACHED_FROM and found.settled:
-        _keep(cache, folder, found, fingerprint)
+        _keep(_cache(folder, root), folder, found, fingerprint)
     return fingerprint
+
+
+def recall(data: DataConfig, root: Path) -> None:
+    """Lets this process know the index kept under `root`, where it still holds: opening a split then walks nothing."""
+    if isinstance(data, ImageFolderConfig):
+        _recalled(data_root(data).resolve(), root)
 
 
 def of_index(folder: Path, found: Index) -> str:
@@ -75,6 +78,19 @@ def _of_files(folder: Path, files: list[tuple[str, str]]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- cache
+
+
+def _cache(folder: Path, root: Path) -> Path:
+    return root / "fingerprints" / f"{_sha256([str(folder).encode()])}.json"
+
+
+def _recalled(folder: Path, root: Path) -> str | None:
+    """The fingerprint kept for `folder`, its index remembered; None where there is none that holds."""
+    known = _kept(_cache(folder, root))
+    if known is None or not known[0].holds(folder):
+        return None
+    remember(folder, known[0])
+    return known[1]
 
 
 def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:

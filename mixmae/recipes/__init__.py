@@ -22,8 +22,13 @@ def header(name: str) -> dict[str, str]:
 
     Raises FileNotFoundError where there is no such recipe.
     """
-    title, *lines = _comment(resources.files(__name__).joinpath(f"{name}.yaml").read_text("utf-8"))
-    fields = {"name": name, "title": title.removesuffix(".")}
+    return {"name": name, **header_of(resources.files(__name__).joinpath(f"{name}.yaml").read_text("utf-8"))}
+
+
+def header_of(text: str) -> dict[str, str]:
+    """The header of a file with this text: `title`, and its fields in lower case, each on one line."""
+    title, *lines = _comment(text)
+    fields = {"title": title.removesuffix(".")}
     field = None
     for line in lines:
         label, text = line[:14].strip(), line[14:].strip()

@@ -1,5 +1,6 @@
 """Stage job: a linear classifier on frozen features."""
 
+import math
 import time
 
 import torch
@@ -27,7 +28,8 @@ LARS_MOMENTUM = 0.9
 
 
 def run(session: Session, job: LinearJob) -> dict:
-    """Returns {"top1", "top5" (percent), "loss", "epochs"} of val after the last epoch. Raises Stopped."""
+    """Returns {"top1", "top5" (percent), "loss", "epochs"} of val after the last epoch. Raises Stopped, and ValueError
+    where the loss is no number."""
     train, val = central_crops(job)
     indices = subset(train.split.labels, job.recipe.subset, job.seed)
     steps_per_epoch(len(indices), job.recipe)
@@ -65,7 +67,8 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
     optimizer = optimizer_of(model, recipe)
     steps = steps_per_epoch(len(labels), recipe)
     schedule = schedule_of(optimizer, recipe, steps)
-    journal, processes = Journal(session.run.path, session.processes.leads), session.processes
+    processes = session.processes
+    journal = Journal(session.run.path, processes.leads, session.trackers)
     journal.restore([])
     for epoch in range(recipe.epochs):
         session.check_stop("training the linear classifier")
@@ -77,12 +80,14 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
             schedule.step_update(epoch * steps + number)
             mine = processes.share(batch)
             loss = F.cross_entropy(model(features[mine]), labels[mine], reduction="sum") / len(batch)
+            total = processes.sum(loss.detach().clone()).item()
+            _check(total, epoch * steps + number, optimizer)
             optimizer.zero_grad()
             loss.backward()
             for parameter in model.parameters():
                 processes.sum(parameter.grad)
             optimizer.step()
-            loss_sum += processes.sum(loss.detach()).item() * len(batch)
+            loss_sum += total * len(batch)
             images += len(batch)
         model.eval()
         with torch.no_grad():
@@ -92,6 +97,13 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
         journal.add({**done, "lr": optimizer.param_groups[0]["lr"], **found}, time.monotonic() - began, images)
         session.report(epoch=epoch + 1, epochs=recipe.epochs, loss=done["loss"], metric=found["top1"])
     return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}
+
+
+def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:
+    """Features are finite and stay the same: what is no number is the rate's doing, and no later step mends it."""
+    if not math.isfinite(loss):
+        rate = optimizer.param_groups[0]["lr"]
+        raise ValueError(f"step {step} gave no numbers: loss {loss:g}, learning rate {rate:g}; lower base_lr")
 
 
 def _classifier(width: int, classes: int, job: LinearJob, processes: Processes) -> nn.Module:

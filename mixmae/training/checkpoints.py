@@ -112,9 +112,16 @@ def set_aside(folder: Path) -> Path | None:
 
 def remove_steps(folder: Path) -> None:
     """Removes the step checkpoints, and what a killed process left half-written (safetensors' own names: .tmp…)."""
-    left = [path for pattern in (".step-*", ".final.safetensors.*", ".tmp*") for path in folder.glob(pattern)]
-    for path in [*_saved(folder), *left]:
+    remove_half_written(folder)
+    for path in _saved(folder):
         path.unlink()
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes what killed processes left in the middle of a save, each as large as a checkpoint."""
+    for pattern in (".step-*", ".final.safetensors.*", ".tmp*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _saved(folder: Path) -> list[Path]:

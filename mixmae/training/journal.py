@@ -4,16 +4,17 @@ from pathlib import Path
 
 from mixmae.retrying import naming, retried
 from mixmae.runs import line_of, whole_lines, write_atomically
+from mixmae.tracking.trackers import Trackers
 
 
 class Journal:
     """`lines` are those of metrics.jsonl; a resumed run first calls `restore` with the lines of its checkpoint.
 
-    writes: only one process of a run does; the others keep the lines.
+    writes: only one process of a run does; the others keep the lines. trackers: told of every epoch, too.
     """
 
-    def __init__(self, folder: Path, writes: bool):
-        self._writes = writes
+    def __init__(self, folder: Path, writes: bool, trackers: Trackers):
+        self._writes, self._trackers = writes, trackers
         self._metrics = folder / "metrics.jsonl"
         self._timing = folder / "timing.jsonl"
         self.lines: list[dict] = []
@@ -27,8 +28,11 @@ class Journal:
         if not self._writes:
             return
         epoch = lines[-1]["epoch"] if lines else 0
+        timing = [line for line in whole_lines(self._timing)[0] if line["epoch"] <= epoch]
         _rewrite(self._metrics, self.lines)
-        _rewrite(self._timing, [line for line in whole_lines(self._timing)[0] if line["epoch"] <= epoch])
+        _rewrite(self._timing, timing)
+        timed = {line["epoch"]: line for line in timing}
+        self._trackers.go_on([(line, timed.get(line["epoch"], {})) for line in self.lines])
 
     def add(self, line: dict, seconds: float, images: int, **timing: float) -> None:
         """`seconds`, `images` and what else is measured are those of the epoch that `line` is about."""
@@ -37,7 +41,9 @@ class Journal:
             return
         _append(self._metrics, line)
         speed = {"seconds": round(seconds, 3), "images_per_s": round(images / seconds, 1)}
-        _append(self._timing, {"epoch": line["epoch"], **speed, **timing})
+        timed = {"epoch": line["epoch"], **speed, **timing}
+        _append(self._timing, timed)
+        self._trackers.add(line, timed)
 
 
 def _append(path: Path, line: dict) -> None:

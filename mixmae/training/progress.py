@@ -11,6 +11,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from mixmae.config import Optimisation
+from mixmae.runs import whole_lines
 from mixmae.training import checkpoints
 from mixmae.training.display import Display
 from mixmae.training.feed import Feed
@@ -49,7 +50,7 @@ class Progress:
         self.step = self.restores = 0
         self.loss, self.loss_sum, self.norm_sum = (self._zero() for _ in range(3))
         self.skipped = self.skipped_in_a_row = 0
-        self.journal = Journal(session.run.path, self.processes.leads)
+        self.journal = Journal(session.run.path, self.processes.leads, session.trackers)
         self._display: Display | None = None
         self._saved_at = self._epoch_began_at = time.monotonic()
         self._epoch_began_step, self._waited_s, self._epoch_waited_s = 0, 0.0, 0.0
@@ -180,7 +181,7 @@ class Progress:
             raise ValueError(f"{what}; lower base_lr or clip the gradient (clip_grad); images: {shown}")
         log.warning("no numbers up to step %d: back to step %d, the images in another order", failed, began)
         self._set(saved)
-        self.restores += 1
+        self.restores = 1  # process 0 may have saved anew before this one has read
         if self.processes.leads:
             checkpoints.remove_after(self.session.run.checkpoints, began)
         self.save()
@@ -255,10 +256,13 @@ class Progress:
     def resume(self) -> None:
         """Goes on from the newest checkpoint that can be read; from the start where none was ever saved."""
         folder = self.session.run.checkpoints
+        if self.processes.leads:
+            self.session.check_lease()
+            checkpoints.remove_half_written(folder)
         saved = checkpoints.load_newest(folder) if self.processes.leads else None
         step = self.processes.told(saved and saved["step"])
         if step is None:
-            self.journal.restore([])
+            self._begin_anew()
             return
         saved = saved or checkpoints.load(folder, step)
         if saved is None:
@@ -268,6 +272,13 @@ class Progress:
             raise ValueError(f"{folder}: {what}; go on with the version that began the run")
         self._set(saved)
         log.info("resumed at step %d of %d", self.step, self.steps)
+
+    def _begin_anew(self) -> None:
+        """What was logged without ever being saved, by a process that was killed in between, is logged again."""
+        if self.processes.leads and (logged := whole_lines(self.session.run.metrics)[0]):
+            what = f"{self.session.run.checkpoints} holds no checkpoint, though {len(logged)} epochs were logged"
+            log.warning("%s; begins anew", what)
+        self.journal.restore([])
 
     def _set(self, saved: dict) -> None:
         self.model.load_state_dict(saved["model"])

@@ -9,6 +9,7 @@ from torch import nn
 from mixmae.compilation import compile_blocks
 from mixmae.experiment import Resources
 from mixmae.runs import RunFolder
+from mixmae.tracking.trackers import Trackers
 from mixmae.training.processes import Processes
 
 
@@ -20,7 +21,7 @@ class Stopped(Exception):
 class Session:
     """`stop()` is asked between steps. `report(epoch=, epochs=, loss=, metric=)` is told of every finished epoch, and
     `check_lease()` asked before anything is written: it raises lease.Lost where the run has become another process's.
-    Both do something only where `processes` leads."""
+    Both do something only where `processes` leads, and only there has the run `trackers`."""
 
     run: RunFolder
     resources: Resources
@@ -28,6 +29,7 @@ class Session:
     stop: Callable[[], bool]
     report: Callable[..., None]
     check_lease: Callable[[], None]
+    trackers: Trackers
 
     @property
     def device(self) -> torch.device:

@@ -77,7 +77,7 @@ def _name_ids(root: ElementTree.Element, prefix: str) -> None:
                 del element.attrib[name]
             elif name == "id":
                 element.set(name, prefix + value)
-            elif name == href:
+            elif name == href and value.startswith("#"):
                 element.set(name, f"#{prefix}{value.removeprefix('#')}")
             else:
                 element.set(name, refers.sub(lambda found: f"url(#{prefix}{found[1]})", value))

@@ -12,41 +12,25 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, missing_for_tests
 from cluster.handle import LEAKS, end_abandoned
+from needed import failed_where_needed, say_skipped
 from scripted import Scripted, without_slurm
 
 CLUSTERS = Path(tempfile.gettempdir()) / "mixmae-slurm"
 
 
-def slurm_needed() -> bool:
-    return os.environ.get("MIXMAE_NEED_SLURM") == "1"
-
-
-def failed_where_needed(report):
-    if slurm_needed() and report.skipped and not hasattr(report, "wasxfail"):
-        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
-        report.outcome = "failed"
-        report.longrepr = f"MIXMAE_NEED_SLURM=1 forbids skipping: {reason}"
-    return report
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
-    return failed_where_needed((yield))
+    return failed_where_needed((yield), "MIXMAE_NEED_SLURM")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report():
-    return failed_where_needed((yield))
+    return failed_where_needed((yield), "MIXMAE_NEED_SLURM")
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Said aloud, since a suite without its cluster tests looks as green as one with them."""
-    root, here = terminalreporter.config.rootpath, Path(__file__).parent
-    reports = terminalreporter.stats.get("skipped", [])
-    skipped = [report for report in reports if (root / report.nodeid.partition("::")[0]).is_relative_to(here)]
-    if skipped and (reason := missing_for_tests()):
-        terminalreporter.section("slurm")
-        terminalreporter.write_line(f"{len(skipped)} tests of {os.path.relpath(here, root)} skipped: {reason}")
+    if reason := missing_for_tests():
+        say_skipped(terminalreporter, Path(__file__).parent, reason)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,24 +16,26 @@ from ablations.policy import seen
 from ablations.submissions import submissions, task_of
 from ablations.submitting import submit
 from mixmae import task
+from mixmae.place import Place
 from mixmae.scheduler import NoAnswer, requeue
 
 
 @pytest.fixture
 def grid(tmp_path, scripted):
-    """Two pretrainings, submitted; (the grid, its plan, the pretrainings' tasks as (job, element))."""
+    """Pretrainings, submitted in two tasks or so many; (the grid, its plan)."""
 
-    def submitted(**slurm):
+    def submitted(tasks=2, **slurm):
         (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
         resources = {"executor": "slurm", "slurm": {**SLURM, **slurm}}
-        sweeps = [{"name": "seeds", "product": {"seed": [0, 1]}}]
+        seeds = list(range(tasks * slurm.get("pack", 1)))
+        sweeps = [{"name": "seeds", "product": {"seed": seeds}}]
         (tmp_path / "grid.yaml").write_text(
             yaml.safe_dump({"base": "base.yaml", "sweeps": sweeps, "resources": resources})
         )
         found = read_grid(tmp_path / "grid.yaml")
         planned = plan(found.name, found.cases, tmp_path / "runs")
         (made,) = submit(found, planned, cancelled=True)
-        assert len(made.tasks) == 2
+        assert len(made.tasks) == tasks
         return found, planned
 
     return submitted
@@ -195,6 +198,15 @@ def test_a_job_that_dies_before_it_begins_is_a_failure(scripted, grid):
     assert reasons(planned)[0] == ("failed", "it failed; mixmae grid retry queues it again")
 
 
+@pytest.mark.parametrize("state", ["OUT_OF_MEMORY", "TIMEOUT", "FAILED"])
+def test_what_ends_one_run_of_a_pack_is_not_laid_to_those_that_had_not_begun(scripted, grid, state):
+    found, planned = grid(1, pack=3)
+    die(scripted, planned, 0, state)
+    (made,) = submit(found, planned, cancelled=True)
+    assert [run[1] for runs in made.tasks for run in runs] == [entry.planned.id for entry in planned.entries[1:]]
+    assert [name for name, _ in reasons(planned)] == ["failed", "pending", "pending"]
+
+
 def test_preempted_before_it_began_ends_at_the_most(scripted, grid):
     found, planned = grid(retries={"preempted": {"when": "always", "most": 3}})
     made = 0
@@ -223,16 +235,20 @@ def test_what_was_cancelled_is_started_by_a_launch_and_not_by_a_watch(scripted, 
     assert len(submit(found, planned, cancelled=True)) == 1
 
 
-def test_a_watch_without_a_terminal_tells_what_changes(scripted, grid, capsys):
+def test_a_watch_without_a_terminal_tells_what_changes(scripted, grid, capsys, monkeypatch):
     found, planned = grid()
     die(scripted, planned, 0, "OUT_OF_MEMORY")
     die(scripted, planned, 1, "NODE_FAIL")
 
-    def one_fails(signal_number, frame):
-        die(scripted, planned, 1, "OUT_OF_MEMORY", tries=2)
+    sleep = time.sleep
 
-    signal.signal(signal.SIGALRM, one_fails)
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    def one_fails_between_two_looks(seconds):
+        if seconds == 0.5:
+            die(scripted, planned, 1, "OUT_OF_MEMORY", tries=2)
+        else:
+            sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", one_fails_between_two_looks)
     assert follow(found, planned, every_s=0.5, submits=True) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[2] for line in lines[:1]] == ["submitted 1 task"]
@@ -280,6 +296,34 @@ def test_a_task_that_gets_no_further_asks_so_often_and_not_for_ever(scripted, gr
         with pytest.raises(task.NotDone):
             task.run(str(run.path / "config.json"))
     assert (scripted.calls("scontrol")[-1].arguments[0] == "requeue") == asks
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "failed"])
+def test_of_a_stopped_run_process_0_alone_says_how_the_task_ends(scripted, grid, monkeypatch, state):
+    """srun --kill-on-bad-exit would end process 0 before its requeue, where this one has not heard the signal yet."""
+    _, planned = grid()
+    monkeypatch.setattr("mixmae.execution.follow", lambda *_: state)
+    monkeypatch.setattr("mixmae.training.processes.join", lambda _: SimpleNamespace(rank=1))
+    monkeypatch.setattr(task, "place", lambda: Place(1, 2, 1, "here", 1234))
+    monkeypatch.setattr(task, "StopFlag", lambda *_: Told())
+    config = str(planned.entries[0].run.path / "config.json")
+    if state == "failed":
+        with pytest.raises(task.NotDone, match="process 1: failed"):
+            task.run(config)
+    else:
+        assert task.run(config) == state
+
+
+def test_a_broken_folder_ends_its_own_run_of_a_pack_alone(scripted, grid, monkeypatch, capsys):
+    _, planned = grid(1, pack=3)
+    broken, came = planned.entries[1].run, []
+    (broken.path / "launch.json").write_text("{")
+    monkeypatch.setattr(task, "run_job", lambda run, *_: came.append(run.id) or "done")
+    (pack,) = planned.root.glob("grids/*/packs/*.json")
+    with pytest.raises(task.NotDone, match=f"^pretrain/{broken.id} failed: see mixmae grid why"):
+        task.run(str(pack))
+    assert came == [planned.entries[number].planned.id for number in (0, 2)]
+    assert f"{broken.path / 'launch.json'}: damaged" in capsys.readouterr().err
 
 
 def test_an_evaluation_that_was_told_to_stop_is_started_again(scripted, grid):

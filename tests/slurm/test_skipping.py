@@ -32,7 +32,7 @@ def run(folder: Path, needed: str) -> str:
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_some.py").write_text(TESTS)
     (folder / "test_module.py").write_text('import pytest\npytest.skip("whole", allow_module_level=True)\n')
-    environment = os.environ | {"PYTHONPATH": str(HERE), "MIXMAE_NEED_SLURM": needed}
+    environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parent}", "MIXMAE_NEED_SLURM": needed}
     command = [sys.executable, "-m", "pytest", "-q", "--continue-on-collection-errors", "-p", "no:cacheprovider", "."]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True).stdout
 

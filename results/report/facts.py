@@ -1,0 +1,293 @@
+"""What a report tells beside tables, figures and pictures: which runs there are, what they cost, what went wrong, and
+where they ran (no torch)."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+
+from mixmae.presentation import Column, Declaration, Key
+from mixmae.runs import STATES, Damaged, RunFolder, whole_lines
+from results.cells import MISSING, STAGE_LABELS, cells, member_ids, shown
+from results.collect import COLUMNS
+from results.tables import COLUMN_LABELS
+
+log = logging.getLogger(__name__)
+
+NO_FOLDER = "no readable run folder"
+ENVIRONMENT = (
+    "mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "processes", "threads", "workers",
+    "compile_blocks", "checkpoint_activations",
+)  # fmt: skip
+"""What environment.json has of versions and of the machine; host names stay in the run folder."""
+SETTINGS = ("method", "encoder", "data", "image_size", "pretrain_epochs", "seed")
+"""What a grid is described by."""
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number in a cell: as it is shown, and as it is sorted; `value` is None where there is none."""
+
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text of any length in a cell."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of the page that no grid declares. Rows begin with what names them."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | Words | Figure]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Of one run: its environment.json ({} where there is none), and the hours of its processes together at work, as
+    timing.jsonl adds up to (None where it has none)."""
+
+    environment: dict[str, Any]
+    hours: float | None
+
+    @property
+    def device(self) -> str:
+        """The GPU's name, or the CPU's."""
+        device = self.environment.get("device")
+        return str((self.environment.get("cpu") if device == "cpu" else device) or MISSING)
+
+
+Records = dict[Key, Recorded]
+
+
+def grid_runs(frame: pd.DataFrame, declarations: Sequence[Declaration]) -> pd.DataFrame:
+    """The rows of the runs that the grids name, each once."""
+    ids = set().union(*(member_ids(declaration.members, ()) for declaration in declarations))
+    named = [pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]
+    return frame[pd.Series(named, index=frame.index, dtype=bool)]
+
+
+def records(runs: pd.DataFrame) -> Records:
+    return {(run.stage, run.id): _recorded(RunFolder(Path(run.root), run.stage, run.id)) for run in runs.itertuples()}
+
+
+def _recorded(run: RunFolder) -> Recorded:
+    try:
+        environment = run.read("environment") or {}
+    except Damaged as error:
+        log.warning("%s; the environment of %s/%s is not shown", error, run.stage, run.id)
+        environment = {}
+    epochs, _ = whole_lines(run.path / "timing.jsonl")
+    seconds = sum(epoch["seconds"] for epoch in epochs) * environment.get("processes", 1)
+    return Recorded(environment, seconds / HOUR if epochs else None)
+
+
+# ---------------------------------------------------------------------------------------------------- what was run
+
+
+def states(runs: pd.DataFrame, declaration: Declaration) -> dict[str, int]:
+    """How many runs of the grid are in each state, done first."""
+    found = Counter(runs["state"])
+    absent = len(member_ids(declaration.members, ())) - len(runs)
+    order = ("done", *(state for state in STATES if state != "done"))
+    counts = {state: found[state] for state in order if found[state]}
+    return counts | ({NO_FOLDER: absent} if absent else {})
+
+
+def settings(runs: pd.DataFrame) -> dict[str, str]:
+    """What the runs of a grid range over: the values of each of `SETTINGS`."""
+    told = {}
+    for column in SETTINGS:
+        values = [value for (value,), _ in cells(runs, [column]) if value not in (None, "-")]
+        if values:
+            told[_label(column)] = ", ".join(shown(column, value) for value in values)
+    return told
+
+
+# -------------------------------------------------------------------------------------------------------------- cost
+
+
+def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[Listing]:
+    """What one pretraining cost, and all runs together."""
+    keys = list(zip(runs["stage"], runs["id"], strict=True))
+    priced = runs.assign(
+        macs=pd.array([macs.get(key) for key in keys], dtype="Int64"),
+        hours=pd.array([found[key].hours for key in keys], dtype="Float64"),
+        device=[found[key].device for key in keys],
+    )
+    priced = priced[(priced["state"] == "done") | priced["hours"].notna()]
+    return [listing for listing in (_cost_of_each(priced), _cost_of_all(priced)) if listing.rows]
+
+
+def _cost_of_each(priced: pd.DataFrame) -> Listing:
+    alike = ("method", "encoder", "image_size", "pretrain_epochs", "macs", "device")
+    done = priced[(priced["stage"] == "pretrain") & (priced["state"] == "done")]
+    rows = []
+    for (method, encoder, size, epochs, macs, device), group in cells(done, alike):
+        named = [shown("method", method), encoder, size]
+        rows.append([*named, _whole(epochs), _macs(macs), device, _whole(len(group)), _mean(group["hours"])])
+    columns = ("method", "encoder", "image size", "epochs", "multiply-adds", "device", "runs", "hours each")
+    notes = (
+        "Multiply-adds are counted from the settings: three times the forward pass of every image trained on; norms, "
+        "activations, the loss and the optimiser are left out.",
+        "Hours: mean ± std (n - 1), of its processes together, as measured epoch by epoch.",
+    )
+    return Listing("Each pretraining", columns, rows, notes)
+
+
+def _cost_of_all(priced: pd.DataFrame) -> Listing:
+    rows = []
+    for stage, label in STAGE_LABELS.items():
+        for (device,), group in cells(priced[priced["stage"] == stage], ["device"]):
+            timed = group["hours"].count()
+            macs = group["macs"].sum(min_count=1)
+            hours = group["hours"].sum(min_count=1)
+            figures = [_whole(len(group)), _whole(timed), _hours(hours), _macs(macs)]
+            rows.append([label, device, *figures])
+    columns = ("stage", "device", "runs", "timed", "hours", "multiply-adds")
+    notes = (
+        "Each run once, whichever grids share it; hours of its processes together, start-up and saving apart. kNN "
+        "keeps no time. Multiply-adds: of pretrainings only.",
+    )
+    return Listing("All runs together", columns, rows, notes)
+
+
+# ----------------------------------------------------------------------------------------------------- what went wrong
+
+
+def unfinished(runs: pd.DataFrame) -> Listing:
+    """The runs that are not done, what needs a look first."""
+    order = ("failed", "blocked", "cancelled", "stopped", *STATES)
+    rows = []
+    for run in sorted(runs[runs["state"] != "done"].itertuples(), key=lambda run: order.index(run.state)):
+        reason = Words(MISSING if pd.isna(run.reason) else run.reason.replace(f"{run.root}/", ""))
+        named = (run.id, STAGE_LABELS[run.stage], shown("method", run.method), shown("encoder", run.encoder))
+        rows.append([*named, _whole(run.seed), run.state, reason])
+    return Listing("Runs that are not done", ("id", "stage", "method", "encoder", "seed", "state", "reason"), rows)
+
+
+def absent(runs: pd.DataFrame, declarations: Sequence[Declaration]) -> list[str]:
+    """The runs that the grids name and of which no folder was read."""
+    named = set().union(*(member_ids(declaration.members, ()) for declaration in declarations))
+    return ["/".join(key) for key in sorted(named - set(zip(runs["stage"], runs["id"], strict=True)))]
+
+
+# --------------------------------------------------------------------------------------------------------- every run
+
+
+def every_run(runs: pd.DataFrame, found: Records) -> Listing:
+    """A row a run, with the columns in which runs differ."""
+    fixed = ("method", "encoder")
+    varying = [column for column in get_args(Column) if column not in fixed and runs[column].nunique(dropna=False) > 1]
+    rows = []
+    for run in runs.itertuples():
+        named = [run.id, STAGE_LABELS[run.stage], run.state]
+        told = [_value(column, getattr(run, column)) for column in (*fixed, *varying, "seed")]
+        measured = [_number(run.top1, ".2f"), _number(run.loss, ".4g"), _hours(found[run.stage, run.id].hours)]
+        rows.append([*named, *told, *measured])
+    labels = [_label(column) for column in (*fixed, *varying, "seed")]
+    return Listing("Every run", ("id", "stage", "state", *labels, "top-1 (%)", "loss", "hours"), rows)
+
+
+# ---------------------------------------------------------------------------------------------------- where they ran
+
+
+def environments(runs: pd.DataFrame, found: Records) -> Listing:
+    """A column for each environment, and how many runs it had."""
+    said = Counter()
+    moved = 0
+    for key in zip(runs["stage"], runs["id"], strict=True):
+        environment = found[key].environment
+        if environment:
+            said[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
+            moved += bool(environment.get("earlier"))
+    kinds = sorted(said, key=lambda values: (-said[values], str(values)))
+    rows = [
+        [name.replace("_", " "), *(_plain(values[place]) for values in kinds)]
+        for place, name in enumerate(ENVIRONMENT)
+        if any(values[place] is not None for values in kinds)
+    ]
+    silent = len(runs) - said.total()
+    notes = [f"{_many(silent, 'run')} without environment.json."] * bool(silent)
+    notes += [f"{_many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
+    return Listing("Versions and machines", ("", *(_many(said[kind], "run") for kind in kinds)), rows, tuple(notes))
+
+
+def commits(found: Records) -> list[str]:
+    """That the runs were made with, where they ran from a checkout."""
+    named = {record.environment.get("commit") for record in found.values()}
+    return sorted(commit for commit in named if commit)
+
+
+def data_sets(runs: pd.DataFrame) -> Listing:
+    rows = []
+    for (data, fingerprint), group in cells(runs, ["data", "data_fingerprint"]):
+        rows.append([_plain(data), _plain(fingerprint), _whole(len(group))])
+    notes = ("A fingerprint is of all images' relative paths, sizes and classes.",)
+    return Listing("Data", ("data", "fingerprint", "runs"), rows, notes)
+
+
+# ------------------------------------------------------------------------------------------------------------- cells
+
+
+def _label(column: str) -> str:
+    return COLUMN_LABELS.get(column, column)
+
+
+def _value(column: str, value) -> str | Figure:
+    """Of a column of the collected frame."""
+    if COLUMNS[column] in ("Int64", "float64"):
+        return Figure(MISSING, None) if pd.isna(value) else Figure(shown(column, value), float(value))
+    return MISSING if pd.isna(value) else shown(column, bool(value) if COLUMNS[column] == "boolean" else value)
+
+
+def _plain(value) -> str:
+    if value is None:
+        return MISSING
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _number(value, form: str) -> Figure:
+    return Figure(MISSING, None) if pd.isna(value) else Figure(format(value, form), float(value))
+
+
+def _whole(value) -> Figure:
+    return _number(value, "d")
+
+
+def _hours(value) -> Figure:
+    return _number(value, ".3g")
+
+
+def _mean(values: pd.Series) -> Figure:
+    known = values.dropna()
+    if known.empty:
+        return Figure(MISSING, None)
+    spread = f" ± {known.std(ddof=1):.2g}" if len(known) > 1 else ""
+    return Figure(f"{known.mean():.3g}{spread}", float(known.mean()))
+
+
+def _macs(value) -> Figure:
+    if pd.isna(value):
+        return Figure(MISSING, None)
+    letter, unit = next((pair for pair in _UNITS if value >= pair[1]), ("", 1))
+    return Figure(f"{value / unit:.3g} {letter}".strip(), float(value))
+
+
+_UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,107 @@
+"""The reconstructions that a report shows: of every encoder and kind of images, one pretraining a method side by side.
+
+What draws and runs models (torch, matplotlib) is imported when a gallery is made.
+"""
+
+import html
+import logging
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mixmae.runs import Damaged, RunFolder, write_atomically
+from results.report.changed import Output, file_hash, hashed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+USUAL_RATIO = {"mixmae": 0.5, "simmim": 0.6, "mae": 0.75}
+"""Of each method that reconstructs, the share of hidden units it is published with."""
+PAGE_DPI = 100
+"""Of a gallery in the page, where pixels take less room than its pictures one by one."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Finished pretrainings of one encoder on one kind of images, one a method; `name` is the file's stem."""
+
+    name: str
+    title: str
+    runs: tuple[RunFolder, ...]
+
+
+def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
+    """The galleries to draw, and why pretrainings are not in them: a root may be copied without weights or images."""
+    found, problems = [], []
+    for (encoder, size, data), group in _usual(runs).groupby(["encoder", "image_size", "data"], sort=True):
+        drawable = []
+        for run in group.groupby("method", sort=False).head(1).itertuples():
+            place = RunFolder(Path(run.root), run.stage, run.id)
+            if why := _why_not(place):
+                problems.append(f"pretrain/{run.id}: in no gallery, since {why}")
+            else:
+                drawable.append(place)
+        if drawable:
+            name = "-".join(re.sub(r"\W", "_", part) for part in (encoder, size, data))
+            found.append(Gallery(name, f"{encoder}, {size} px, {data}", tuple(drawable)))
+    for problem in problems:
+        log.warning("%s", problem)
+    return found, problems
+
+
+def _usual(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished pretrainings, those first that show a method as it is meant: MixMAE with two images mixed and both
+    reconstructed, the ratio nearest to the published one, the most epochs, the lowest seed."""
+    rows = runs[(runs["stage"] == "pretrain") & (runs["state"] == "done") & runs["method"].isin(USUAL_RATIO)]
+    mixed = (rows["fill"] == "image") & (rows["images"] == 2) & rows["dual"].fillna(False)
+    order = rows.assign(
+        place=rows["method"].map(list(USUAL_RATIO).index),
+        other=(rows["method"] == "mixmae") & ~mixed,
+        away=(rows["ratio"] - rows["method"].map(USUAL_RATIO).astype("float64")).abs(),
+        fewer=-rows["pretrain_epochs"],
+    )
+    return order.sort_values(["place", "other", "away", "fewer", "seed", "id"])
+
+
+def _why_not(run: RunFolder) -> str | None:
+    images = run.read("config")["job"]["data"].get("path")
+    for path in (run.weights, images and Path(images)):
+        if path and not path.exists():
+            return f"{path} is not here"
+    try:
+        run.check(run.weights)
+    except Damaged as error:
+        return str(error)
+    return None
+
+
+def gallery_output(gallery: Gallery, folder: Path) -> Output:
+    def make() -> None:
+        from results.gallery import gallery_figure
+        from results.plots import save
+
+        figure = gallery_figure(gallery.runs)
+        element = _element(figure, gallery)
+        save(figure, gallery.name, folder, ("png", "pdf"))
+        write_atomically(folder / f"{gallery.name}.html", lambda path: path.write_text(element, encoding="utf-8"))
+
+    files = tuple(f"gallery/{gallery.name}.{kind}" for kind in ("png", "pdf", "html"))
+    inputs = [file_hash(path) for run in gallery.runs for path in (run.path / "config.json", run.weights)]
+    return Output(f"gallery/{gallery.name}", files, hashed(*inputs), make)
+
+
+def _element(figure: "Figure", gallery: Gallery) -> str:
+    """The gallery as it stands in the page: as SVG around its pictures, or as one picture where that is smaller."""
+    from results.plots.files import svg_element
+
+    vector, pixels = svg_element(figure, gallery.name, gallery.title), BytesIO()
+    figure.savefig(pixels, format="png", dpi=PAGE_DPI)
+    source = f"data:image/png;base64,{b64encode(pixels.getvalue()).decode()}"
+    return min(vector, f'<img src="{source}" alt="{html.escape(gallery.title)}">', key=len)

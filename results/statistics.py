@@ -1,0 +1,148 @@
+"""Comparisons over few seeds: paired and Welch's t-tests, Holm's correction, what a test could have found (no torch).
+
+Smallest detectable difference: with n pairs whose differences have the standard deviation s (n - 1), the paired t
+statistic of a true difference d follows the noncentral t distribution with n - 1 degrees of freedom and noncentrality
+c = d √n / s. A two-sided test at level α rejects where |t| > q, the 1 - α/2 quantile of the central t, so its power is
+P(t > q | c) + P(t < -q | c). d = c s / √n, at the c whose power is 0.8.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import inf, sqrt
+from typing import Literal
+
+ALPHA = 0.05
+POWER = 0.8
+FEWEST = 3
+"""Seeds, or matched pairs of them, below which nothing is claimed."""
+NOTHING = 1e-6
+"""In percent of accuracy, or of a loss: what differs by no more is the same; one image of a million is 1e-4."""
+
+Seeds = Mapping[int, float]
+"""A figure by the seed of its run."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of two settings over the `pairs` seeds they share: the mean of the differences, first minus second, and their
+    standard deviation (n - 1). p is None where no test is made: with fewer than FEWEST pairs, or where the differences
+    do not vary."""
+
+    pairs: int
+    difference: float | None
+    spread: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of the best of some settings.
+
+    leader: the place of the one with the highest mean, None where several share it or nothing is finished. said: "best"
+    where every rival is significantly worse, else why that is not claimed. comparisons: by the rival's place, of the
+    leader with it, and corrected: their p after Holm's correction (empty unless every p could be had).
+    """
+
+    leader: int | None
+    said: Literal["best", "not significant", "too few pairs", "constant", "tied", "no rival", "untested"]
+    comparisons: dict[int, Comparison]
+    corrected: dict[int, float]
+
+    def detectable(self) -> list[float]:
+        """By rival the difference that would have been found, at the strictest of Holm's levels."""
+        alpha = ALPHA / len(self.comparisons)
+        return [smallest_detectable(one.pairs, one.spread, alpha) for one in self.comparisons.values()]
+
+
+def best_of(column: Sequence[Seeds], untested: Collection[int] = ()) -> Verdict:
+    """Whether one of the settings in `column` is significantly the best: highest on average, and above every rival by a
+    two-sided paired t-test over matched seeds, Holm-corrected. Those without a finished run are rivals too.
+
+    untested: places of settings that are no rivals; where one of them has the highest mean, nothing is claimed.
+    """
+    means = [sum(sorted(seeds.values())) / len(seeds) if seeds else -inf for seeds in column]
+    highest = max(means, default=-inf)
+    leaders = [place for place, mean in enumerate(means) if mean > -inf and highest - mean <= NOTHING]
+    if len(leaders) != 1:
+        return Verdict(None, "tied" if leaders else "no rival", {}, {})
+    (leader,) = leaders
+    if leader in untested:
+        return Verdict(leader, "untested", {}, {})
+    rivals = [place for place in range(len(column)) if place != leader and place not in untested]
+    found = {place: paired(column[leader], column[place]) for place in rivals}
+    if not found:
+        return Verdict(leader, "no rival", {}, {})
+    if any(one.pairs < FEWEST for one in found.values()):
+        return Verdict(leader, "too few pairs", found, {})
+    if any(one.p is None for one in found.values()):
+        return Verdict(leader, "constant", found, {})
+    corrected = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+    better = all(corrected[place] <= ALPHA and found[place].difference > 0 for place in rivals)
+    return Verdict(leader, "best" if better else "not significant", found, corrected)
+
+
+def paired(first: Seeds, second: Seeds) -> Comparison:
+    """A two-sided paired t-test over the seeds that both have."""
+    from scipy.stats import ttest_rel
+
+    matched = sorted(first.keys() & second.keys())
+    differences = [first[seed] - second[seed] for seed in matched]
+    if not matched:
+        return Comparison(0, None, None, None)
+    mean, spread = sum(differences) / len(matched), _spread(differences)
+    if len(matched) < FEWEST or spread <= NOTHING:
+        return Comparison(len(matched), mean, spread, None)
+    p = ttest_rel([first[seed] for seed in matched], [second[seed] for seed in matched]).pvalue
+    return Comparison(len(matched), mean, spread, float(p))
+
+
+def welch(first: Collection[float], second: Collection[float]) -> float | None:
+    """p of Welch's two-sided t-test; None with fewer than FEWEST figures of either, or where neither varies."""
+    from scipy.stats import ttest_ind
+
+    if min(len(first), len(second)) < FEWEST or max(_spread(first), _spread(second)) <= NOTHING:
+        return None
+    return float(ttest_ind(list(first), list(second), equal_var=False).pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: of m p-values the i-th smallest times m - i + 1, at most 1, never below the one
+    before."""
+    corrected, before = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        before = min(1.0, max(before, (len(ps) - rank) * ps[place]))
+        corrected[place] = before
+    return corrected
+
+
+def smallest_detectable(pairs: int, spread: float, alpha: float) -> float:
+    """The true difference that a two-sided paired t-test at level `alpha` finds with a power of 0.8, where differences
+    have the standard deviation `spread`; in its unit."""
+    return _noncentrality(pairs - 1, alpha) * spread / sqrt(pairs)
+
+
+@cache
+def _noncentrality(degrees: int, alpha: float) -> float:
+    """At which the test has its power."""
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    critical = t.ppf(1 - alpha / 2, degrees)
+
+    def lacking(noncentrality: float) -> float:
+        # The lower tail is the mirrored upper one: nct.cdf gives NaN far out.
+        return nct.sf(critical, degrees, noncentrality) + nct.sf(critical, degrees, -noncentrality) - POWER
+
+    upper = critical
+    while lacking(upper) < 0:
+        upper *= 2
+    return brentq(lacking, 0, upper)
+
+
+def _spread(figures: Collection[float]) -> float:
+    """Standard deviation (n - 1); 0 of one."""
+    if len(figures) < 2:
+        return 0.0
+    mean = sum(figures) / len(figures)
+    return sqrt(sum((figure - mean) ** 2 for figure in figures) / (len(figures) - 1))

@@ -1,0 +1,281 @@
+"""A grid's runs as a table: rows and columns as the grid declares them, figures as they were measured (no torch)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import pandas as pd
+
+from mixmae.presentation import Column, Declaration, TableSpec
+from results.cells import REFERENCES, STAGE_LABELS, cells, member_ids, separating_columns, shown
+from results.declared import RAN, declared_rows, meets, ran
+from results.published import IMAGENET, Published, differences, named, published_for
+from results.tables.significance import Scored, significance
+
+COLUMN_LABELS = {
+    "pretrain_epochs": "epochs",
+    "masked_attention": "masked attention",
+    "mix_embedding": "mix embedding",
+    "normalised_target": "normalised target",
+    "decoder_depth": "decoder depth",
+    "decoder_width": "decoder width",
+    "labels_per_class": "labels a class",
+    "fraction": "share of labels",
+    "image_size": "image size",
+}
+
+SPEAKING = ("method", "encoder", "data", "fill", "weights")
+"""Columns whose values say what they are."""
+SCALED = "\N{DAGGER}"
+"""What every figure of runs at a scale is marked with."""
+NAMED = 8
+"""Runs that a note names; more are counted."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A value of a row or of a column as the grid declares it, and `ran`: what the runs had, where a scale made another
+    of it."""
+
+    column: str
+    value: Any
+    ran: tuple[Any, ...] = ()
+
+    def text(self) -> str:
+        """ "20 for 600": what was run for what was declared."""
+        was = " or ".join(shown(self.column, value) for value in self.ran)
+        every = was and self.value is None and self.column in ("labels_per_class", "fraction")
+        declared = "all" if every else shown(self.column, self.value)
+        return f"{was} for {declared}" if was else declared
+
+    def named(self) -> str:
+        """The text with what it is a value of, where it does not say it."""
+        if self.column in SPEAKING:
+            return self.text()
+        return f"{COLUMN_LABELS.get(self.column, self.column)} {self.text()}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A column of figures: a stage, of the runs with one value of the table's `across` where it has that."""
+
+    stage: str
+    across: Label | None = None
+
+    def text(self) -> str:
+        if self.across is None:
+            return STAGE_LABELS[self.stage]
+        return f"{STAGE_LABELS[self.stage]}, {self.across.named()}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Top-1 in percent over the `n` seeds that are done; std has n - 1 and is None for one seed.
+
+    differs: what of the setting is another than where `published` comes from. best: significantly the best of its
+    column.
+    """
+
+    n: int
+    mean: float | None
+    std: float | None
+    published: Published | None = None
+    differs: tuple[str, ...] = ()
+    best: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published number, in points."""
+        return None if self.mean is None or self.published is None else self.mean - self.published.value
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell for each of the table's figures, None where the grid has no such run."""
+
+    labels: tuple[Label, ...]
+    cells: tuple[Cell | None, ...]
+
+    @property
+    def values(self) -> tuple:
+        return tuple(label.value for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: what the labels of a row are values of. scale: what all figures were run at, None for full scale; the
+    title begins with it then. notes: general ones; those of single cells are made of the cells."""
+
+    name: str
+    title: str
+    scale: str | None
+    columns: tuple[str, ...]
+    figures: tuple[Figures, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def has_published(self, place: int) -> bool:
+        """Whether some row has a published number in that column of figures."""
+        return any(row.cells[place] and row.cells[place].published for row in self.rows)
+
+    def text(self) -> tuple[list[str], list[list[str]], list[str]]:
+        """Header, body and footnotes as plain text; what is bold elsewhere is not told."""
+        from results.tables.layout import laid_out
+
+        layout = laid_out(self)
+        return (
+            layout.flat_header(),
+            [[entry.plain() for entry in line] for line in layout.body],
+            layout.notes(),
+        )
+
+
+def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) -> Table:
+    """A row for each distinct value of the spec's columns, and of those that must be added to average over seeds only;
+    what was not pretrained comes last. A column of figures for each stage and value of `across`.
+
+    Raises ValueError for an unknown sweep, where `across` is among the rows, and where a number that the grid says was
+    published is not in published.csv; `results.cells.MixedCell` where a cell would average runs that differ in more
+    than their seed and no column tells them apart.
+    """
+    if spec.across in spec.rows:
+        raise ValueError(f"table {spec.name}: {spec.across} is among the rows and across; leave one of them out")
+    rows = declared_rows(frame, declaration, spec.sweeps, spec.stages)
+    figures, columns = _figures(rows, spec), _columns(rows, spec)
+    groups = cells(rows, columns)
+    if "method" in columns:
+        place = columns.index("method")
+        groups.sort(key=lambda group: _rank(group[0][place]))
+    labels = [tuple(label_of(column, group) for column in columns) for _, group in groups]
+    parts = [[_part(group, column) for column in figures] for _, group in groups]
+    found = significance(
+        [column.text() for column in figures],
+        [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels],
+        [[_scored(part) for part in line] for line in parts],
+    )
+    body = tuple(
+        Row(label, tuple(_cell(part, declaration, best) for part, best in zip(line, bests, strict=True)))
+        for label, line, bests in zip(labels, parts, found.best, strict=True)
+    )
+    planned = {pair for pair in member_ids(declaration.members, spec.sweeps) if pair[0] in spec.stages}
+    notes = (*_notes(rows, declaration.scale, body), *found.notes, *_uncounted(rows, planned))
+    title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
+    return Table(spec.name, title, declaration.scale, columns, figures, body, notes)
+
+
+def scale_words(scale: str) -> str:
+    """What a scale is called at the beginning of a title."""
+    return f"{scale[0].upper()}{scale[1:]} scale"
+
+
+# ---------------------------------------------------------------------------------------------------- rows and columns
+
+
+def _columns(rows: pd.DataFrame, spec: TableSpec) -> tuple[str, ...]:
+    """What the rows of the table are told apart by."""
+    keys, within = spec.rows, ["stage", spec.across] if spec.across else ["stage"]
+    if "method" not in (*keys, spec.across) and rows["method"].isin(REFERENCES).any():
+        keys = ("method", *keys)
+    return separating_columns(rows, keys, within)
+
+
+def _figures(rows: pd.DataFrame, spec: TableSpec) -> tuple[Figures, ...]:
+    if spec.across is None:
+        return tuple(Figures(stage) for stage in spec.stages)
+    groups = [(stage, cells(rows[rows["stage"] == stage], [spec.across])) for stage in spec.stages]
+    return tuple(Figures(stage, label_of(spec.across, group)) for stage, found in groups for _, group in found)
+
+
+def label_of(column: str, group: pd.DataFrame) -> Label:
+    """Of declared rows that share the value."""
+    declared = _plain(group[column].iloc[0])
+    was = dict.fromkeys(_plain(value) for value in group[RAN + column])
+    return Label(column, declared, () if set(was) == {declared} else tuple(was))
+
+
+def _part(group: pd.DataFrame, column: Figures) -> pd.DataFrame:
+    """The runs of a row that belong into a column of figures."""
+    part = group[group["stage"] == column.stage]
+    if column.across is None:
+        return part
+    return part[[_plain(value) == column.across.value for value in part[column.across.column]]]
+
+
+def _plain(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+def _rank(method: str) -> int:
+    return REFERENCES.index(method) + 1 if method in REFERENCES else 0
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def _cell(runs: pd.DataFrame, declaration: Declaration, best: bool) -> Cell | None:
+    if runs.empty:
+        return None
+    top1 = runs.loc[runs["state"] == "done", "top1"]
+    mean = float(top1.mean()) if len(top1) else None
+    std = float(top1.std(ddof=1)) if len(top1) > 1 else None
+    row = runs.iloc[0].to_dict()
+    published = _published(row, declaration)
+    return Cell(len(top1), mean, std, published, differences(ran(row), published) if published else (), best)
+
+
+def _published(row: dict[str, Any], declaration: Declaration) -> Published | None:
+    """What the grid names for such a run, else what was published of its declared settings."""
+    for entry in declaration.expected:
+        if entry.published and entry.stage == row["stage"] and meets(row, entry.where):
+            return named(entry.published, entry.top1)
+    return published_for(row)
+
+
+def _scored(runs: pd.DataFrame) -> Scored | None:
+    if runs.empty:
+        return None
+    done = runs[runs["state"] == "done"]
+    seeds = dict(zip(map(int, done["seed"]), map(float, done["top1"]), strict=True))
+    return Scored(frozenset(runs["id"]), seeds, runs["method"].iloc[0] in REFERENCES)
+
+
+# --------------------------------------------------------------------------------------------------------------- notes
+
+
+def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[str]:
+    notes = ["Top-1 accuracy in %, mean ± std (n - 1) over n seeds."]
+    published = [cell for row in body for cell in row.cells if cell and cell.published]
+    if published:
+        notes.append("Differences are ours minus the published number, in points.")
+    if published and (rows[RAN + "data"] == "image_folder").any():
+        notes.append(f"The images of image_folder are taken to be those of {IMAGENET}.")
+    if scale:
+        kept = "optimisation and evaluations are those of the scale"
+        said = "; ".join([*_shrunk(rows), kept])
+        notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {said}.")
+    return notes
+
+
+def _shrunk(rows: pd.DataFrame) -> Iterable[str]:
+    """What was run for what was declared, by column."""
+    for column in get_args(Column):
+        labels = [label_of(column, group) for _, group in cells(rows, [column, RAN + column])]
+        changed = ", ".join(dict.fromkeys(label.text() for label in labels if label.ran))
+        if changed:
+            yield changed if column in SPEAKING else f"{COLUMN_LABELS.get(column, column)} {changed}"
+
+
+def _uncounted(rows: pd.DataFrame, planned: set[tuple[str, str]]) -> list[str]:
+    notes = []
+    unfinished = rows[rows["state"] != "done"].drop_duplicates(["stage", "id"])
+    for state, runs in unfinished.groupby("state", sort=True):
+        notes.append(f"Not counted, {state}: {_listed([(run.stage, run.id) for run in runs.itertuples()])}.")
+    absent = sorted(planned - set(zip(rows["stage"], rows["id"], strict=True)))
+    if absent:
+        notes.append(f"Not counted, no readable run folder: {_listed(absent)}.")
+    return notes
+
+
+def _listed(runs: Sequence[tuple[str, str]]) -> str:
+    named = ", ".join("/".join(run) for run in runs[:NAMED])
+    return f"{named} and {len(runs) - NAMED} more" if len(runs) > NAMED else named

@@ -1,0 +1,232 @@
+"""A table as Markdown, CSV, LaTeX and HTML, each with its footnotes, and the files (no torch)."""
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from mixmae.presentation import Declaration
+from mixmae.runs import write_atomically
+from results.cells import MISSING
+from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
+from results.tables.layout import Entry, Head, Layout, laid_out
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""Characters that end a line or that a form cannot hold."""
+
+
+def write_tables(frame: pd.DataFrame, declaration: Declaration, folder: Path) -> list[Path]:
+    """Writes every table declared into `folder`, in every form; returns the paths. Raises what `build_table` raises."""
+    tables = [build_table(frame, spec, declaration) for spec in declaration.tables]
+    return [path for table in tables for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Writes NAME.md, NAME.csv, NAME.tex and NAME.html."""
+    texts = {folder / f"{table.name}.{SUFFIXES.get(kind, kind)}": form(table) for kind, form in FORMS.items()}
+    for path, text in texts.items():
+        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    return list(texts)
+
+
+# ----------------------------------------------------------------------------------------------------------- Markdown
+
+
+def markdown(table: Table) -> str:
+    layout = laid_out(table)
+    lines = [f"### {_marked_down(table.title)}", ""] if table.title else []
+    header = [_marked_down(text) for text in layout.flat_header()]
+    lines += [_piped(header), _piped(["---"] * len(header))]
+    lines += [_piped([_in_markdown(entry) for entry in line]) for line in layout.body]
+    notes = [
+        *map(_marked_down, layout.general),
+        *(f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)),
+    ]
+    return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
+
+
+def _in_markdown(entry: Entry) -> str:
+    text = _marked_down(entry.text)
+    marks = entry.plain().removeprefix(entry.text)
+    return f"**{text}**{marks}" if entry.bold else text + marks
+
+
+def _piped(line: Sequence[str]) -> str:
+    return "| " + " | ".join(line) + " |"
+
+
+def _marked_down(text: str) -> str:
+    """What Markdown would take for markup is escaped; an underscore within a word is none."""
+    text = re.sub(r"([\\`*<&~|\[])", r"\\\1", _CONTROL.sub(" ", text))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+# --------------------------------------------------------------------------------------------------------------- LaTeX
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
+        "±": r"$\pm$", "α": r"$\alpha$", "≤": r"$\le$", "×": r"$\times$", "…": r"\ldots{}", SCALED: r"\dag{}",
+        MISSING: "--", "\N{MINUS SIGN}": "$-$",
+    }
+)  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """A `table` with its title as caption, booktabs rules, and the notes as text below. Compiles with pdfLaTeX and the
+    package booktabs; names in other than Latin letters need LuaLaTeX or XeLaTeX and a font that has them."""
+    layout = laid_out(table)
+    alignment = "l" * layout.labels + "r" * (len(layout.header) - layout.labels)
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
+    lines += [rf"\caption{{{_in_latex(table.title)}}}"] if table.title else []
+    lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+    lines += [*_header_in_latex(layout), r"\midrule"]
+    lines += [_ampersands([_entry_in_latex(entry) for entry in line]) for line in layout.body]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
+    lines += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
+    lines += [rf"{_in_latex(note)}\par" for note in layout.general]
+    lines += [rf"\textsuperscript{{{mark}}}~{_in_latex(note)}\par" for mark, note in _referred(layout)]
+    return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
+
+
+def _header_in_latex(layout: Layout) -> list[str]:
+    """Groups with a rule below them, then the innermost heading of every column."""
+    lines = []
+    for heads in layout.levels()[:-1]:
+        groups = {head.start: head for head in heads if not head.leaf}
+        cells, place = [], 0
+        while place < len(layout.header):
+            head = groups.get(place)
+            cells.append(rf"\multicolumn{{{head.end - place}}}{{c}}{{{_in_latex(head.text)}}}" if head else "")
+            place = head.end if head else place + 1
+        rules = "".join(rf"\cmidrule(lr){{{head.start + 1}-{head.end}}}" for head in groups.values())
+        lines += [_ampersands(cells), rules]
+    return [*lines, _ampersands([_in_latex(path[-1]) for path in layout.header])]
+
+
+def _entry_in_latex(entry: Entry) -> str:
+    text = rf"\textbf{{{_in_latex(entry.text)}}}" if entry.bold else _in_latex(entry.text)
+    marks = ",".join(_in_latex(mark) for mark in entry.marks)
+    return rf"{text}\textsuperscript{{{marks}}}" if marks else text
+
+
+def _in_latex(text: str) -> str:
+    return _CONTROL.sub(" ", text).translate(_LATEX)
+
+
+def _ampersands(line: Sequence[str]) -> str:
+    return " & ".join(line) + r" \\"
+
+
+def _referred(layout: Layout) -> list[tuple[str, str]]:
+    return [*layout.settings.items(), *((str(number), text) for number, text in enumerate(layout.sources, 1))]
+
+
+# ---------------------------------------------------------------------------------------------------------------- HTML
+
+
+def html(table: Table) -> str:
+    """A fragment: a `<table>` with its title as caption, `data-sort` on every cell (a number or text, empty where there
+    is nothing), then the notes; numbers and letters refer to ordered lists."""
+    layout = laid_out(table)
+    lines = ["<table>"] + [f"<caption>{_in_html(table.title)}</caption>"] * bool(table.title)
+    levels = layout.levels()
+    heads = (
+        "".join(_head_in_html(head, layout, len(levels) - depth) for head in line) for depth, line in enumerate(levels)
+    )
+    lines += ["<thead>", *(f"<tr>{line}</tr>" for line in heads), "</thead>", "<tbody>"]
+    for line in layout.body:
+        cells = (_entry_in_html(entry, heads=place < len(table.columns)) for place, entry in enumerate(line))
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    lines += ["</tbody>", "</table>", *(f'<p class="note">{_in_html(note)}</p>' for note in layout.general)]
+    lines += _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
+    return "\n".join(lines) + "\n"
+
+
+def _head_in_html(head: Head, layout: Layout, levels: int) -> str:
+    """levels: from the heading's line down to the body."""
+    figure = ' class="figure"' if head.start >= layout.labels else ""
+    down = f' rowspan="{levels}"' if head.leaf and levels > 1 else ""
+    if head.leaf:
+        return f'<th scope="col"{down}{figure}>{_in_html(head.text)}</th>'
+    return f'<th scope="colgroup" colspan="{head.end - head.start}"{figure}>{_in_html(head.text)}</th>'
+
+
+def _entry_in_html(entry: Entry, heads: bool) -> str:
+    text = f"<strong>{_in_html(entry.text)}</strong>" if entry.bold else _in_html(entry.text)
+    marks = f"<sup>{_in_html(', '.join(entry.marks))}</sup>" if entry.marks else ""
+    sort = _in_html(f"{entry.sort:.10g}" if isinstance(entry.sort, float) else entry.sort)
+    name, scope = ("th", ' scope="row"') if heads else ("td", "")
+    return f'<{name}{scope}{_class(entry)} data-sort="{sort}">{text}{marks}</{name}>'
+
+
+def _class(entry: Entry) -> str:
+    return ' class="figure"' if entry.figure else ""
+
+
+def _list_in_html(kind: str, notes: Sequence[str]) -> list[str]:
+    items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
+    return [f'<ol class="note" type="{kind}">{items}</ol>'] if items else []
+
+
+def _in_html(text: str) -> str:
+    return escape(_CONTROL.sub(" ", text))
+
+
+# ----------------------------------------------------------------------------------------------------------------- CSV
+
+
+def comma_separated(table: Table) -> str:
+    return numeric(table).to_csv(index=False, lineterminator="\n")
+
+
+def numeric(table: Table) -> pd.DataFrame:
+    """The table as numbers: mean, std, n and whether it is best for each column of figures, and where there are
+    published numbers these, their source, the difference and what differs in the setting. At a scale, a column says so
+    and what was run stands in NAME_run beside what the grid declares."""
+    lines = []
+    for row in table.rows:
+        line = {"scale": table.scale} if table.scale else {}
+        for label in row.labels:
+            line[label.column] = label.value
+            if table.scale:
+                line[f"{label.column}_run"] = _was(label)
+        for place, (figures, cell) in enumerate(zip(table.figures, row.cells, strict=True)):
+            numbers = _numbers(cell or Cell(0, None, None), table.has_published(place))
+            line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
+        lines.append(line)
+    return pd.DataFrame(lines, dtype=object)
+
+
+def _numbers(cell: Cell, with_published: bool) -> dict:
+    numbers = {"mean": cell.mean, "std": cell.std, "n": cell.n, "best": cell.best}
+    if with_published:
+        numbers |= {
+            "published": cell.published and cell.published.value,
+            "source": cell.published and cell.published.cited(),
+            "difference": None if cell.difference is None else round(cell.difference, 6),
+            "differs": "; ".join(cell.differs) or None,
+        }
+    return numbers
+
+
+def _prefix(figures: Figures) -> str:
+    """STAGE, or STAGE_VALUE."""
+    if figures.across is None:
+        return figures.stage
+    return f"{figures.stage}_{'none' if figures.across.value is None else figures.across.value}"
+
+
+def _was(label: Label):
+    return label.value if not label.ran else label.ran[0] if len(label.ran) == 1 else " or ".join(map(str, label.ran))
+
+
+# --------------------------------------------------------------------------------------------------------------- forms
+
+FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "latex": latex, "html": html}
+SUFFIXES = {"latex": "tex"}
+"""Of files, where it is not the form's name."""

@@ -1,0 +1,150 @@
+"""A table as text: its header, its body with the marks of footnotes, and the footnotes (no torch)."""
+
+from dataclasses import dataclass, field, replace
+from string import ascii_lowercase
+
+from results.cells import MISSING, STAGE_LABELS
+from results.tables.building import COLUMN_LABELS, SCALED, Cell, Label, Row, Table
+
+_MINUS = "\N{MINUS SIGN}"
+_OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of the page. sort: what it is sorted by, "" where there is nothing. marks: of footnotes, or SCALED."""
+
+    text: str
+    sort: float | str = ""
+    figure: bool = False
+    bold: bool = False
+    marks: tuple[str, ...] = ()
+
+    def plain(self) -> str:
+        """With its marks in brackets."""
+        return " ".join([self.text, *(mark if mark == SCALED else f"[{mark}]" for mark in self.marks)])
+
+
+@dataclass(frozen=True)
+class Head:
+    """A heading over the columns from `start`, before `end`; a leaf stands over its one column alone."""
+
+    text: str
+    start: int
+    end: int
+    leaf: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """header: of each column its headings from the outermost one in. general: notes on the whole table. settings: by
+    letter, what differs from a published setting. sources: numbered from 1, where numbers were published."""
+
+    header: list[tuple[str, ...]]
+    labels: int
+    body: list[list[Entry]]
+    general: tuple[str, ...]
+    settings: dict[str, str]
+    sources: list[str]
+
+    def flat_header(self) -> list[str]:
+        """One line. A heading of ours is that of its column."""
+        return [", ".join(part for part in path if part != _OURS) for path in self.header]
+
+    def levels(self) -> list[list[Head]]:
+        """The headings line by line; one that stands over nothing else reaches from its line down to the body."""
+        return [_level(self.header, depth) for depth in range(max(map(len, self.header)))]
+
+    def notes(self) -> list[str]:
+        """All of them, with the marks they are referred to by."""
+        lettered = [f"[{letter}] {text}" for letter, text in self.settings.items()]
+        return [*self.general, *lettered, *(f"[{number}] {text}" for number, text in enumerate(self.sources, 1))]
+
+
+def laid_out(table: Table) -> Layout:
+    """Of each column of figures ours, then, where some row has one, the published number and the difference."""
+    header: list[tuple[str, ...]] = [(COLUMN_LABELS.get(column, column),) for column in table.columns]
+    for place, figures in enumerate(table.figures):
+        path = (STAGE_LABELS[figures.stage], *((figures.across.named(),) if figures.across else ()))
+        header += (
+            [(*path, what) for what in (_OURS, "published", "difference")] if table.has_published(place) else [path]
+        )
+    notes = _Footnotes()
+    body = [_line(table, row, notes) for row in table.rows]
+    settings = {letter: text for text, letter in notes.letters.items()}
+    return Layout(header, len(table.columns), body, table.notes, settings, list(notes.numbers))
+
+
+def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
+    heads: list[Head] = []
+    before = None
+    for place, path in enumerate(header):
+        if len(path) <= depth:
+            before = None
+        elif len(path) > depth + 1 and path[: depth + 1] == before:
+            heads[-1] = replace(heads[-1], end=place + 1)
+        else:
+            heads.append(Head(path[depth], place, place + 1, leaf=len(path) == depth + 1))
+            before = path[: depth + 1]
+    return heads
+
+
+@dataclass
+class _Footnotes:
+    """Numbered and lettered in the order in which they are first referred to."""
+
+    numbers: dict[str, str] = field(default_factory=dict)
+    letters: dict[str, str] = field(default_factory=dict)
+
+    def source(self, text: str) -> str:
+        return self.numbers.setdefault(text, str(len(self.numbers) + 1))
+
+    def setting(self, text: str) -> str:
+        return self.letters.setdefault(text, _letter(len(self.letters)))
+
+
+def _letter(place: int) -> str:
+    """a … z, aa, ab …"""
+    before = _letter(place // 26 - 1) if place >= 26 else ""
+    return before + ascii_lowercase[place % 26]
+
+
+def _line(table: Table, row: Row, notes: _Footnotes) -> list[Entry]:
+    line = [Entry(label.text(), _sorted(label)) for label in row.labels]
+    for place, cell in enumerate(row.cells):
+        # A setting is told apart only where there is a figure of ours for it.
+        other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs and cell.n else ()
+        line.append(_ours(cell, ((SCALED,) if table.scale else ()) + other))
+        if table.has_published(place):
+            line += [_theirs(cell, notes), _difference(cell, other)]
+    return line
+
+
+def _sorted(label: Label) -> float | str:
+    value = label.value
+    if value in (None, "-"):
+        return ""
+    if label.column == "image_size":
+        return float(value.split("x")[0])
+    return label.text() if isinstance(value, str | bool) else float(value)
+
+
+def _ours(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
+    if cell is None or cell.mean is None:
+        return Entry(MISSING, figure=True)
+    spread = "" if cell.std is None else f" ± {cell.std:.2f}"
+    return Entry(f"{cell.mean:.2f}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
+
+
+def _theirs(cell: Cell | None, notes: _Footnotes) -> Entry:
+    if cell is None or cell.published is None:
+        return Entry(MISSING, figure=True)
+    published = cell.published
+    return Entry(f"{published.value:g}", published.value, True, marks=(notes.source(published.cited()),))
+
+
+def _difference(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
+    if cell is None or cell.difference is None:
+        return Entry(MISSING, figure=True)
+    text = f"{cell.difference:+.2f}".replace("-", _MINUS)
+    return Entry(text, round(cell.difference, 6), True, marks=marks)

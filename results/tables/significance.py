@@ -1,0 +1,112 @@
+"""What may be said of the best of each column of a table (no torch)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from results.statistics import ALPHA, POWER, Verdict, best_of
+
+_NAMED = 3
+"""Rivals that a note names; more are counted."""
+_TEST = (
+    "Bold: the best of its column, significantly above each rival there (two-sided paired t-test over matched seeds, "
+    f"Holm-corrected in the column, α = {ALPHA:g})."
+)
+_DETECTABLE = (
+    f"Smallest detectable difference: found with {100 * POWER:g} % power at the strictest corrected level, given the "
+    "spread of the paired differences."
+)
+_NO_CLAIM = {
+    "too few pairs": "no claim, since fewer than three seeds are matched with some rival",
+    "constant": "no claim, since the differences to some rival do not vary",
+    "tied": "no claim, since several share the highest mean",
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The runs of a cell: their ids, top-1 by seed of those that are done, and whether they are a reference, which
+    pretrained nothing."""
+
+    ids: frozenset[str]
+    seeds: dict[int, float]
+    reference: bool
+
+
+@dataclass(frozen=True)
+class Significance:
+    """best: by row and column, whether the cell is significantly the best of its column. notes: how that was found."""
+
+    best: list[list[bool]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A column: its settings, each the rows that share its runs, and what can be said of them."""
+
+    rows: list[list[int]]
+    untested: list[int]
+    verdict: Verdict
+
+    @property
+    def best(self) -> list[int]:
+        return self.rows[self.verdict.leader] if self.verdict.said == "best" else []
+
+
+def significance(
+    columns: Sequence[str], rows: Sequence[str], scored: Sequence[Sequence[Scored | None]]
+) -> Significance:
+    """columns, rows: their names; scored: by row and column. Rows that share their runs are one rival, references of
+    one run are none."""
+    judged = [_judged(list(column)) for column in zip(*scored, strict=True)]
+    said: dict[str, list[str]] = {}
+    exempt: dict[str, None] = {}
+    for name, column in zip(columns, judged, strict=False):  # without rows nothing is judged
+        if column.verdict.said != "no rival":
+            names = [" = ".join(rows[row] for row in same) for same in column.rows]
+            said.setdefault(_said(column.verdict, names), []).append(name)
+            exempt |= dict.fromkeys(names[place] for place in column.untested)
+    notes = [f"{'; '.join(named)}: {text}." for text, named in said.items()]
+    if notes:
+        tested = any(column.verdict.corrected for column in judged)
+        notes.insert(0, f"{_TEST} {_DETECTABLE}" if tested else _TEST)
+    if exempt:
+        notes.append(f"With one run, no rival: {'; '.join(exempt)}.")
+    return Significance([[row in column.best for column in judged] for row in range(len(rows))], notes)
+
+
+def _judged(column: Sequence[Scored | None]) -> _Judged:
+    settings: dict[frozenset[str], list[int]] = {}
+    for row, cell in enumerate(column):
+        if cell is not None:
+            settings.setdefault(cell.ids, []).append(row)
+    rows = list(settings.values())
+    cells = [column[same[0]] for same in rows]
+    untested = [place for place, cell in enumerate(cells) if cell.reference and len(cell.seeds) == 1]
+    return _Judged(rows, untested, best_of([cell.seeds for cell in cells], untested))
+
+
+def _said(verdict: Verdict, names: Sequence[str]) -> str:
+    if verdict.said in _NO_CLAIM:
+        return _NO_CLAIM[verdict.said]
+    leader = names[verdict.leader]
+    if verdict.said == "untested":
+        return f"no claim, since {leader}, with one run, is highest"
+    if verdict.said == "best":
+        return f"{leader}, corrected p at most {max(verdict.corrected.values()):.2g} ({_power(verdict)})"
+    close = [place for place, p in verdict.corrected.items() if p > ALPHA or verdict.comparisons[place].difference <= 0]
+    others = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
+    named = "; ".join(f"{names[place]} (corrected p = {verdict.corrected[place]:.2g})" for place in close[:_NAMED])
+    return f"none, since {leader} is not significantly above {named}{others} ({_power(verdict)})"
+
+
+def _power(verdict: Verdict) -> str:
+    pairs = _span([one.pairs for one in verdict.comparisons.values()], "{:d}")
+    rivals = len(verdict.comparisons)
+    found = _span(verdict.detectable(), "{:.2f}")
+    return f"n = {pairs}, {rivals} rival{'s' * (rivals > 1)}, smallest detectable difference {found}"
+
+
+def _span(numbers: Sequence[float], form: str) -> str:
+    least, most = form.format(min(numbers)), form.format(max(numbers))
+    return least if least == most else f"{least} to {most}"
