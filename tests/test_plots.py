@@ -155,6 +155,15 @@ def test_a_grid_without_finished_runs_says_so(tmp_path, spec):
     assert {"no finished run", "no epoch yet"} & set(texts_of(figure))
 
 
+def test_what_cannot_be_printed_is_shown_as_such(runs, tmp_path):
+    spec = LOSS.model_copy(update={"title": "bell \x07\x1c and \ud800 and $x_1$"})
+    (path,) = write_plots(runs.frame, runs.changed(plots=(spec,)).declaration, tmp_path, ["svg"])
+    root = ElementTree.parse(path).getroot()
+    shown_title = "bell \ufffd  and \ufffd and $x_1$"
+    assert root.get("aria-label") == shown_title
+    assert " ".join(shown_title.split()) in [element.text for element in root.iter(f"{SVG}text")]
+
+
 # ---------------------------------------------------------------------------------------------------------------- svg
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from mixmae.runs import write_atomically
+from results.plots.layout import printable
 from results.plots.theme import DPI, theme
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def svg_element(figure: "Figure", ids: str, label: str) -> str:
     for sheet in root.iter(f"{{{_SVG}}}style"):
         own = re.sub(r"(?=\*\s*\{)", f"#{prefix}-figure ", sheet.text or "")
         sheet.text = own + "".join(f" #{prefix}-figure text{{{family}}}" for family in families)
-    root.attrib |= {"id": f"{prefix}-figure", "role": "img", "aria-label": label}
     title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = label
+    title.text = printable(label)
+    root.attrib |= {"id": f"{prefix}-figure", "role": "img", "aria-label": title.text}
     root.insert(0, title)
     return ElementTree.tostring(root, encoding="unicode")
 
