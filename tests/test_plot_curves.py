@@ -141,6 +141,13 @@ def test_hours_are_means_over_seeds_and_name_their_device(made):
     assert ax.get_xlabel() == "pretraining (CPU hours)"
 
 
+def test_lines_follow_the_epochs_where_more_of_them_took_less_time(made):
+    runs = shown(made)
+    runs.frame.loc[runs.frame["pretrain_epochs"] == 20, "pretrain_hours"] = 0.75
+    (ax,) = runs.draw(HOURS).axes
+    assert [[0.5, 61.75], [1.0, 63.0], [0.75, 65.5], [8.0, 80.5]] in lines_of(ax)
+
+
 def test_hours_of_several_devices_are_panels_of_their_own(made):
     runs = shown(made)
     runs.frame["pretrain_device"] = runs.frame["seed"].map({0: "cpu", 1: "NVIDIA H100 80GB HBM3"})

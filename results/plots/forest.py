@@ -196,7 +196,7 @@ def _draw_panel(
         found.append(difference)
         _draw_difference(ax, place, difference, COLOURS[setting.run["method"]])
     ax.margins(x=0.22)
-    few_round_ticks(ax.xaxis)
+    few_round_ticks(ax.xaxis, 4)
     if not found:
         ax.set_xticks([0.0], ["0"])
     return found

@@ -80,11 +80,11 @@ def thin_tick_labels(axes: Sequence["Axes"]) -> None:
         ax.set_xticks(ax.get_xticks(), [label.get_text() for label in labels])
 
 
-def few_round_ticks(axis) -> None:
-    """Up to five, at whole steps of 1, 2 or 5."""
+def few_round_ticks(axis, steps: int) -> None:
+    """At most so many steps from one to the next, of 1, 2 or 5."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=steps, steps=[1, 2, 5, 10]))
 
 
 def say_in(ax: "Axes", what: str) -> None:
