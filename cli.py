@@ -3,7 +3,6 @@
 import os
 import sys
 import traceback
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -241,7 +240,7 @@ def _report(grid, plan, folder: Path) -> None:
     from results.collect import collect
     from results.report import write_report
 
-    declaration = replace(declare(grid, plan), commands=("mixmae demo",))
+    declaration = declare(grid, plan, ("mixmae demo",))
     write_report(collect(plan.root), [declaration], folder)
     for table in grid.spec.tables:
         print((folder / "tables" / f"{table.name}.md").read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 """The `mixmae results` commands. Imports no torch."""
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -141,6 +140,7 @@ def results_report(
 
     The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
     """
+    from ablations.declaring import declare
     from results.collect import collect
     from results.report import write_report
 
@@ -149,7 +149,7 @@ def results_report(
     grids = []
     for file in files:
         runs = f"mixmae grid run {command_line(file, scale)}"
-        grids.append(replace(_declared(file, places[0], scale), commands=(runs, shows)))
+        grids.append(declare(*planned(file, places[0], scale), (runs, shows)))
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
     page = out or folder / "index.html"
     made = write_report(collect(*places), grids, folder, page)
@@ -157,13 +157,6 @@ def results_report(
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
-
-
-def _declared(file: Path, root: Path, scale: str | None):
-    """The grid as those see it who show its results."""
-    from ablations.declaring import declare
-
-    return declare(*planned(file, root, scale))
 
 
 def _asked(block: str, file: Path, root: Path, scale: str | None):

@@ -58,20 +58,29 @@ def styles_of(rows: pd.DataFrame, by_method: bool = True) -> dict[str, dict]:
 def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], errors: Literal["bars", "band"]) -> None:
     """`y` against `x`, a line each `line`: means over seeds with std (n - 1) as bars or as a band, which a single seed
     does not have."""
-    found = points.groupby(["line", "x"])["y"].agg(["mean", "std"])
-    for name in [name for name in styles if name in found.index.levels[0]]:
-        line = found.loc[name].sort_index()
-        style = styles[name]
-        look = {"color": style["color"], "marker": style["marker"], "markeredgecolor": "white"}
-        if errors == "bars":
-            (drawn,) = ax.plot(line.index, line["mean"], **look)
-            some = line[line["std"].notna()]
-            ax.errorbar(some.index, some["mean"], some["std"], color=style["color"], linestyle="none", elinewidth=0.9)
-        else:
-            (drawn,) = ax.plot(line.index, line["mean"], markevery=max(1, len(line) // 8), **look)
-            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
-            ax.fill_between(line.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        set_dashes(drawn, style)
+    import seaborn as sns
+
+    names = [name for name in styles if name in set(points["line"])]
+    if not names:
+        return
+    sns.lineplot(
+        points,
+        x="x",
+        y="y",
+        hue="line",
+        style="line",
+        hue_order=names,
+        style_order=names,
+        palette={name: styles[name]["color"] for name in names},
+        markers={name: styles[name]["marker"] for name in names},
+        dashes={name: styles[name]["dashes"] for name in names},
+        errorbar="sd",
+        err_style=errors,
+        err_kws={"linewidth": 0.9} if errors == "bars" else {"alpha": 0.15, "linewidth": 0},
+        markevery=max(1, points["x"].nunique() // 8) if errors == "band" else 1,
+        legend=False,
+        ax=ax,
+    )
 
 
 def set_dashes(line: "Line2D", style: Mapping[str, Any]) -> None:
