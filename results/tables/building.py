@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
 from mixmae.presentation import Column, Declaration, TableSpec
@@ -202,7 +203,10 @@ def _part(group: pd.DataFrame, column: Figures) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    return None if pd.isna(value) else value
+    """As Python has it; None where there is none."""
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _rank(method: str) -> int:
