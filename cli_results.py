@@ -15,12 +15,12 @@ Collected = Annotated[
     Path | None, typer.Option("--out", help="Folder to write to; default: results/ in the first root.")
 ]
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
+_RUNS = "A root, or a results.parquet that mixmae results collect wrote."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
 Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
 Form = Annotated[
     Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
 ]
-Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
 Format = StrEnum("Format", ["png", "pdf", "svg"])
 Formats = Annotated[
     list[Format] | None,
@@ -31,23 +31,28 @@ results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into
 
 
 @results_app.command("collect")
-def results_collect(context: typer.Context, root: Roots = None, out: Collected = None) -> None:
+def results_collect(context: typer.Context, roots: Roots = None, out: Collected = None) -> None:
     """Gather all runs under ROOT, or of several roots, into results.parquet and results.csv.
 
     A run that lies in several is taken from where it is done.
     """
     from results.collect import collect, write
 
-    roots = [path.resolve() for path in root or [context.obj]]
-    folder = out or roots[0] / "results"
-    frame = collect(*roots)
+    places = _places(roots, context.obj)
+    folder = out or places[0] / "results"
+    frame = collect(*places)
     write(frame, folder)
     print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
 
 
 @results_app.command("table")
 def results_table(
-    context: typer.Context, file: GridPath, scale: AtScale = None, form: Form = None, out: Out = None
+    context: typer.Context,
+    file: GridPath,
+    scale: AtScale = None,
+    form: Form = None,
+    out: Out = None,
+    roots: Roots = None,
 ) -> None:
     """Write the grid's tables as Markdown, CSV, LaTeX and HTML, and print them as Markdown."""
     from results.collect import collect
@@ -55,12 +60,13 @@ def results_table(
 
     if form and out:
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
-    declaration = _asked("tables", file, context.obj, scale)
-    frame = collect(context.obj)
+    places = _places(roots, context.obj)
+    declaration = _asked("tables", file, places[0], scale)
+    frame = collect(*places)
     if form:
         print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
         return
-    paths = write_tables(frame, declaration, out or context.obj / f"report-{declaration.name}")
+    paths = write_tables(frame, declaration, out or places[0] / f"report-{declaration.name}")
     for path in paths:
         if path.suffix == ".md":
             print(path.read_text(encoding="utf-8"))
@@ -68,12 +74,15 @@ def results_table(
 
 
 @results_app.command("check")
-def results_check(context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False) -> None:
+def results_check(
+    context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False, roots: Roots = None
+) -> None:
     """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
     from results.check import check
     from results.collect import collect
 
-    checked = check(collect(context.obj), _asked("expected", file, context.obj, scale))
+    places = _places(roots, context.obj)
+    checked = check(collect(*places), _asked("expected", file, places[0], scale))
     if as_json:
         print_json(checked=[one.document() for one in checked])
     else:
@@ -82,7 +91,11 @@ def results_check(context: typer.Context, file: GridPath, scale: AtScale = None,
 
 
 @results_app.command("diff")
-def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
+def results_diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help=_RUNS)],
+    b: Annotated[Path, typer.Argument(metavar="B", help=_RUNS)],
+    as_json: AsJson = False,
+) -> None:
     """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
     from results.difference import compare, document, lines, read_runs
 
@@ -95,15 +108,21 @@ def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
 
 @results_app.command("plot")
 def results_plot(
-    context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None, formats: Formats = None
+    context: typer.Context,
+    file: GridPath,
+    scale: AtScale = None,
+    out: Out = None,
+    formats: Formats = None,
+    roots: Roots = None,
 ) -> None:
     """Draw the grid's plots as PNG, PDF and SVG."""
     from results.collect import collect
     from results.plots import FORMATS, write_plots
 
-    declaration = _asked("plots", file, context.obj, scale)
-    folder = out or context.obj / f"report-{declaration.name}"
-    print(*write_plots(collect(context.obj), declaration, folder, formats or FORMATS), sep="\n")
+    places = _places(roots, context.obj)
+    declaration = _asked("plots", file, places[0], scale)
+    folder = out or places[0] / f"report-{declaration.name}"
+    print(*write_plots(collect(*places), declaration, folder, formats or FORMATS), sep="\n")
 
 
 @results_app.command("gallery")
@@ -144,7 +163,7 @@ def results_report(
     from results.collect import collect
     from results.report import write_report
 
-    places = [root.resolve() for root in roots or [context.obj]]
+    places = _places(roots, context.obj)
     shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
     grids = []
     for file in files:
@@ -157,6 +176,11 @@ def results_report(
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
+
+
+def _places(roots: list[Path] | None, root: Path) -> list[Path]:
+    """Where runs are looked for."""
+    return [place.resolve() for place in roots or [root]]
 
 
 def _asked(block: str, file: Path, root: Path, scale: str | None):

@@ -1,30 +1,30 @@
-"""Collecting: costs of pretrainings, several roots, folders that are no run's, and what is kept between two times."""
+"""Collecting: what pretrainings cost, several roots, and folders that are no run's."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references, write_config, write_state
+from made_runs import (
+    FINGERPRINT,
+    Made,
+    experiment,
+    runs_of,
+    two_methods_and_references,
+    write_config,
+    write_state,
+    write_timing,
+)
 
-from mixmae import lease
 from mixmae.jobs import stage_jobs
-from mixmae.runs import NewerSchema, RunFolder, line_of, sealed
-from results.bench import collecting
-from results.cache import YOUNG_S
+from mixmae.runs import RunFolder
 from results.collect import collect
-
-OLD = 1_700_000_000
-"""Seconds since 1970."""
 
 
 @pytest.fixture
@@ -32,35 +32,12 @@ def made(tmp_path):
     return two_methods_and_references(tmp_path / "runs")
 
 
-def runs_of(method: str, seed: int, root: Path) -> list[RunFolder]:
-    return [
-        RunFolder(root, planned.stage, planned.id) for planned in stage_jobs(experiment(method, seed=seed), FINGERPRINT)
-    ]
-
-
 def row_of(frame: pd.DataFrame, run: RunFolder) -> pd.Series:
     (row,) = (row for _, row in frame[(frame["stage"] == run.stage) & (frame["id"] == run.id)].iterrows())
     return row
 
 
-def age(root: Path, seconds: float = OLD) -> None:
-    """As if everything under `root` had been written long ago."""
-    for path in root.rglob("*"):
-        os.utime(path, (seconds, seconds), follow_symlinks=False)
-
-
-def tree(root: Path) -> dict[Path, bytes]:
-    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".collected")
-    return {path: path.read_bytes() for path in files}
-
-
 # --------------------------------------------------------------------------------------------------------------- costs
-
-
-def time_pretraining(run: RunFolder, seconds: list[float], processes: int = 1, device: str = "cpu", **more) -> None:
-    text = "".join(line_of({"epoch": epoch, "seconds": each}) for epoch, each in enumerate(seconds, start=1))
-    (run.path / "timing.jsonl").write_text(text)
-    run.write("environment", {"processes": processes, "device": device, "earlier": [], **more})
 
 
 def cost(frame: pd.DataFrame, run: RunFolder) -> tuple:
@@ -69,8 +46,8 @@ def cost(frame: pd.DataFrame, run: RunFolder) -> tuple:
 
 
 def test_hours_are_those_of_all_processes_of_the_pretraining(made):
-    pretrain, finetune, *_ = runs_of("mixmae", 0, made.root)
-    time_pretraining(pretrain, [90.0] * 19 + [90.5], processes=8, device="NVIDIA A100")
+    pretrain, finetune, *_ = runs_of(made.root, "mixmae")
+    write_timing(pretrain, [90.0] * 19 + [90.5], processes=8, device="NVIDIA A100")
     frame = collect(made.root)
     hours = 1800.5 * 8 / 3600
     assert cost(frame, pretrain) == cost(frame, finetune) == (hours, "NVIDIA A100")
@@ -87,14 +64,14 @@ def test_hours_are_those_of_all_processes_of_the_pretraining(made):
     ],
 )  # fmt: skip
 def test_a_pretraining_that_went_on_elsewhere(made, earlier, expected):
-    pretrain, *_ = runs_of("mixmae", 0, made.root)
-    time_pretraining(pretrain, [90.0] * 20, processes=8, device="NVIDIA A100", earlier=earlier)
+    pretrain, *_ = runs_of(made.root, "mixmae")
+    write_timing(pretrain, [90.0] * 20, processes=8, device="NVIDIA A100", earlier=earlier)
     assert cost(collect(made.root), pretrain) == expected
 
 
 def test_costs_that_nothing_tells_or_that_were_damaged_are_unknown(made):
-    pretrain, finetune, *_ = runs_of("mixmae", 0, made.root)
-    time_pretraining(pretrain, [90.0] * 20)
+    pretrain, finetune, *_ = runs_of(made.root, "mixmae")
+    write_timing(pretrain, [90.0] * 20)
     timing, environment = pretrain.path / "timing.jsonl", pretrain.path / "environment.json"
     whole = {path: path.read_text() for path in (timing, environment)}
     cases = [
@@ -127,7 +104,7 @@ def test_costs_that_nothing_tells_or_that_were_damaged_are_unknown(made):
 
 def test_an_evaluation_finds_its_pretraining_in_another_root(made, tmp_path):
     other = tmp_path / "other"
-    pretrain, finetune, *_ = runs_of("mixmae", 0, made.root)
+    pretrain, finetune, *_ = runs_of(made.root, "mixmae")
     alone = collect(made.root)
     shutil.copytree(finetune.path, other / "finetune" / finetune.id)
     shutil.rmtree(finetune.path)
@@ -150,7 +127,7 @@ def test_a_run_waits_for_a_pretraining_in_another_root(made, tmp_path):
 
 def test_of_a_run_in_two_roots_the_one_that_is_done_is_taken(made, tmp_path):
     other = shutil.copytree(made.root, tmp_path / "other")
-    first, second = runs_of("mixmae", 0, made.root), runs_of("mixmae", 0, other)
+    first, second = runs_of(made.root, "mixmae"), runs_of(other, "mixmae")
     write_state(first[1], "stopped")
     write_state(second[2], "failed")
     (first[3].path / "config.json").write_text("{")
@@ -165,7 +142,7 @@ def test_of_a_run_in_two_roots_the_one_that_is_done_is_taken(made, tmp_path):
 
 def test_two_results_of_one_run_are_a_problem_where_their_figures_differ(made, tmp_path):
     other = shutil.copytree(made.root, tmp_path / "other")
-    theirs = runs_of("mixmae", 0, other)[1]
+    theirs = runs_of(other, "mixmae")[1]
     result = theirs.read("result")
     theirs.write("result", {**result, "files": {"checkpoints/final.safetensors": "another"}})
     assert not collect(made.root, other).attrs["problems"], "last bits of weights are not figures"
@@ -230,7 +207,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_values_that_are_not_of_their_type(made, name):
-    _, run, *_ = runs_of("simmim", 0, made.root)
+    _, run, *_ = runs_of(made.root, "simmim")
     run.write("launch", {"tries": 1, "cancelled": False})
     document, change = FOREIGN[name]
     write_plain(run.path / f"{document}.json", change)
@@ -241,7 +218,7 @@ def test_values_that_are_not_of_their_type(made, name):
 
 
 def test_a_document_of_an_older_version_has_no_checksum(made):
-    _, run, *_ = runs_of("simmim", 0, made.root)
+    _, run, *_ = runs_of(made.root, "simmim")
     before = collect(made.root)
     for name in ("config", "state", "result"):
         write_plain(run.path / f"{name}.json", lambda data: None)
@@ -264,9 +241,8 @@ def test_what_else_lies_there_is_listed_and_left_alone(made):
     (stage / "folder" / "config.json").mkdir(parents=True)
     (stage / "wandb").mkdir()
     (stage / "wandb" / "config.json").write_text('{"project": {"value": 1}}')
-    before = tree(made.root)
     frame = collect(made.root)
-    assert tree(made.root) == before and len(list(stage.iterdir())) == outside + 10
+    assert len(list(stage.iterdir())) == outside + 10
     assert len(frame) == 15
     assert sorted(frame.attrs["problems"]) == [
         "pretrain/a\\nb\\udcff: no config.json; left out",
@@ -293,7 +269,7 @@ def test_what_may_not_be_read_is_named():
     with TemporaryDirectory(dir="/tmp") as place:
         os.chmod(place, 0o755)
         made = two_methods_and_references(Path(place) / "runs")
-        (closed, file, *_), (metrics, *_) = runs_of("mixmae", 0, made.root), runs_of("mixmae", 1, made.root)
+        (closed, file, *_), (metrics, *_) = runs_of(made.root, "mixmae"), runs_of(made.root, "mixmae", 1)
         metrics.commit({"loss": 0.6, "epochs": 20})
         locked = [closed.path, file.path / "result.json", metrics.metrics, made.root / "knn"]
         for path in locked:
@@ -314,205 +290,3 @@ def test_what_may_not_be_read_is_named():
     ]  # fmt: skip
     assert all("Permission denied" in problem for problem in problems if problem.endswith("; left out"))
     assert (frame["method"] == "unknown").sum() == 3, "evaluations of the two pretrainings"
-
-
-# ---------------------------------------------------------------------------------------------------- between two times
-
-OPENED = """
-import json, os, sys
-from pathlib import Path
-from results.collect import collect
-opened = []
-def note(event, arguments):
-    if event == "open" and isinstance(arguments[0], str | os.PathLike):
-        opened.append(Path(arguments[0]))
-sys.addaudithook(note)
-for line in sys.stdin:
-    root = Path(line.strip())
-    opened.clear()
-    collect(root)
-    found = [path for path in opened if path.is_relative_to(root) and path.is_file()]
-    print(json.dumps([str(path.relative_to(root)) for path in found]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Callable[[Path], set[str]]]:
-    """opened(root): relative paths of the files under it that another process opens to collect it."""
-    command = [sys.executable, "-c", OPENED]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-
-        def ask(root: Path) -> set[str]:
-            process.stdin.write(f"{root}\n")
-            process.stdin.flush()
-            return set(json.loads(process.stdout.readline()))
-
-        yield ask
-        process.stdin.close()
-
-
-def test_only_what_has_changed_is_opened_again(made, opened):
-    pretrain, finetune, linear, knn = runs_of("mixmae", 0, made.root)
-    for seed in (0, 1):
-        runs_of("mixmae", seed, made.root)[0].commit({"loss": 0.4, "epochs": 20})
-    named = {path.relative_to(made.root).as_posix() for path in tree(made.root) if path.suffix == ".json"}
-    age(made.root)
-    assert opened(made.root) == named | {".collected"} | {
-        f"pretrain/{runs_of('mixmae', seed, made.root)[0].id}/metrics.jsonl" for seed in (0, 1)
-    }
-    assert opened(made.root) == {".collected"}
-    write_state(finetune, "done")
-    os.utime(finetune.path / "state.json", (OLD, OLD))
-    shutil.rmtree(linear.path)
-    changed = {f"finetune/{finetune.id}/{name}.json" for name in ("config", "state", "result")}
-    assert opened(made.root) == changed | {".collected"}
-    assert opened(made.root) == {".collected"}
-    write_state(knn, "stopped")
-    assert f"knn/{knn.id}/state.json" in opened(made.root)
-    assert f"knn/{knn.id}/state.json" in opened(made.root), "what is not done may change without a file"
-
-
-def test_a_file_that_was_just_written_is_not_relied_on(made, monkeypatch):
-    """Its time may stay the same when it is written once more."""
-    collect(made.root)
-    assert not (made.root / ".collected").exists()
-    monkeypatch.setattr("results.cache.YOUNG_S", -YOUNG_S)
-    collect(made.root)
-    assert (made.root / ".collected").exists()
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
-    """A root that was collected: two experiments, their pretrainings timed."""
-    made = Made(tmp_path_factory.mktemp("kept") / "runs")
-    for seed in (0, 1):
-        made.add(experiment("mixmae", seed=seed), finetune=91.0 + seed, knn=83.0)
-        pretrain, *_ = runs_of("mixmae", seed, made.root)
-        pretrain.commit({"loss": 0.4, "epochs": 20})
-        time_pretraining(pretrain, [90.0] * 20)
-    age(made.root)
-    collect(made.root)
-    return made.root
-
-
-FILES = ("config.json", "state.json", "result.json", "environment.json", "metrics.jsonl", "timing.jsonl", "launch.json")
-
-WAYS: dict[str, Callable[[Path, int], None]] = {
-    "deleted": lambda path, at: path.unlink(),
-    "cut": lambda path, at: os.truncate(path, at % max(1, path.stat().st_size)),
-    "flipped": lambda path, at: flip(path, at),
-    "a folder": lambda path, at: (path.unlink(), path.mkdir()),
-    "another's": lambda path, at: path.write_text('{"project": "x", "state": "done", "job": {"stage": 3}}'),
-    "failed": lambda path, at: path.write_text(json.dumps(sealed({"state": "failed", "tries": 1}))),
-}
-
-
-def flip(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    if content:
-        content[at // 8 % len(content)] ^= 1 << at % 8
-    path.write_bytes(content)
-
-
-changes = st.tuples(
-    st.integers(0, 5), st.sampled_from(FILES), st.sampled_from(list(WAYS)), st.integers(0, 2**14), st.booleans()
-)
-
-
-def outcome(root: Path):
-    try:
-        return collect(root)
-    except NewerSchema as error:
-        return str(error)
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.lists(changes, min_size=1, max_size=3))
-def test_whatever_happens_to_files_rows_are_read_as_anew_and_nothing_is_lost_silently(kept, some):
-    folders = sorted(path for path in kept.glob("*/*"))
-    collect(kept)
-    with TemporaryDirectory() as aside:
-        touched = []
-        try:
-            for number, name, way, at, set_back in some:
-                path = folders[number] / name
-                if not path.is_file():
-                    continue
-                shutil.copy2(path, f"{aside}/{len(touched)}")
-                touched.append(path)
-                WAYS[way](path, at)
-                if set_back and path.exists():
-                    os.utime(path, (OLD, OLD))
-            before, again = tree(kept), outcome(kept)
-            assert tree(kept) == before
-            (kept / ".collected").unlink()
-            anew = outcome(kept)
-        finally:
-            for number, path in reversed(list(enumerate(touched))):
-                if path.is_dir():
-                    path.rmdir()
-                shutil.copy2(f"{aside}/{number}", path)
-    if isinstance(anew, str):
-        assert again == anew
-        return
-    pd.testing.assert_frame_equal(again, anew)
-    assert again.attrs["problems"] == anew.attrs["problems"]
-    found = {f"{row.stage}/{row.id}" for row in anew.itertuples()}
-    named = {problem.split(": ")[0] for problem in anew.attrs["problems"] if problem.endswith("; left out")}
-    assert found | named == {f"{folder.parent.name}/{folder.name}" for folder in folders} and not found & named
-
-
-def test_what_was_kept_may_be_lost_damaged_or_of_another_version(kept, monkeypatch):
-    file = kept / ".collected"
-    file.unlink()
-    wanted = collect(kept)
-    whole = file.read_bytes()
-    changed = bytearray(whole)
-    changed[len(changed) // 2] ^= 1
-    for content in (b"", b"PAR1", whole[:100], whole[:-1], bytes(changed), whole + b"\0"):
-        file.write_bytes(content)
-        pd.testing.assert_frame_equal(collect(kept), wanted)
-        assert file.read_bytes() == whole, "made anew"
-    monkeypatch.setattr("results.cache.READER", b"another version")
-    pd.testing.assert_frame_equal(collect(kept), wanted)
-    assert file.read_bytes()[:32] != whole[:32]
-    monkeypatch.undo()
-    file.unlink()
-    file.mkdir()
-    pd.testing.assert_frame_equal(collect(kept), wanted)
-    file.rmdir()
-
-
-def test_a_read_only_root_is_collected_all_the_same(made, mounted):
-    age(made.root)
-    knn = runs_of("mixmae", 0, made.root)[3]
-    write_state(knn, "running")
-    elsewhere = lease.Owner("token", "far", "another boot", "space", 7, 1, None)
-    (knn.path / "lease-000001").write_text(json.dumps(asdict(elsewhere)))
-    wanted = collect(made.root)
-    (made.root / ".collected").unlink()
-    mounted("--bind", str(made.root), over=made.root)
-    subprocess.run(["mount", "-o", "remount,bind,ro", made.root], check=True)
-    lease._clocks.clear()
-    pd.testing.assert_frame_equal(collect(made.root), wanted)
-    assert row_of(wanted, knn)["state"] == "running" and not (made.root / ".collected").exists()
-
-
-def test_several_processes_collect_at_once(kept, opened):
-    (kept / ".collected").unlink(missing_ok=True)
-    code = "import sys, pathlib, results.collect as it; print(len(it.collect(pathlib.Path(sys.argv[1]))))"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(kept)], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    assert [process.communicate()[0] for process in processes] == ["6\n"] * 3
-    assert opened(kept) == {".collected"}
-    assert [path.name for path in kept.iterdir() if path.name.startswith(".")] == [".collected"]
-
-
-def test_the_bench_makes_runs_and_collects_them(monkeypatch):
-    monkeypatch.setattr("results.bench.YOUNG_S", 0)
-    found = collecting(9, 3)
-    json.dumps(found)
-    assert (found["runs"], found["epochs"]) == (9, 3) and found["bytes"] > 9 * 1000
-    for time in ("first", "again", "after_one_change"):
-        assert found[time]["seconds"] > 0 and found[time]["peak_memory"] > 2**25

@@ -16,7 +16,7 @@ from plotted import Shown, boxes_of, shown, texts_of
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import PlotSpec
 from results.cells import METHOD_LABELS
-from results.plots import DPI, figure_svg, save, write_plots
+from results.plots import DPI, save, write_plots
 from results.plots.files import svg_element
 from results.plots.theme import COLOURS, HATCHES, METHOD_DASHES, TEXT
 
@@ -155,18 +155,29 @@ def test_a_grid_without_finished_runs_says_so(tmp_path, spec):
     assert {"no finished run", "no epoch yet"} & set(texts_of(figure))
 
 
+def test_what_cannot_be_printed_is_shown_as_such(runs, tmp_path):
+    spec = LOSS.model_copy(update={"title": "bell \x07\x1c and \ud800 and $x_1$"})
+    (path,) = write_plots(runs.frame, runs.changed(plots=(spec,)).declaration, tmp_path, ["svg"])
+    root = ElementTree.parse(path).getroot()
+    shown_title = "bell \ufffd  and \ufffd and $x_1$"
+    assert root.get("aria-label") == shown_title
+    assert " ".join(shown_title.split()) in [element.text for element in root.iter(f"{SVG}text")]
+
+
 # ---------------------------------------------------------------------------------------------------------------- svg
 
 
-def test_svgs_of_a_page_share_no_id_and_no_style(runs):
+def test_svgs_of_a_page_share_no_id_and_no_style(runs, tmp_path):
     labels = ['<script>"one" & two</script>', "two"]
-    declaration = runs.changed(scale="laptop").declaration
-    pages = [
-        figure_svg(runs.frame, BARS.model_copy(update={"name": name, "title": title, "stages": ("knn",)}), declaration)
+    specs = [
+        BARS.model_copy(update={"name": name, "title": title, "stages": ("knn",)})
         for name, title in zip(("a b", "c"), labels, strict=True)
     ]
+    declaration = runs.changed(scale="laptop", plots=tuple(specs)).declaration
+    pages = [path.read_text() for path in write_plots(runs.frame, declaration, tmp_path, ["svg"])]
     assert all(page.startswith("<svg ") and "<script" not in page for page in pages)
     roots = [ElementTree.fromstring(page) for page in pages]
+    assert [root.get("id") for root in roots] == ["made-laptop-a-b-figure", "made-laptop-c-figure"]
     for root, page, label in zip(roots, pages, labels, strict=True):
         assert root.get("role") == "img" and root.get("aria-label") == f"Laptop scale: {label}"
         assert root[0].tag == f"{SVG}title" and root[0].text == f"Laptop scale: {label}"

@@ -165,7 +165,7 @@ def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> N
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.5, len(_groups(bars)) - 0.5)
     ax.set_ylim(bottom=_floor(bars))
-    few_round_ticks(ax.yaxis)
+    few_round_ticks(ax.yaxis, 6)
 
 
 def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:

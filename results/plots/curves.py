@@ -36,6 +36,7 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
     points, levels = done[done["x"].notna()].assign(device=""), done[done["x"].isna()]
     if spec.x == "pretrain_hours":
         points = _at_mean_hours(points, [*columns, "stage", along, "pretrain_device"])
+    points = points.sort_values(along, kind="stable")  # more epochs may have been measured to take less time
     devices = sorted(points["device"].unique()) or [""]
     styles = styles_of(pd.concat([rows[rows["line"].isin({*done["line"], *published["line"]})], published]))
     figure, axes = panels(len(spec.stages) * len(devices), columns=len(spec.stages) if devices[1:] else None)
@@ -52,7 +53,7 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
         _scale_x(ax, spec.x, pd.concat([points["x"], published["x"]]).dropna())
         ax.set_title(f"{STAGE_LABELS[stage]} · {label}" if devices[1:] else STAGE_LABELS[stage])
         ax.set_xlabel(_x_label(spec.x, unit, label))
-        few_round_ticks(ax.yaxis)
+        few_round_ticks(ax.yaxis, 6)
         ax.set_ylabel("top-1 (%)" if stage == spec.stages[0] else "")
     handles = [handle(line, style) for line, style in styles.items()]
     handles += [hollow_handle()] if len(published) else []

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mixmae.presentation import Column, Declaration, Key, PlotSpec
 from results.cells import MISSING, STAGE_LABELS, member_ids, member_rows, separating_columns, shown
+from results.declared import meets
 from results.plots.layout import compose, few_round_ticks, line_inches, panels, wrapped
 from results.plots.theme import COLOURS, GREY, PAGE_INCHES, TEXT
 from results.tables import COLUMN_LABELS
@@ -111,11 +112,7 @@ def _with_runs_of_their_own(settings: Iterable[Setting], reference: Setting) -> 
 
 def _reference(settings: Sequence[Setting], spec: PlotSpec) -> Setting:
     written = ", ".join(f"{name}: {value}" for name, value in spec.reference.items())
-    fitting = [
-        setting
-        for setting in settings
-        if all(setting.declared[name] == value for name, value in spec.reference.items())
-    ]
+    fitting = [setting for setting in settings if meets(setting.declared, spec.reference)]
     if len(fitting) == 1:
         return fitting[0]
     if not spec.reference:
@@ -199,7 +196,7 @@ def _draw_panel(
         found.append(difference)
         _draw_difference(ax, place, difference, COLOURS[setting.run["method"]])
     ax.margins(x=0.22)
-    few_round_ticks(ax.xaxis)
+    few_round_ticks(ax.xaxis, 4)
     if not found:
         ax.set_xticks([0.0], ["0"])
     return found

@@ -56,8 +56,8 @@ def styles_of(rows: pd.DataFrame, by_method: bool = True) -> dict[str, dict]:
 
 
 def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], errors: Literal["bars", "band"]) -> None:
-    """`y` against `x`, a line each `line`: means over seeds with std (n - 1) as bars or as a band, which a single seed
-    does not have."""
+    """`y` against `x`, a line each `line` in the order of its points: means over seeds with std (n - 1) as bars or as a
+    band, which a single seed does not have."""
     import seaborn as sns
 
     names = [name for name in styles if name in set(points["line"])]
@@ -74,6 +74,7 @@ def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], err
         palette={name: styles[name]["color"] for name in names},
         markers={name: styles[name]["marker"] for name in names},
         dashes={name: styles[name]["dashes"] for name in names},
+        sort=False,
         errorbar="sd",
         err_style=errors,
         err_kws={"linewidth": 0.9} if errors == "bars" else {"alpha": 0.15, "linewidth": 0},
