@@ -172,7 +172,7 @@ def results_report(
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
     page = out or folder / "index.html"
     made = write_report(collect(*places), grids, folder, page)
-    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; made anew: {', '.join(made) or 'nothing'}")
+    print(f"{page}: {page.stat().st_size / 1e6:.2f} MB; made anew: {', '.join(made) or 'nothing'}")
 
 
 # ------------------------------------------------------------------------------------------------------------- shared

@@ -17,11 +17,13 @@ from made_runs import (
     experiment,
     two_methods_and_references,
     write_config,
+    write_evaluation,
     write_pretraining,
     write_state,
 )
 from safetensors.torch import save_file
 
+from cli_grid import planned
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method
 from mixmae.presentation import Declaration, PlotSpec, TableSpec
@@ -253,6 +255,32 @@ def test_several_grids_share_a_page_and_their_runs(made, folder):
 def test_two_grids_of_one_name_are_refused(made, folder):
     with pytest.raises(ValueError, match="two grids are called made; rename one of their files"):
         write_report(collect(made.root), [declared(made), declared(made)], folder)
+
+
+GRID = """
+title: Two seeds
+base: digits_nano
+set: {evaluations.finetune: null, evaluations.linear: null}
+sweeps: [{name: seeds, product: {seed: [0, 1]}}]
+tables: [{name: seeds, rows: [method], stages: [knn]}]
+"""
+
+
+def test_the_command_merges_roots_and_says_how_to_make_the_page_again(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place, entry in zip((0, 0, 1, 1), planned(tmp_path / "grid.yaml", places[0])[1].entries, strict=True):
+        write = write_pretraining if entry.planned.stage == "pretrain" else write_evaluation
+        write(places[place], entry.planned, 80.0 + place)
+    words = ["--root", "a", "results", "report", "grid.yaml", "--root", "a", "--root", "b", "--out", "page.html"]
+    command = [sys.executable, "-m", "cli", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith(" MB; made anew: results, tables/seeds, page.html\n")
+    found = Read((tmp_path / "page.html").read_text("utf-8"))
+    assert found.text["title"] == ["Results: Two seeds"] and "4 done" in found.text["dd"]
+    assert any(row[0] == "MixMAE" and row[1].startswith("80.50 ± 0.71 (n=2)") for row in found.rows)
+    assert found.text["pre"][0].splitlines()[-2:] == ["mixmae grid run grid.yaml", "mixmae results report grid.yaml"]
+    assert (places[0] / "report-grid" / "tables" / "seeds.tex").is_file()
 
 
 # ------------------------------------------------------------------------------------------- only what has changed
