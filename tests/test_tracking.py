@@ -240,11 +240,12 @@ def test_a_killed_run_goes_on_with_its_curve(tmp_path):
 
 
 def test_nothing_that_is_computed_changes(tmp_path):
+    """With a data loading process too, which is forked off while the trackers are told."""
     ended = []
     for place, track in (("without", ()), ("with", ALL)):
         run = planned_runs(tmp_path / place, experiment(seed=5))["pretrain"]
         random.seed(7)
-        assert execute(run, Resources(track=track), never) == "done"
+        assert execute(run, Resources(track=track, workers=1), never) == "done"
         files = [(run.path / name).read_bytes() for name in ("metrics.jsonl", "result.json")]
         drawn = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().tolist()
         handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
