@@ -13,6 +13,7 @@ from tiny_jobs import experiment, lines, planned_runs
 
 from mixmae import names
 from mixmae.runs import RunFolder
+from mixmae.tracking import trackers
 
 ALL = tuple(names.TRACKERS)
 Curve = list[tuple[int, dict[str, float]]]
@@ -29,6 +30,10 @@ def set_up(folder: Path) -> Iterator[None]:
             patch.setenv(name, str(folder))
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_ERROR_REPORTING", "false")
+        for name in ("WANDB__SERVICE_WAIT", "WANDB_INIT_TIMEOUT"):
+            patch.setenv(name, "300")  # for what a busy machine takes longer
+        for ended in trackers.PATIENCE_S:
+            patch.setitem(trackers.PATIENCE_S, ended, 300.0)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("HF_HUB_OFFLINE", "1")
@@ -147,4 +152,4 @@ def shows(name: str, run: RunFolder, timed: bool = True) -> None:
         assert row.keys() == wanted.keys()
         for key in row:
             if timed or not key.startswith("timing/"):
-                assert row[key] == pytest.approx(wanted[key], rel=1e-6), key  # TensorBoard keeps float32
+                assert row[key] == pytest.approx(wanted[key], rel=1e-6), (key, row, wanted)  # TensorBoard keeps float32
