@@ -14,12 +14,12 @@ from mixmae.runs import RunFolder
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
+_RUNS = "A root, or a results.parquet that mixmae results collect wrote."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
 Roots = Annotated[list[Path] | None, typer.Option("--root", help="Where runs lie; several are merged. Default: ROOT.")]
 Form = Annotated[
     Literal["md", "csv", "latex", "html"] | None, typer.Option("--format", help="Print this form and write nothing.")
 ]
-Runs = Annotated[Path, typer.Argument(help="A root, or a results.parquet that mixmae results collect wrote.")]
 Format = StrEnum("Format", ["png", "pdf", "svg"])
 Formats = Annotated[
     list[Format] | None,
@@ -42,7 +42,12 @@ def results_collect(context: typer.Context, out: Collected = None) -> None:
 
 @results_app.command("table")
 def results_table(
-    context: typer.Context, file: GridPath, scale: AtScale = None, form: Form = None, out: Out = None
+    context: typer.Context,
+    file: GridPath,
+    scale: AtScale = None,
+    form: Form = None,
+    out: Out = None,
+    roots: Roots = None,
 ) -> None:
     """Write the grid's tables as Markdown, CSV, LaTeX and HTML, and print them as Markdown."""
     from results.collect import collect
@@ -50,12 +55,13 @@ def results_table(
 
     if form and out:
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
-    declaration = _asked("tables", file, context.obj, scale)
-    frame = collect(context.obj)
+    places = [root.resolve() for root in roots or [context.obj]]
+    declaration = _asked("tables", file, places[0], scale)
+    frame = collect(*places)
     if form:
         print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
         return
-    paths = write_tables(frame, declaration, out or context.obj / f"report-{declaration.name}")
+    paths = write_tables(frame, declaration, out or places[0] / f"report-{declaration.name}")
     for path in paths:
         if path.suffix == ".md":
             print(path.read_text(encoding="utf-8"))
@@ -63,12 +69,15 @@ def results_table(
 
 
 @results_app.command("check")
-def results_check(context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False) -> None:
+def results_check(
+    context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False, roots: Roots = None
+) -> None:
     """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
     from results.check import check
     from results.collect import collect
 
-    checked = check(collect(context.obj), _asked("expected", file, context.obj, scale))
+    places = [root.resolve() for root in roots or [context.obj]]
+    checked = check(collect(*places), _asked("expected", file, places[0], scale))
     if as_json:
         print_json(checked=[one.document() for one in checked])
     else:
@@ -77,7 +86,11 @@ def results_check(context: typer.Context, file: GridPath, scale: AtScale = None,
 
 
 @results_app.command("diff")
-def results_diff(a: Runs, b: Runs, as_json: AsJson = False) -> None:
+def results_diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help=_RUNS)],
+    b: Annotated[Path, typer.Argument(metavar="B", help=_RUNS)],
+    as_json: AsJson = False,
+) -> None:
     """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
     from results.difference import compare, document, lines, read_runs
 

@@ -1,0 +1,102 @@
+"""The commands that show tables, check runs and compare sets of them: what they print, write and end with."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from made_runs import write_evaluation, write_pretraining
+
+from ablations.grid import read_grid
+from ablations.planning import plan
+from cli import main
+
+GRID = """\
+base: digits_nano
+set: {evaluations.knn: null}
+sweeps:
+  - name: all
+    product: {seed: [0, 1, 2]}
+tables:
+  - {name: tuned, title: Fine-tuned, rows: [method], stages: [finetune]}
+  - {name: probed, rows: [encoder], stages: [linear]}
+expected:
+  - {where: {method: mixmae}, top1: 81.0}
+  - {where: {pretrain_epochs: 20}, stage: linear, top1: 72.0, tolerance: 1.0}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A grid and its runs: fine-tuning 80, 81, 82, linear probing 70, 71, 72."""
+    (tmp_path / "grid.yaml").write_text(GRID)
+    make_runs(tmp_path / "grid.yaml", tmp_path / "runs")
+    return tmp_path
+
+
+def make_runs(grid: Path, root: Path, more: float = 0.0) -> None:
+    top1 = {"finetune": 80.0 + more, "linear": 70.0 + more}
+    for entry in plan("grid", read_grid(grid).cases, root).entries:
+        if entry.planned.stage == "pretrain":
+            write_pretraining(root, entry.planned, 0.5)
+        else:
+            write_evaluation(root, entry.planned, top1[entry.planned.stage] + entry.planned.job.seed)
+
+
+@pytest.fixture
+def results(folder, monkeypatch, capsys):
+    """Runs a command in the folder, which must end with a code. Gives standard output, of bad input standard error."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MIXMAE_ROOT", raising=False)
+
+    def run(*words: str, ends: int = 0) -> str:
+        monkeypatch.setattr("sys.argv", ["mixmae", "results", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == ends, said.err
+        return said.out if ends < 2 else said.err
+
+    return run
+
+
+def test_table_writes_all_forms_or_prints_one(folder, results):
+    out = results("table", "grid.yaml", "--format", "csv")
+    first, second = out.split("\n\n")
+    assert [row["finetune_mean"] for row in csv.DictReader(io.StringIO(first))] == ["81.0"]
+    assert [row["linear_mean"] for row in csv.DictReader(io.StringIO(second))] == ["71.0"]
+    assert not (folder / "runs" / "report-grid").exists()
+    out = results("table", "grid.yaml")
+    written = folder / "runs" / "report-grid"
+    assert sorted(path.name for path in written.iterdir()) == [
+        f"{name}.{kind}" for name in ("probed", "tuned") for kind in ("csv", "html", "md", "tex")
+    ]
+    assert "### Fine-tuned\n" in out and "| MixMAE | 81.00 ± 1.00 (n=3) |\n" in out
+    said = results("table", "grid.yaml", "--format", "md", "--out", "x", ends=2)
+    assert said == "--format prints and writes nothing; leave out one of --format and --out\n"
+
+
+def test_check_ends_with_what_it_finds(folder, results):
+    assert results("check", "grid.yaml").splitlines() == [
+        "ok       fine-tuning, method mixmae: expected 81.00, found 81.00, difference +0.00, tolerance 0.30, n = 3",
+        "ok       linear, pretrain_epochs 20: expected 72.00, found 71.00, difference -1.00, tolerance 1.00, n = 3",
+    ]
+    (folder / "strict.yaml").write_text(GRID.replace("tolerance: 1.0", "tolerance: 0.9"))
+    found = json.loads(results("check", "strict.yaml", "--json", ends=1))
+    assert [(one["verdict"], one["n"]) for one in found["checked"]] == [("ok", 3), ("off", 3)]
+    (folder / "small.yaml").write_text(GRID.replace("top1: 8", "scale: laptop, top1: 8").split("  - {where: {pre")[0])
+    said = results("check", "small.yaml", ends=2)
+    assert said == "small expects nothing at full scale; write expected: [{where: …, top1: …}]\n"
+    (folder / "nothing.yaml").write_text(GRID.split("expected:")[0])
+    said = results("check", "nothing.yaml", ends=2)
+    assert said == "nothing.yaml:1:1: names no expected; write expected: [{where: …, top1: …}]\n"
+
+
+def test_diff_ends_with_0_whatever_differs(folder, results):
+    make_runs(folder / "grid.yaml", folder / "others", more=1.0)
+    assert "\nSame run, other figures or state:\n" in results("diff", "runs", "others")
+    found = json.loads(results("diff", "runs", "others", "--json"))
+    assert (found["schema"], found["a"], found["runs"]) == (1, "runs", {"a": 9, "b": 9, "both": 9})
+    assert len(found["refigured"]) == 6
+    assert "no such folder" in results("diff", "runs", "nowhere", ends=2)
