@@ -11,7 +11,7 @@ demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
 test: $(VENV)/project $(VENV)/test-extra
-	$(VENV)/bin/python -P -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(VENV)/bin/python -P -m pytest -n 2 $(PYTEST_ARGS)
 
 soak: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest tests/soak --long $(PYTEST_ARGS)

@@ -3,7 +3,6 @@
 import os
 import sys
 import traceback
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ app = typer.Typer(
     help="Benchmark and ablation suite for masked image modelling on hierarchical vision transformers.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step costs, and collecting.")
 app.add_typer(grid_app, name="grid")
 app.add_typer(runs_app, name="runs")
 app.add_typer(results_app, name="results")
@@ -222,6 +221,17 @@ def bench_step(
     print_json(**result)
 
 
+@bench_app.command("collect")
+def bench_collect(
+    runs: Annotated[int, typer.Option(min=1, help="Run folders.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Lines of each run's metrics.")] = 300,
+) -> None:
+    """Measure seconds and peak memory of collecting made-up runs, at first and again; prints JSON."""
+    from results.bench import collecting
+
+    print_json(**collecting(runs, epochs))
+
+
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
@@ -230,7 +240,7 @@ def _report(grid, plan, folder: Path) -> None:
     from results.collect import collect
     from results.report import write_report
 
-    declaration = replace(declare(grid, plan), commands=("mixmae demo",))
+    declaration = declare(grid, plan, ("mixmae demo",))
     write_report(collect(plan.root), [declaration], folder)
     for table in grid.spec.tables:
         print((folder / "tables" / f"{table.name}.md").read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 """The `mixmae results` commands. Imports no torch."""
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,9 @@ from cli_weights import AsJson, print_json
 from mixmae.runs import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
-Collected = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: ROOT/results.")]
+Collected = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write to; default: results/ in the first root.")
+]
 _SOURCE = "The beginning of a pretraining's id, a run folder, a weights file, or a step checkpoint (step-N.pt)."
 _RUNS = "A root, or a results.parquet that mixmae results collect wrote."
 _IMAGES = "Folder of images to show; default: validation images of what the first SOURCE was trained on."
@@ -30,12 +31,16 @@ results_app = typer.Typer(no_args_is_help=True, help="Collect finished runs into
 
 
 @results_app.command("collect")
-def results_collect(context: typer.Context, out: Collected = None) -> None:
-    """Gather all runs under ROOT into results.parquet and results.csv."""
+def results_collect(context: typer.Context, roots: Roots = None, out: Collected = None) -> None:
+    """Gather all runs under ROOT, or of several roots, into results.parquet and results.csv.
+
+    A run that lies in several is taken from where it is done.
+    """
     from results.collect import collect, write
 
-    folder = out or context.obj / "results"
-    frame = collect(context.obj)
+    places = _places(roots, context.obj)
+    folder = out or places[0] / "results"
+    frame = collect(*places)
     write(frame, folder)
     print(f"{len(frame)} runs: {folder / 'results.parquet'}, {folder / 'results.csv'}")
 
@@ -55,7 +60,7 @@ def results_table(
 
     if form and out:
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
-    places = [root.resolve() for root in roots or [context.obj]]
+    places = _places(roots, context.obj)
     declaration = _asked("tables", file, places[0], scale)
     frame = collect(*places)
     if form:
@@ -76,7 +81,7 @@ def results_check(
     from results.check import check
     from results.collect import collect
 
-    places = [root.resolve() for root in roots or [context.obj]]
+    places = _places(roots, context.obj)
     checked = check(collect(*places), _asked("expected", file, places[0], scale))
     if as_json:
         print_json(checked=[one.document() for one in checked])
@@ -103,15 +108,21 @@ def results_diff(
 
 @results_app.command("plot")
 def results_plot(
-    context: typer.Context, file: GridPath, scale: AtScale = None, out: Out = None, formats: Formats = None
+    context: typer.Context,
+    file: GridPath,
+    scale: AtScale = None,
+    out: Out = None,
+    formats: Formats = None,
+    roots: Roots = None,
 ) -> None:
     """Draw the grid's plots as PNG, PDF and SVG."""
     from results.collect import collect
     from results.plots import FORMATS, write_plots
 
-    declaration = _asked("plots", file, context.obj, scale)
-    folder = out or context.obj / f"report-{declaration.name}"
-    print(*write_plots(collect(context.obj), declaration, folder, formats or FORMATS), sep="\n")
+    places = _places(roots, context.obj)
+    declaration = _asked("plots", file, places[0], scale)
+    folder = out or places[0] / f"report-{declaration.name}"
+    print(*write_plots(collect(*places), declaration, folder, formats or FORMATS), sep="\n")
 
 
 @results_app.command("gallery")
@@ -148,29 +159,28 @@ def results_report(
 
     The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
     """
+    from ablations.declaring import declare
     from results.collect import collect
     from results.report import write_report
 
-    places = [root.resolve() for root in roots or [context.obj]]
+    places = _places(roots, context.obj)
     shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
     grids = []
     for file in files:
         runs = f"mixmae grid run {command_line(file, scale)}"
-        grids.append(replace(_declared(file, places[0], scale), commands=(runs, shows)))
+        grids.append(declare(*planned(file, places[0], scale), (runs, shows)))
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
     page = out or folder / "index.html"
-    made = write_report(collect(places[0]), grids, folder, page)
-    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; made anew: {', '.join(made) or 'nothing'}")
+    made = write_report(collect(*places), grids, folder, page)
+    print(f"{page}: {page.stat().st_size / 1e6:.2f} MB; made anew: {', '.join(made) or 'nothing'}")
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def _declared(file: Path, root: Path, scale: str | None):
-    """The grid as those see it who show its results."""
-    from ablations.declaring import declare
-
-    return declare(*planned(file, root, scale))
+def _places(roots: list[Path] | None, root: Path) -> list[Path]:
+    """Where runs are looked for."""
+    return [place.resolve() for place in roots or [root]]
 
 
 def _asked(block: str, file: Path, root: Path, scale: str | None):

@@ -8,15 +8,14 @@ from ablations.planning import Declared, Plan
 from mixmae.presentation import Column, Declaration
 
 
-def declare(grid: Grid, plan: Plan) -> Declaration:
-    """What the grid declares of the runs of its plan."""
-    where = f"{grid.path}" + (f" --scale {grid.scale}" if grid.scale else "")
+def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
+    """What the grid declares of the runs of its plan. commands: that run it and show its results."""
     works = ((entry.key, work(entry.planned.job)) for entry in plan.entries if entry.planned.stage == "pretrain")
     return Declaration(
         name=grid.name,
         title=grid.spec.title,
         scale=grid.scale,
-        commands=(f"mixmae grid run {where}", f"mixmae results report {where}"),
+        commands=commands,
         tables=grid.spec.tables,
         plots=grid.spec.plots,
         expected=grid.spec.expected,

@@ -55,7 +55,7 @@ def _submitted(grid: Grid, plan: Plan) -> str:
 
     try:
         made = submit(grid, plan, cancelled=False)
-    except RuntimeError as error:  # of Slurm, of submitit, or held by another launch: asked again at the next look
+    except (RuntimeError, OSError) as error:  # of Slurm, of submitit, of a file server, or held by another launch
         return f"{time.strftime('%H:%M')} {error}"
     return f"{time.strftime('%H:%M')} submitted {many(sum(len(one.tasks) for one in made), 'task')}" if made else ""
 

@@ -105,7 +105,6 @@ class Grid:
     cases: tuple[Case, ...]
     document: Value
     """The file, and where its parts were written."""
-    path: Path
     scale: str | None = None
 
 
@@ -140,7 +139,7 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
         more = [f"and {len(lines) - MOST_ERRORS} more errors"] if len(lines) > MOST_ERRORS else []
         raise ConfigError([*list(lines)[:MOST_ERRORS], *more])
     name = f"{path.stem}-{scale}" if scale else path.stem
-    return Grid(name, spec, tuple(cases), document, path, scale)
+    return Grid(name, spec, tuple(cases), document, scale)
 
 
 def _at_scale(case: Case, scale: str, spec: GridFile) -> Iterator[Case]:

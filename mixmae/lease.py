@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -188,7 +189,8 @@ def server_time(root: Path) -> float:
         except OSError:
             ahead = 0.0
         finally:
-            probe.unlink(missing_ok=True)
+            with suppress(OSError):
+                probe.unlink()
         _clocks[root] = time.monotonic(), ahead
     return time.time() + ahead
 

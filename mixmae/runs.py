@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,13 @@ def _unsealed(content: bytes) -> dict[str, Any]:
     return data
 
 
+def document_of(data: dict[str, Any]) -> str:
+    """The text of a `.json` file."""
+    return json.dumps(sealed({"schema": SCHEMA, **data}), indent=1, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, data: dict) -> None:
-    text = json.dumps(sealed({"schema": SCHEMA, **data}), indent=1, ensure_ascii=False) + "\n"
+    text = document_of(data)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -162,13 +168,35 @@ def whole_lines(path: Path) -> tuple[list[dict], list[int]]:
         content = retried(path.read_bytes)
     except FileNotFoundError:
         return [], []
+    found = content.split(b"\n")[:-1]
+    if all(map(_is_plain_and_whole, found)):
+        return [_without_checksum(data) for data in json.loads(b"[" + b",".join(found) + b"]")], []
     lines, damaged = [], []
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(found, start=1):
         try:
             lines.append(_unsealed(line))
         except ValueError:
             damaged.append(number)
     return lines, damaged
+
+
+def _is_plain_and_whole(line: bytes) -> bool:
+    """Whether `line` is what `line_of` wrote of plain names and values: seen without parsing, in a fifth of the time.
+
+    Its parts, sorted and without their spaces, are then what was hashed. Of lists, objects and texts with such spaces
+    they are not: False says nothing.
+    """
+    *parts, seal = line[1:-1].split(b", ")
+    text = b"{" + b",".join(sorted(parts)) + b"}"
+    if text.count(b": ") != len(parts) or not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    found = hashlib.blake2b(text.replace(b": ", b":"), digest_size=DIGITS // 2).hexdigest()
+    return seal == f'"{CHECKSUM}": "{found}"'.encode()
+
+
+def _without_checksum(data: dict[str, Any]) -> dict[str, Any]:
+    del data[CHECKSUM]
+    return data
 
 
 def sha256(path: Path) -> str:
@@ -187,7 +215,7 @@ class RunFolder:
     stage: str
     id: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
         return self.root / self.stage / self.id
 
@@ -300,10 +328,17 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
             run.read("result")
     except Damaged as error:
         return RunState("failed", reason=str(error))
+    return state_by(launch, state, run.is_held, needs)
+
+
+def state_by(
+    launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
+) -> RunState:
+    """`run_state` by the contents of `launch.json` and `state.json`, {} where there is none."""
     said = {name: state.get(name) for name in ("reason", "epoch", "epochs", "loss", "metric", "node")}
     tries = state.get("tries", 0)
     name = state.get("state")
-    if name == "running" and not run.is_held():
+    if name == "running" and not is_held():
         name, said["reason"] = "stopped", "its process ended without a word"
     if name in ("running", "done"):
         return RunState(name, tries=tries, **said)

@@ -1,13 +1,14 @@
-"""All run folders of a root as one tidy frame, a row a run, whatever its state (no torch).
+"""All run folders of one or more roots as one tidy frame, a row a run, whatever its state (no torch).
 
-Folders are read as plain JSON: they were checked when they were written, and thousands of them are read at once. What
-cannot be read is named in the log and in `frame.attrs["problems"]`, and left out; the rest is not held up by it.
+What cannot be read is named in the log and in `frame.attrs["problems"]`, and left out; the rest is not held up by it.
+Nothing in a run folder is ever changed.
 """
 
-import json
 import logging
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,92 +17,53 @@ import pyarrow.parquet as pq
 
 import mixmae
 from mixmae.names import STAGES
-from mixmae.runs import SCHEMA, Damaged, NewerSchema, RunFolder, RunState, run_state, write_atomically
+from mixmae.runs import SCHEMA, RunFolder, write_atomically
+from results.cache import Cache
+from results.cells import differing_fields
+from results.reading import COLUMNS, OF_PRETRAINING, Broken, frame_of, look, read_run
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {
-    "root": "str",
-    "stage": "str",
-    "id": "str",
-    "state": "str",
-    "reason": "str",
-    "method": "str",
-    "encoder": "str",
-    "seed": "Int64",
-    "data": "str",
-    "image_size": "str",
-    "pretrain_epochs": "Int64",
-    "ratio": "float64",
-    "images": "Int64",
-    "fill": "str",
-    "dual": "boolean",
-    "masked_attention": "boolean",
-    "mix_embedding": "boolean",
-    "normalised_target": "boolean",
-    "decoder_depth": "Int64",
-    "decoder_width": "Int64",
-    "mask_unit": "Int64",
-    "weights": "str",
-    "labels_per_class": "Int64",
-    "fraction": "float64",
-    "pretrain_labels_per_class": "Int64",
-    "pretrain_fraction": "float64",
-    "features": "str",
-    "epochs": "Int64",
-    "top1": "float64",
-    "top5": "float64",
-    "loss": "float64",
-    "pretrain_loss": "float64",
-    "pretraining": "str",
-    "data_fingerprint": "str",
-    "config": "str",
-}
-"""The columns and their types. `root` is where the run folder lies, which is not written to files. `top1` and `top5`
-are percent; only runs that are done have figures. `config` is all that is computed, the pretraining's part included and
-the seeds left out, as canonical JSON: runs that share it are repetitions."""
 
-_METHOD_FIELDS = (
-    "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "normalised_target", "decoder_depth",
-    "decoder_width", "mask_unit",
-)  # fmt: skip
+@dataclass
+class _Source:
+    """A root, what a problem's name begins with there, and its rows: places of the cache's, and what was read."""
+
+    root: Path
+    prefix: str
+    cache: Cache
+    known: list[int] = field(default_factory=list)
+    read: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Broken(ValueError):
-    """A run folder that cannot be read; the message says why."""
+def collect(*roots: Path) -> pd.DataFrame:
+    """One row a run under any of `roots`, by stage and id, with `COLUMNS`.
 
+    Of a run that lies in several roots the first folder is taken in which it is done, else the first; where others are
+    done with other figures, that is a problem. An evaluation takes its method's columns from the config of its
+    pretraining, in whatever root that lies; where it is missing its method is "unknown". Without pretraining the method
+    is "imported" (weights from a file), "supervised" (fine-tuned from scratch), "random init" (a frozen evaluation) or
+    "raw pixels". The rows of runs that are done are kept in ROOT/.collected until their files change.
 
-@dataclass(frozen=True)
-class Loaded:
-    """What is read of a run folder; `result` is None until it is done."""
-
-    run: RunFolder
-    job: dict[str, Any]
-    fingerprint: str
-    state: RunState
-    result: dict[str, Any] | None
-
-
-def collect(root: Path) -> pd.DataFrame:
-    """One row a run folder under `root`, by stage and id, with `COLUMNS`.
-
-    An evaluation takes its method's columns from the config of its pretraining; where that is missing its method is
-    "unknown". Without pretraining the method is "imported" (weights from a file), "supervised" (fine-tuned from
-    scratch), "random init" (a frozen evaluation) or "raw pixels". Raises NewerSchema where a newer version wrote a
-    file, FileNotFoundError where there is no `root`.
+    Raises NewerSchema where a newer version wrote a file, FileNotFoundError where there is no such root.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; name the root that holds the runs")
+    sources = _sources(roots)
     problems: list[str] = []
-    pretrainings = _load_stage(root, "pretrain", {}, problems)
-    loaded = dict(pretrainings)
+    pretrainings: dict[str, str] = {}
+    for source in sources:
+        for id, state in _read("pretrain", source, {}, problems):
+            if state == "done" or id not in pretrainings:
+                pretrainings[id] = state
     for stage in STAGES:
         if stage != "pretrain":
-            loaded.update(_load_stage(root, stage, pretrainings, problems))
-    rows = [_row(item, pretrainings, problems) for item in loaded.values()]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    frame.attrs["problems"] = problems
-    for problem in problems:
+            for source in sources:
+                _read(stage, source, pretrainings, problems)
+    frame = _with_pretrainings(_once(pd.concat(map(_rows, sources)), problems), problems)
+    for source in sources:
+        source.cache.save()
+    frame = frame[list(COLUMNS)].astype(COLUMNS)
+    frame.attrs["problems"] = [_printable(problem) for problem in problems]
+    for problem in frame.attrs["problems"]:
         log.warning("%s", problem)
     return frame
 
@@ -122,156 +84,107 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def _load_stage(root: Path, stage: str, pretrainings: dict, problems: list[str]) -> dict[tuple[str, str], Loaded]:
-    loaded = {}
-    for folder in sorted(path for path in root.glob(f"{stage}/*") if path.is_dir()):
+def _sources(roots: tuple[Path, ...]) -> list[_Source]:
+    by_place: dict[str, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root}: no such folder; name the root that holds the runs")
+        by_place.setdefault(os.path.realpath(root), root)
+    several = len(by_place) > 1
+    return [_Source(root, f"{root}/" if several else "", Cache(root)) for root in by_place.values()]
+
+
+def _read(stage: str, source: _Source, pretrainings: Mapping[str, str], problems: list[str]) -> list[tuple[str, str]]:
+    """Reads what is not known of a stage. The ids and states of its runs; `pretrainings` is that of pretrainings."""
+    found = []
+    for name in _folders(stage, source, problems):
+        where = f"{source.prefix}{stage}/{name}"
         try:
-            item = _load(RunFolder(root, stage, folder.name), pretrainings)
+            mark, youngest_ns = look(stage, f"{source.root}/{stage}/{name}")
+            place = source.cache.place(stage, name, mark)
+            if place is not None:
+                source.known.append(place)
+                found.append((name, "done"))
+                continue
+            row, wrong = read_run(RunFolder(source.root, stage, name), pretrainings)
         except Broken as error:
-            problems.append(f"{stage}/{folder.name}: {error}; left out")
-        else:
-            loaded[stage, folder.name] = item
-    return loaded
+            problems.append(f"{where}: {error}; left out")
+            continue
+        source.read.append(row)
+        found.append((name, row["state"]))
+        problems += [f"{where}: {what}" for what in wrong]
+        if row["state"] == "done" and not wrong:
+            source.cache.add(row, mark, youngest_ns)
+    return found
 
 
-def _load(run: RunFolder, pretrainings: dict) -> Loaded:
-    config = _read(run, "config")
-    if config is None:
-        raise Broken("no config.json")
-    job = config.get("job")
-    if not isinstance(job, dict) or job.get("stage") != run.stage or config.get("id") != run.id:
-        raise Broken(f"config.json is not that of {run.stage}/{run.id}")
-    needs = pretrainings.get(("pretrain", job.get("pretraining")))
-    _read(run, "launch")
-    written = _read(run, "result") if (_read(run, "state") or {}).get("state") == "done" else None
-    state = run_state(run, needs and needs.state)
-    result = written if state.state == "done" else None
-    if state.state == "done" and result is None:
-        raise Broken("state.json says done but there is no result.json")
-    if result is not None:
-        _check_metrics(run)
-    item = Loaded(run, job, config.get("data_fingerprint"), state, result)
-    _check_fields(item)
-    return item
-
-
-def _read(run: RunFolder, name: str) -> dict | None:
-    """One file of the folder. Raises Broken where it does not hold a JSON object."""
+def _folders(stage: str, source: _Source, problems: list[str]) -> list[str]:
+    """The names of what may be run folders. What else lies there is a problem, unless it is hidden."""
+    where = f"{source.prefix}{stage}"
     try:
-        data = run.read(name)
-    except NewerSchema:
-        raise
-    except (ValueError, AttributeError, OSError) as error:
-        raise Broken(f"{name}.json cannot be read ({error})") from error
-    return data
+        with os.scandir(source.root / stage) as entries:
+            found = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(f"{where}: cannot be read ({error.strerror}); left out")
+        return []
+    problems += [f"{where}/{name}: not a folder; left out" for name in sorted(found) if not found[name]]
+    return sorted(name for name in found if found[name])
 
 
-def _check_metrics(run: RunFolder) -> None:
+def _is_folder(entry: os.DirEntry) -> bool:
     try:
-        run.check(run.metrics)
-    except Damaged as error:
-        raise Broken(str(error)) from error
-
-
-def _check_fields(item: Loaded) -> None:
-    try:
-        _own_columns(item)
-        _method_columns(item.job) if item.run.stage == "pretrain" else item.job["pretraining"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Broken(f"config.json or result.json lacks a field ({type(error).__name__}: {error})") from error
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
 
 
-def _row(item: Loaded, pretrainings: dict, problems: list[str]) -> dict[str, Any]:
-    row = _own_columns(item)
-    if item.run.stage == "pretrain":
-        return {**row, **_method_columns(item.job), "config": _config(item, None)}
-    row["pretraining"] = item.job["pretraining"]
-    if row["pretraining"] is None:
-        row["weights"] = _weights_file(item.job)
-        return {**row, "method": _without_pretraining(item.job), "config": _config(item, None)}
-    pretraining = pretrainings.get(("pretrain", row["pretraining"]))
-    if pretraining is None:
-        name = f"{item.run.stage}/{item.run.id}"
-        problems.append(f"{name}: its pretraining {row['pretraining']} is missing; its method is shown as unknown")
-        return {**row, "method": "unknown", "config": _config(item, None)}
-    row["pretrain_loss"] = (pretraining.result or {}).get("loss")
-    return {**row, **_method_columns(pretraining.job), "config": _config(item, pretraining)}
+def _rows(source: _Source) -> pd.DataFrame:
+    """With the columns of `OWN`, `root`, and `where`, what a problem calls the run."""
+    rows = source.cache.rows(source.known)
+    if source.read:
+        rows = pd.concat([rows, frame_of(source.read)])
+    return rows.assign(root=str(source.root), where=source.prefix + rows["stage"] + "/" + rows["id"])
 
 
-def _own_columns(item: Loaded) -> dict[str, Any]:
-    """What the run's own folder says."""
-    job, recipe, result = item.job, item.job["recipe"], item.result or {}
-    subset = recipe.get("subset", {})
-    if item.result is not None:
-        _ = result["loss"] if item.run.stage == "pretrain" else result["top1"]
-    return {
-        "root": str(item.run.root),
-        "stage": item.run.stage,
-        "id": item.run.id,
-        "state": item.state.state,
-        "reason": item.state.reason,
-        "encoder": job["encoder"]["name"] if job["encoder"] else "-",
-        "seed": job["seed"],
-        "data": job["data"]["name"],
-        "image_size": _size(*job["image_size"]),
-        "labels_per_class": subset.get("labels_per_class"),
-        "fraction": subset.get("fraction"),
-        "features": recipe.get("features"),
-        "epochs": recipe.get("epochs"),
-        "top1": result.get("top1"),
-        "top5": result.get("top5"),
-        "loss": result.get("loss"),
-        "data_fingerprint": item.fingerprint,
-    }
+def _once(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+    """Each run once, by stage and id, of `rows`, those of the first root first."""
+    order = rows["stage"].map({stage: number for number, stage in enumerate(STAGES)})
+    rows = rows.assign(order=order, late=rows["state"] != "done")
+    rows = rows.sort_values(["order", "id", "late"], kind="stable", ignore_index=True)
+    again = rows.duplicated(["stage", "id"])
+    if not again.any():
+        return rows
+    taken = rows[~again]
+    firsts = taken[["stage", "id", "where", "figures"]]
+    others = rows[again & ~rows["late"]].merge(firsts, on=["stage", "id"], suffixes=("", "_taken"))
+    for other in others[others["figures"] != others["figures_taken"]].itertuples():
+        fields = ", ".join(differing_fields(other.figures_taken, other.figures))
+        problems.append(f"{other.where_taken} and {other.where} differ in {fields}; the first is taken")
+    return taken
 
 
-def _method_columns(pretrain: dict[str, Any]) -> dict[str, Any]:
-    """What the config of a pretraining says of the method."""
-    method, recipe = pretrain["method"], pretrain["recipe"]
-    subset = recipe.get("subset", {})
-    return {
-        "method": method["name"],
-        "pretrain_epochs": recipe["epochs"],
-        "pretrain_labels_per_class": subset.get("labels_per_class"),
-        "pretrain_fraction": subset.get("fraction"),
-        **{field: method.get(field) for field in _METHOD_FIELDS},
-    }
+def _with_pretrainings(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+    """The pretrainings, then the evaluations with what they take from them."""
+    is_pretraining = rows["stage"] == "pretrain"
+    pretrainings, evaluations = rows[is_pretraining], rows[~is_pretraining]
+    of = pretrainings.set_index("id").reindex(evaluations["pretraining"]).set_axis(evaluations.index)
+    has, known = evaluations["pretraining"].notna(), of["stage"].notna()
+    for row in evaluations[has & ~known].itertuples():
+        what = f"its pretraining {row.pretraining} is missing or left out; its method is shown as unknown"
+        problems.append(f"{row.where}: {what}")
+    parts = zip(evaluations["config"], of["config"], known, strict=True)
+    config = [f'{own[:-1]},"pretraining":{part}}}' if is_known else own for own, part, is_known in parts]
+    taken = {name: of[name] for name in OF_PRETRAINING if name != "method"}
+    method = evaluations["method"].mask(has, of["method"].where(known, "unknown"))
+    evaluations = evaluations.assign(**taken, method=method, pretrain_loss=of["loss"], config=config)
+    return pd.concat([pretrainings.assign(pretrain_loss=float("nan")), evaluations], ignore_index=True)
 
 
-def _without_pretraining(job: dict[str, Any]) -> str:
-    if job.get("weights"):
-        return "imported"
-    if job["stage"] == "finetune":
-        return "supervised"
-    return "random init" if job["encoder"] else "raw pixels"
-
-
-def _weights_file(job: dict[str, Any]) -> str | None:
-    """Name of the file that imported weights came from."""
-    return PurePath(job["weights"]["path"]).name if job.get("weights") else None
-
-
-def _size(height: int, width: int) -> str:
-    return str(height) if height == width else f"{height}x{width}"
-
-
-def _config(item: Loaded, pretraining: Loaded | None) -> str:
-    parts = {"data_fingerprint": item.fingerprint, **_computed(item.job)}
-    if pretraining:
-        parts["pretraining"] = {"data_fingerprint": pretraining.fingerprint, **_computed(pretraining.job)}
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"))
-
-
-def _computed(job: dict[str, Any]) -> dict[str, Any]:
-    """The job without its seed, without the id of its pretraining (a hash with a seed in it) and without what is
-    recorded only: the encoder's label and where the data lies."""
-    rest = {name: value for name, value in job.items() if name not in ("seed", "pretraining")}
-    rest["data"] = {name: value for name, value in job["data"].items() if name != "path"}
-    if job.get("weights"):
-        rest["weights"] = job["weights"]["sha256"]
-    if job["encoder"]:
-        rest["encoder"] = {name: value for name, value in job["encoder"].items() if name != "name"}
-    return rest
+def _printable(text: str) -> str:
+    """File names may hold anything."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

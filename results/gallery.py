@@ -6,7 +6,6 @@ inside the functions.
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,19 +26,6 @@ SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
 """Inches: of an image's height, between images, between sources, around all."""
 TITLE, LABEL, COLUMN, CAPTION = 11, 10, 9, 9
 """Sizes of letters in points."""
-
-
-def write_gallery(root: Path, pretrain_id: str, folder: Path) -> list[Path]:
-    """Draws the gallery of a finished pretraining into `folder`, as files named after its encoder; returns their paths.
-
-    Raises ValueError where there is no such pretraining or it is not finished.
-    """
-    from results.plots import save
-
-    run = RunFolder(root, "pretrain", pretrain_id)
-    source = open_source(run)
-    images = open_images([source], None, ROWS, seed=0)
-    return save(draw_gallery([source], images), source.description.encoder.name, folder)
 
 
 def gallery_figure(runs: Sequence[RunFolder], rows: int = ROWS, seed: int = 0) -> "Figure":

@@ -20,15 +20,25 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[SAID] = []
-    config.addinivalue_line("markers", "xdist_group(name): tests that one process takes")
     config.addinivalue_line("markers", "long: only part of the long form of the soak tests")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where several processes test (pytest-xdist), one takes a module, and one all of tests/slurm and its cluster.
+
+    By a scheduler of our own: pytest-xdist 3.8 marks groups in node ids, which pytest 9.2 no longer lets it.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Modules(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
+
+    return Modules(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Where several processes test (pytest-xdist), one takes a module, and one all of tests/slurm and its cluster."""
-    for item in items:
-        where = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("slurm" if where.parts[0] == "slurm" else str(where)))
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]

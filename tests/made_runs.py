@@ -1,16 +1,19 @@
 """Run folders as the library writes them, for the tests of what reads them."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, stage_jobs
 from mixmae.presentation import Declaration
-from mixmae.runs import RunFolder
+from mixmae.runs import RunFolder, line_of
 
 FINGERPRINT = "f" * 16
 PRETRAIN = {"epochs": 20, "batch": 64, "base_lr": 1e-3, "warmup_epochs": 1}
 FINETUNE = {"epochs": 4, "batch": 64, "base_lr": 1e-3}
+LONG_AGO = 1_700_000_000
+"""In s since 1970."""
 EVALUATIONS = {"finetune": FINETUNE, "linear": {}, "knn": {}}
 
 
@@ -84,6 +87,26 @@ def write_evaluation(root: Path, planned: PlannedJob, top1: float) -> RunFolder:
     run.write("result", {"top1": top1, "top5": min(100.0, top1 + 5), "loss": 0.3, "epochs": 4})
     write_state(run, "done")
     return run
+
+
+def write_timing(run: RunFolder, seconds: list[float], processes: int = 1, device: str = "cpu", **more) -> None:
+    """timing.jsonl, an epoch for each of `seconds`, and environment.json with `more`."""
+    lines = (line_of({"epoch": epoch, "seconds": each}) for epoch, each in enumerate(seconds, start=1))
+    (run.path / "timing.jsonl").write_text("".join(lines))
+    run.write("environment", {"processes": processes, "device": device, "earlier": [], **more})
+
+
+def runs_of(root: Path, method: str, seed: int = 0) -> list[RunFolder]:
+    """The folders of `experiment(method, seed=seed)`: pretraining, fine-tuning, linear and kNN."""
+    return [
+        RunFolder(root, planned.stage, planned.id) for planned in stage_jobs(experiment(method, seed=seed), FINGERPRINT)
+    ]
+
+
+def age(root: Path) -> None:
+    """As if everything under `root` had been written long ago."""
+    for path in root.rglob("*"):
+        os.utime(path, (LONG_AGO, LONG_AGO), follow_symlinks=False)
 
 
 def two_methods_and_references(root: Path) -> Made:

@@ -34,11 +34,11 @@ COMMANDS = {
     "grid logs": ["--follow", "ID"],
     "grid why": ["--json", "ID"],
     "runs prune": ["--apply", "--grid", "--no-grid"],
-    "results collect": ["--out"],
+    "results collect": ["--out", "--root"],
     "results table": ["--format", "--out", "--root", "--scale", "FILE"],
     "results check": ["--json", "--root", "--scale", "FILE"],
     "results diff": ["--json", "A", "B"],
-    "results plot": ["--format", "--out", "--scale", "FILE"],
+    "results plot": ["--format", "--out", "--root", "--scale", "FILE"],
     "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],
     "results report": ["--out", "--root", "--scale", "FILE"],
     "encoders": ["--json"],
@@ -48,6 +48,7 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
+    "bench collect": ["--epochs", "--runs"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],
@@ -58,7 +59,8 @@ COMMANDS = {
 def shape(command, name: str = "") -> dict[str, list[str]]:
     """The options and arguments of every command below `command`."""
     words = [
-        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar for parameter in command.params
+        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name.upper()
+        for parameter in command.params
     ]
     inner = getattr(command, "commands", {})
     found = {name: sorted(word for word in words if word not in ("--install-completion", "--show-completion"))}

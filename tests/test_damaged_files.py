@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 from file_systems import fill
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
@@ -25,6 +27,7 @@ from mixmae.runs import (
     read_json,
     read_lines,
     run_state,
+    sealed,
     sha256,
     whole_lines,
     write_atomically,
@@ -196,6 +199,30 @@ def test_damaged_lines_are_named_or_left_out(tmp_path):
     assert ([line["epoch"] for line in lines], damaged) == ([1, 3], [2, 4])
     with pytest.raises(Damaged, match=r"metrics\.jsonl:2: damaged"):
         read_lines(path)
+
+
+values = st.one_of(st.integers(), st.floats(), st.text(), st.none(), st.lists(st.integers(), max_size=3))
+written = st.dictionaries(st.one_of(st.sampled_from(["epoch", "loss", "a b"]), st.text()), values, max_size=4)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(written, max_size=4), st.integers(0, 2**10), st.integers(0, 7), st.booleans())
+def test_lines_are_whole_where_their_checksum_says_so(tmp_path_factory, objects, at, bit, damages):
+    content = bytearray("".join(map(line_of, objects)).encode())
+    if damages and content:
+        content[at % len(content)] ^= 1 << bit
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    path.write_bytes(content)
+    lines, damaged = [], []
+    for number, line in enumerate(bytes(content).split(b"\n")[:-1], start=1):
+        try:
+            data = json.loads(line)
+            checksum = data.pop("checksum")
+            assert sealed(data)["checksum"] == checksum and data.get("schema", 0) in range(2)
+            lines.append(data)
+        except (ValueError, KeyError, AssertionError, AttributeError, TypeError):
+            damaged.append(number)
+    assert (str(whole_lines(path)[0]), whole_lines(path)[1]) == (str(lines), damaged)
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs

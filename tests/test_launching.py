@@ -23,7 +23,7 @@ set:
   evaluations: {finetune: null, linear: null, knn: {subset: {labels_per_class: 20}}}
 sweeps:
   - {name: all, product: {seed: SEEDS}}
-resources: {slots: 2}
+resources: {slots: 2, track: [tensorboard]}
 """
 COMMAND = [sys.executable, "-c", "import cli; cli.main()"]
 PATIENCE_S = 90
@@ -137,6 +137,8 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     lines = err.splitlines()
     assert len(lines) == 6 and sum("/6 done: " in line for line in lines) == 4
     assert len(list((grid.control / "submitit").glob("*_submitted.pkl"))) == 2
+    tracked = [path.parts[-4] for path in grid.plan.root.glob("*/*/tensorboard/*")]
+    assert tracked == ["pretrain"] * 3, "each on its worker, and kNN has no epochs"
     variables = environment.split(b"\0")
     assert b"PYTHONSAFEPATH=1" in variables and b"OMP_NUM_THREADS=1" in variables
     assert not [name for name in variables if name.startswith((b"SLURM_", b"PMIX_"))]

@@ -1,160 +1,244 @@
-"""Plots of real run folders: files, the same bytes again, nothing clipped, and the figures that they show."""
+"""Plots of every kind: files, the same bytes again, nothing clipped, one look."""
+
+import itertools
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_runs import FINGERPRINT, Made, declared, experiment
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
-from PIL import Image
+from made_runs import Made, experiment
+from matplotlib import font_manager, rc_context
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageFont
+from plotted import Shown, boxes_of, shown, texts_of
 
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import PlotSpec
-from mixmae.runs import RunFolder
-from results.cells import MixedCell
-from results.collect import collect
-from results.plots import DPI, draw, write_plots
+from results.cells import METHOD_LABELS
+from results.plots import DPI, save, write_plots
+from results.plots.files import svg_element
+from results.plots.theme import COLOURS, HATCHES, METHOD_DASHES, TEXT
 
-EPOCHS = PlotSpec(name="epochs", title="Accuracy against epochs", x="pretrain_epochs")
-LOSS = PlotSpec(name="loss", title="Pretraining losses", kind="loss")
+REFERENCE = {"method": "mixmae", "encoder": "swin_nano", "pretrain_epochs": 20}
+SPECS = [
+    PlotSpec(name="epochs", title="Accuracy against epochs", x="pretrain_epochs"),
+    PlotSpec(name="macs", title="Accuracy against multiply-adds", x="pretrain_macs"),
+    PlotSpec(name="loss", title="Pretraining losses", kind="loss", smoothing=0.5),
+    PlotSpec(name="bars", title="Encoders", kind="bars", sweeps=("encoders",)),
+    PlotSpec(name="forest", title="Differences", kind="forest", reference=REFERENCE),
+]
+CURVE, MACS, LOSS, BARS, FOREST = SPECS
+TITLE = (
+    "A title that is longer than a page is wide, as titles of figures that say it all are, and_has_words_of_" + 90 * "x"
+)
+LONG = "of_a_width_that_nobody_would_give_to_an_encoder"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture
-def made(tmp_path):
-    made = Made(tmp_path / "runs")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Shown:
+    made = Made(tmp_path_factory.mktemp("runs"))
     for seed in range(2):
         for epochs in (5, 10, 20, 80):
-            figures = {"finetune": 90 + seed, "linear": 60 + epochs / 4 + seed, "knn": 70 + epochs / 8 + seed}
-            made.add(experiment("mixmae", seed=seed, epochs=epochs), **figures)
-        for method in ("simmim", "mae"):
-            for encoder in ("swin_nano", "twins_svt_nano", "pvt_nano"):
-                made.add(experiment(method, encoder, seed), finetune=89 + seed, linear=66 + seed, knn=69 + seed)
+            made.add(
+                experiment("mixmae", seed=seed, epochs=epochs), finetune=90 + seed, linear=60 + epochs / 4, knn=71.0
+            )
+        for method, encoder in itertools.product(
+            ("mixmae", "simmim", "mae"), ("swin_nano", "twins_svt_nano", "pvt_nano")
+        ):
+            for sweep in ("main", "encoders"):
+                figures = {"finetune": 89 + seed, "linear": 66 + seed, "knn": 69.5 + seed}
+                made.add(experiment(method, encoder, seed), sweep, **figures)
         made.add(experiment("supervised", seed=seed), finetune=88 + seed, linear=60 + seed, knn=65 + seed)
-        pixels = experiment("supervised", seed=seed, evaluations={"knn": {"features": "pixels"}})
-        made.add(pixels, knn=88)
-    return made
+        made.add(experiment("supervised", seed=seed, evaluations={"knn": {"features": "pixels"}}), knn=88.0)
+    return shown(made)
 
 
-def drawn(made, spec):
-    figure = draw(collect(made.root), spec, declared(made))
-    FigureCanvasAgg(figure).draw()
-    return figure
+@pytest.fixture(scope="module")
+def wide(runs) -> Shown:
+    """The same with encoders of long names."""
+    names = [name.replace("nano", LONG) for name in runs.frame["encoder"]]
+    return Shown(runs.frame.assign(encoder=names), runs.members, more=runs.more)
 
 
-@pytest.mark.parametrize("spec", [EPOCHS, LOSS], ids=lambda spec: spec.name)
-def test_files_are_there_and_the_same_bytes_again(made, tmp_path, spec):
-    frame = collect(made.root)
-    written = [write_plots(frame, declared(made, plots=(spec,)), tmp_path / name) for name in ("one", "two")]
-    assert [path.name for path in written[0]] == [f"{spec.name}.{kind}" for kind in ("png", "pdf", "svg")]
-    for one, two in zip(*written, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-        assert len(one.read_bytes()) > 5000
-    with Image.open(written[0][0]) as image:
+def of_wide(spec: PlotSpec) -> PlotSpec:
+    reference = {**REFERENCE, "encoder": f"swin_{LONG}"} if spec.kind == "forest" else {}
+    return spec.model_copy(update={"title": TITLE, "reference": reference})
+
+
+def named(spec: PlotSpec) -> str:
+    return spec.name
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("spec", [CURVE, LOSS, BARS, FOREST], ids=named)
+def test_files_are_there_and_the_same_bytes_again(runs, tmp_path, spec):
+    declaration = runs.changed(plots=(spec.model_copy(update={"stages": ("knn",)}),)).declaration
+    one = write_plots(runs.frame, declaration, tmp_path / "one")
+    with rc_context({"font.size": 20, "axes.facecolor": "black", "svg.fonttype": "path", "savefig.dpi": 30}):
+        two = write_plots(runs.frame, declaration, tmp_path / "two")
+    assert [path.name for path in one] == [f"{spec.name}.{kind}" for kind in ("png", "pdf", "svg")]
+    for path, again in zip(one, two, strict=True):
+        assert path.read_bytes() == again.read_bytes()
+        assert len(path.read_bytes()) > 5000
+    with Image.open(one[0]) as image:
         assert round(image.info["dpi"][0]) == DPI
         assert set(image.info) <= {"dpi"}
-    assert b"CreationDate" not in written[0][1].read_bytes()
+        assert image.size[0] / DPI in (3.5, 7.0)
+    assert b"CreationDate" not in one[1].read_bytes()
+    assert b"date" not in one[2].read_bytes()
 
 
-@pytest.mark.parametrize("spec", [EPOCHS, LOSS], ids=lambda spec: spec.name)
-@pytest.mark.parametrize("stages", [("knn",), ("finetune", "linear", "knn")], ids=len)
-def test_no_text_is_clipped_and_none_covers_another(made, spec, stages):
-    title = "A title that is longer than a single panel is wide, as titles of figures often are"
-    figure = drawn(made, spec.model_copy(update={"stages": stages, "title": title}))
-    renderer = figure.canvas.get_renderer()
-    width, height = figure.canvas.get_width_height()
-    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
-    shown = [(text, box) for text, box in boxes if _on_an_axis(text, box, figure)]
-    assert len(shown) > 10
-    for text, box in shown:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text
-    for number, (text, box) in enumerate(shown):
-        for other, other_box in shown[number + 1 :]:
-            assert not box.padded(-1).overlaps(other_box.padded(-1)), (text, other)
+def test_only_the_formats_asked_for_are_written(runs, tmp_path):
+    paths = save(runs.draw(CURVE), "epochs", tmp_path, ["svg"])
+    assert paths == [tmp_path / "epochs.svg"] == list(tmp_path.iterdir())
 
 
-def _on_an_axis(text, box, figure):
-    """Matplotlib keeps tick labels beyond the axis limits without drawing them: those are left out."""
-    for ax in figure.axes:
-        ticks = [*ax.xaxis.get_major_ticks(), *ax.yaxis.get_major_ticks()]
-        of_this = [tick for tick in ticks if tick.label1.get_window_extent().bounds == box.bounds]
-        if of_this:
-            axis = ax.xaxis if of_this[0] in ax.xaxis.get_major_ticks() else ax.yaxis
-            low, high = sorted(axis.get_view_interval())
-            return low <= of_this[0].get_loc() <= high
-    return True
+# --------------------------------------------------------------------------------------------------------------- text
 
 
-def test_a_curve_shows_means_and_std_over_seeds(made):
-    ax = drawn(made, EPOCHS).axes[1]
-    (line,) = [
-        line for line in ax.get_lines() if list(line.get_xdata()) == [5, 10, 20, 80] and line.get_marker() == "o"
-    ]
-    np.testing.assert_allclose(line.get_ydata(), [61.75, 63.0, 65.5, 80.5])
-    bars = [bar for bar in ax.containers if len(bar.lines[2][0].get_segments()) == 4][0]
-    half = [(top - bottom) / 2 for (_, bottom), (_, top) in bars.lines[2][0].get_segments()]
-    np.testing.assert_allclose(half, np.sqrt(0.5))
-    assert ax.get_xscale() == "log"
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["5", "10", "20", "80"]
+@pytest.mark.parametrize("spec", SPECS, ids=named)
+def test_no_text_is_clipped_small_or_covers_another(runs, wide, spec):
+    for figure in (runs.draw(spec), wide.draw(of_wide(spec))):
+        boxes = boxes_of(figure)
+        width, height = figure.canvas.get_width_height()
+        assert len(boxes) > 10
+        for text, box in boxes:
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text
+            assert text.get_fontsize() >= TEXT == 8
+        for (text, box), (other, other_box) in itertools.combinations(boxes, 2):
+            assert not box.padded(-2).overlaps(other_box.padded(-2)), (text, other)
 
 
-def test_what_was_not_pretrained_is_a_dashed_level(made):
-    figure = drawn(made, EPOCHS)
-    levels = [
-        {float(line.get_ydata()[0]) for line in ax.get_lines() if list(line.get_xdata()) == [0, 1]}
-        for ax in figure.axes
-    ]
-    assert levels == [{88.5}, {60.5}, {65.5, 88.0}]
-    for ax in figure.axes:
-        dashed = [line for line in ax.get_lines() if list(line.get_xdata()) == [0, 1]]
-        assert all(line.is_dashed() for line in dashed)
+@pytest.mark.parametrize("spec", SPECS, ids=named)
+def test_svg_text_is_text_within_the_figure(wide, spec):
+    """Measured by another program than the one that laid it out: Pillow, in the font that comes with matplotlib."""
+    root = ElementTree.fromstring(svg_element(wide.draw(of_wide(spec)), "wide", TITLE))
+    width, height = (float(number) for number in root.get("viewBox").split()[2:])
+    file = font_manager.findfont("DejaVu Sans")
+    fonts = {size: ImageFont.truetype(file, size * 10) for size in (8, 9, 10)}
+    texts = [element for element in root.iter(f"{SVG}text") if (element.text or "").strip()]
+    assert len(texts) > 10 and "of figures" in " ".join(element.text for element in texts)
+    for element in texts:
+        style = element.get("style")
+        long = fonts[int(float(re.search(r"font-size: ([\d.]+)px", style)[1]))].getlength(element.text) / 10
+        before = {"middle": 0.5, "end": 1.0}.get((re.search(r"text-anchor: (\w+)", style) or [0, ""])[1], 0.0) * long
+        moved = re.match(r"translate\(([-\d.]+) ([-\d.]+)\)", element.get("transform", ""))
+        x, y = map(float, moved.groups() if moved else (element.get("x"), element.get("y")))
+        if re.search(r"rotate\(-?90", element.get("transform", "")):
+            assert y + before <= height + 0.5 and y + before - long >= -0.5, element.text
+        else:
+            assert x - before >= -0.5 and x - before + long <= width + 0.5, element.text
+            assert 0 <= y <= height, element.text
 
 
-def test_lines_differ_without_colour(made):
-    legend = drawn(made, EPOCHS).legends[0]
-    looks = [(line.get_marker(), line.get_linestyle(), str(line._unscaled_dash_pattern)) for line in legend.get_lines()]
-    names = [text.get_text() for text in legend.get_texts()]
-    assert names[0] == "MixMAE · swin_nano" and names[-1] == "raw pixels" and len(names) == 10
-    assert len(set(looks)) == len(looks)
+@pytest.mark.parametrize("spec", SPECS, ids=named)
+def test_a_scale_is_said_first(runs, spec):
+    spec = spec.model_copy(update={"stages": ("knn",)})
+    at_scale = runs.changed(scale="laptop")
+    assert f"Laptop scale: {spec.title}" in " ".join(texts_of(at_scale.draw(spec)))
 
 
-def test_losses_have_a_panel_a_method_with_its_unit(made):
-    figure = drawn(made, LOSS.model_copy(update={"sweeps": ()}))
-    assert [ax.get_title() for ax in figure.axes] == ["MixMAE", "SimMIM", "MAE"]
-    assert [ax.get_ylabel() for ax in figure.axes] == ["loss (squared error)", "loss (L1)", "loss (squared error)"]
-    (line,) = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 80]
-    np.testing.assert_allclose(line.get_ydata()[:2], [1.1, 0.8])
-
-
-def test_a_running_pretraining_is_drawn_as_far_as_it_has_come(tmp_path):
+@pytest.mark.parametrize("spec", SPECS, ids=named)
+def test_a_grid_without_finished_runs_says_so(tmp_path, spec):
     made = Made(tmp_path)
-    pretrain = made.add(experiment("mixmae"))[0]
-    run = RunFolder(tmp_path, "pretrain", pretrain.id)
-    lines = (run.path / "metrics.jsonl").read_text().split("\n")
-    (run.path / "metrics.jsonl").write_text("\n".join(lines[:7]) + '\n{"epoch": 8, "st')
-    (run.path / "result.json").unlink()
-    run.write("state", {"state": "stopped", "tries": 1})
-    (line,) = drawn(made, LOSS).axes[0].get_lines()
-    assert list(line.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
-
-
-def test_sweeps_that_differ_in_more_than_the_seed_are_lines_of_their_own(made):
-    for seed in range(2):
-        for depth in (2, 4):
-            method = {"name": "mixmae", "decoder_depth": depth}
-            made.add(experiment(method, seed=seed, epochs=5), sweep="depth", knn=60 + depth)
-    spec = EPOCHS.model_copy(update={"sweeps": ("depth",), "stages": ("knn",)})
-    texts = [text.get_text() for text in drawn(made, spec).legends[0].get_texts()]
-    assert texts == ["MixMAE · swin_nano · decoder depth 2", "MixMAE · swin_nano · decoder depth 4"]
-    other = experiment("mixmae", epochs=5, evaluations={"knn": {"k": 5}})
-    made.add(other, knn=50)
-    with pytest.raises(MixedCell, match=r"recipe\.k"):
-        drawn(made, EPOCHS)
-
-
-def test_a_grid_without_finished_runs_says_so(tmp_path):
-    made = Made(tmp_path)
-    for planned in stage_jobs(experiment("mixmae"), FINGERPRINT):
+    for planned in stage_jobs(experiment("mixmae"), "f" * 16):
         made.members.setdefault("main", set()).add((planned.stage, planned.id))
-    for spec in (EPOCHS, LOSS):
-        texts = [text.get_text() for text in drawn(made, spec).findobj(Text)]
-        assert "no finished run" in texts
+    if spec.kind == "forest":
+        with pytest.raises(ValueError, match="no setting has method: mixmae"):
+            shown(made).draw(spec)
+        return
+    figure = shown(made).draw(spec.model_copy(update={"sweeps": ()}))
+    assert {"no finished run", "no epoch yet"} & set(texts_of(figure))
+
+
+def test_what_cannot_be_printed_is_shown_as_such(runs, tmp_path):
+    spec = LOSS.model_copy(update={"title": "bell \x07\x1c and \ud800 and $x_1$"})
+    (path,) = write_plots(runs.frame, runs.changed(plots=(spec,)).declaration, tmp_path, ["svg"])
+    root = ElementTree.parse(path).getroot()
+    shown_title = "bell \ufffd  and \ufffd and $x_1$"
+    assert root.get("aria-label") == shown_title
+    assert " ".join(shown_title.split()) in [element.text for element in root.iter(f"{SVG}text")]
+
+
+# ---------------------------------------------------------------------------------------------------------------- svg
+
+
+def test_svgs_of_a_page_share_no_id_and_no_style(runs, tmp_path):
+    labels = ['<script>"one" & two</script>', "two"]
+    specs = [
+        BARS.model_copy(update={"name": name, "title": title, "stages": ("knn",)})
+        for name, title in zip(("a b", "c"), labels, strict=True)
+    ]
+    declaration = runs.changed(scale="laptop", plots=tuple(specs)).declaration
+    pages = [path.read_text() for path in write_plots(runs.frame, declaration, tmp_path, ["svg"])]
+    assert all(page.startswith("<svg ") and "<script" not in page for page in pages)
+    roots = [ElementTree.fromstring(page) for page in pages]
+    assert [root.get("id") for root in roots] == ["made-laptop-a-b-figure", "made-laptop-c-figure"]
+    for root, page, label in zip(roots, pages, labels, strict=True):
+        assert root.get("role") == "img" and root.get("aria-label") == f"Laptop scale: {label}"
+        assert root[0].tag == f"{SVG}title" and root[0].text == f"Laptop scale: {label}"
+        ids = {element.get("id") for element in root.iter() if element.get("id")}
+        refers = set(re.findall(r"url\(#([^)]+)\)", page)) | set(re.findall(r'href="#([^"]+)"', page))
+        assert refers and refers == ids - {root.get("id")}
+        (sheet,) = root.iter(f"{SVG}style")
+        selectors = re.findall(r"([^{}]+)\{", sheet.text)
+        assert selectors and all(selector.strip().startswith(f"#{root.get('id')} ") for selector in selectors)
+    ids = [[element.get("id") for element in root.iter() if element.get("id")] for root in roots]
+    assert not set(ids[0]) & set(ids[1])
+    assert all(len(set(found)) == len(found) for found in ids)
+
+
+# --------------------------------------------------------------------------------------------------------------- look
+
+
+def test_a_method_has_one_colour_in_all_figures(runs):
+    curve, loss, bars, forest = map(runs.draw, (CURVE, LOSS, BARS, FOREST))
+    mixmae = to_rgb(COLOURS["mixmae"])
+    assert to_rgb(curve.legends[0].get_lines()[0].get_color()) == mixmae
+    assert mixmae in {to_rgb(line.get_color()) for line in loss.axes[0].get_lines()}
+    assert bars.axes[0].findobj(Rectangle)[0].get_facecolor()[:3] == mixmae
+    assert mixmae in {to_rgb(line.get_color()) for line in forest.axes[0].get_lines()}
+
+
+def test_every_method_has_a_look_of_its_own_without_colour():
+    for looks in (COLOURS, METHOD_DASHES, HATCHES):
+        assert list(looks) == list(METHOD_LABELS)
+        assert len(set(looks.values())) == len(looks)
+
+
+SEEN_BY = {
+    "all": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""Linear RGB as it is seen without cones of a kind (Machado, Oliveira and Fernandes 2009, severity 1)."""
+
+
+def linear(colour: str) -> np.ndarray:
+    channels = np.array(to_rgb(colour))
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear sRGB under D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.clip(to_xyz @ np.clip(light, 0, 1) / to_xyz.sum(1), 1e-4, 1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", SEEN_BY)
+def test_colours_of_methods_are_far_apart_for_all_eyes(eyes):
+    seen = {method: lab(np.array(SEEN_BY[eyes]) @ linear(colour)) for method, colour in COLOURS.items()}
+    for one, other in itertools.combinations(("mixmae", "simmim", "mae", "supervised", "imported"), 2):
+        assert np.linalg.norm(seen[one] - seen[other]) > 20, (one, other)
+
+
+def test_colours_stand_out_on_white_paper():
+    for method, colour in COLOURS.items():
+        luminance = linear(colour) @ [0.2126, 0.7152, 0.0722]
+        assert 1.05 / (luminance + 0.05) > 3, method

@@ -52,7 +52,7 @@ def alone(tmp_path_factory):
 @pytest.fixture(scope="module", params=[2, 3])
 def together(request, tmp_path_factory):
     runs = all_cases(tmp_path_factory.mktemp("together"))
-    resources = Resources(checkpoint_activations=request.param == 3).model_dump_json()
+    resources = Resources(checkpoint_activations=request.param == 3, track=("tensorboard",)).model_dump_json()
     script = Path(several.__file__)
     said = several.finish(several.start(request.param, [script, resources, *(run.path for run in flat(runs))]))
     assert "NaN" not in said[0]
@@ -81,6 +81,13 @@ def test_frozen_evaluations_are_those_of_one_process(alone, together):
     one, many = (lines(of["linear"][0].path / "metrics.jsonl") for of in (alone, runs))
     np.testing.assert_allclose([line["loss"] for line in many], [line["loss"] for line in one], rtol=1e-5)
     assert many[-1]["top1"] == pytest.approx(one[-1]["top1"], abs=0.3)
+
+
+def test_one_process_tells_the_trackers(together):
+    _, runs = together
+    for run in flat(runs):
+        files = list(run.path.glob("tensorboard/*"))
+        assert len(files) == (0 if run.stage == "knn" else 1), run.path
 
 
 # --------------------------------------------------------------------------------------------------- whole experiments

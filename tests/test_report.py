@@ -12,15 +12,18 @@ import pytest
 import torch
 from made_runs import (
     FINGERPRINT,
+    Made,
     declared,
     experiment,
     two_methods_and_references,
     write_config,
+    write_evaluation,
     write_pretraining,
     write_state,
 )
 from safetensors.torch import save_file
 
+from cli_grid import planned
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method
 from mixmae.presentation import Declaration, PlotSpec, TableSpec
@@ -31,7 +34,15 @@ from results.report.galleries import drawable_galleries
 
 TABLE = TableSpec(name="main", title="Methods")
 PLOT = PlotSpec(name="loss", title="Losses", kind="loss")
-ENVIRONMENT = {"python": "3.11.7", "torch": "2.15.0", "cpu": "Z80", "device": "cpu", "processes": 2, "host": "secret"}
+ENVIRONMENT = {
+    "python": "3.11.7",
+    "torch": "2.15.0",
+    "cpu": "Z80",
+    "device": "cpu",
+    "processes": 2,
+    "earlier": [],
+    "host": "secret",
+}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;\u202e\U0001f40d" + "long" * 100
 EMPTY = ("meta", "link", "img", "input", "br")
 
@@ -89,8 +100,14 @@ def pretraining(made, **fields) -> RunFolder:
     return RunFolder(made.root, planned.stage, planned.id)
 
 
-def took(run: RunFolder, *seconds: float) -> None:
-    (run.path / "timing.jsonl").write_text("".join(line_of({"epoch": 1, "seconds": each}) for each in seconds))
+def finetuning(made, **fields) -> RunFolder:
+    planned = stage_jobs(experiment(**fields), FINGERPRINT)[1]
+    return RunFolder(made.root, planned.stage, planned.id)
+
+
+def took(run: RunFolder, seconds: float, epochs: int) -> None:
+    lines = [line_of({"epoch": epoch, "seconds": seconds / epochs}) for epoch in range(1, epochs + 1)]
+    (run.path / "timing.jsonl").write_text("".join(lines))
 
 
 # --------------------------------------------------------------------------------------------------- what the page says
@@ -127,20 +144,32 @@ def test_what_tables_are_copied_as(made, folder):
 
 
 def test_costs_count_every_run_once(made, folder):
-    first, second = pretraining(made, method="mixmae", seed=0), pretraining(made, method="mixmae", seed=1)
-    for run in (first, second):
+    first, second = (pretraining(made, method="mixmae", seed=seed) for seed in (0, 1))
+    tuned, short, moved = (
+        finetuning(made, method=name, seed=seed) for name, seed in (("mixmae", 0), ("mixmae", 1), ("simmim", 0))
+    )
+    for run in (first, second, tuned, short):
         run.write("environment", ENVIRONMENT)
-    took(first, 1800, 1800)
-    took(second, 3600, 3600)
-    macs = {("pretrain", first.id): 2_000_000_000_000, ("pretrain", second.id): 2_000_000_000_000}
+    moved.write("environment", {**ENVIRONMENT, "device": "H100", "earlier": [{**ENVIRONMENT, "processes": 1}]})
+    took(first, 3600, 20)
+    took(second, 7200, 20)
+    took(tuned, 900, 4)
+    took(short, 900, 3)
+    took(moved, 900, 4)
+    macs = {("pretrain", run.id): 2_000_000_000_000 for run in (first, second)}
     report(made, folder, macs=macs)
     rows = page(folder).rows
     # 2 processes for 1 h and for 2 h; std of (2, 4) with n - 1
     assert ["MixMAE", "swin_nano", "32", "20", "2 T", "Z80", "2", "3 ± 1.4"] in rows
     assert ["pretraining", "Z80", "2", "2", "6", "4 T"] in rows
     assert ["pretraining", "–", "1", "0", "–", "–"] in rows
-    assert ["cpu", "Z80"] in rows and ["processes", "2"] in rows
-    assert "13 runs without environment.json." in page(folder).text["p"]
+    # Not of which an epoch is missing, nor of which the number of processes changed.
+    assert ["fine-tuning", "Z80", "2", "1", "0.5", "–"] in rows
+    assert ["fine-tuning", "Z80 and H100", "1", "0", "–", "–"] in rows
+    assert ["cpu", "Z80", "Z80"] in rows and ["device", "cpu", "H100"] in rows
+    notes = page(folder).text["p"]
+    assert "10 runs without environment.json." in notes
+    assert "1 run began in another environment and went on in this." in notes
     assert "secret" not in (folder / "index.html").read_text("utf-8")
 
 
@@ -228,6 +257,32 @@ def test_two_grids_of_one_name_are_refused(made, folder):
         write_report(collect(made.root), [declared(made), declared(made)], folder)
 
 
+GRID = """
+title: Two seeds
+base: digits_nano
+set: {evaluations.finetune: null, evaluations.linear: null}
+sweeps: [{name: seeds, product: {seed: [0, 1]}}]
+tables: [{name: seeds, rows: [method], stages: [knn]}]
+"""
+
+
+def test_the_command_merges_roots_and_says_how_to_make_the_page_again(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place, entry in zip((0, 0, 1, 1), planned(tmp_path / "grid.yaml", places[0])[1].entries, strict=True):
+        write = write_pretraining if entry.planned.stage == "pretrain" else write_evaluation
+        write(places[place], entry.planned, 80.0 + place)
+    words = ["--root", "a", "results", "report", "grid.yaml", "--root", "a", "--root", "b", "--out", "page.html"]
+    command = [sys.executable, "-m", "cli", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith(" MB; made anew: results, tables/seeds, page.html\n")
+    found = Read((tmp_path / "page.html").read_text("utf-8"))
+    assert found.text["title"] == ["Results: Two seeds"] and "4 done" in found.text["dd"]
+    assert any(row[0] == "MixMAE" and row[1].startswith("80.50 ± 0.71 (n=2)") for row in found.rows)
+    assert found.text["pre"][0].splitlines()[-2:] == ["mixmae grid run grid.yaml", "mixmae results report grid.yaml"]
+    assert (places[0] / "report-grid" / "tables" / "seeds.tex").is_file()
+
+
 # ------------------------------------------------------------------------------------------- only what has changed
 
 
@@ -262,7 +317,7 @@ def test_what_has_changed_is_made_again_and_nothing_else(made, folder):
     with pretraining(made, method="mixmae", seed=2).metrics.open("a") as file:
         file.write('{"epoch": 21, "step": 999, "loss": 0.1, "lr": 0.0}\n')
     assert report(made, folder, plots=(PLOT,)) == ["plots/loss", "index.html"]
-    pretraining(made, method="mixmae", seed=2).write("environment", ENVIRONMENT)
+    finetuning(made, method="mixmae", seed=0).write("environment", ENVIRONMENT)
     assert report(made, folder, plots=(PLOT,)) == ["index.html"]
     (folder / "tables" / "main.tex").unlink()
     assert report(made, folder, plots=(PLOT,)) == ["tables/main"]
@@ -287,20 +342,18 @@ def with_weights(run: RunFolder, planned, seed: int = 0) -> None:
     save_file(model.state_dict(), run.weights)
 
 
-def test_a_gallery_is_drawn_once_for_the_same_weights(made, folder):
-    planned = stage_jobs(experiment("mixmae", seed=1), FINGERPRINT)[0]
-    other = pretraining(made, method="mixmae", seed=0)
-    run = RunFolder(made.root, "pretrain", planned.id)
+def test_a_gallery_is_drawn_once_for_the_same_weights(tmp_path, folder):
+    made = Made(tmp_path / "runs")
+    planned, other = (made.add(experiment("simmim", encoder))[0] for encoder in ("swin_nano", "pvt_nano"))
+    run = RunFolder(made.root, planned.stage, planned.id)
     with_weights(run, planned)
-    assert "gallery/swin_nano-32-digits" not in report(made, folder)
-    assert any(f"pretrain/{other.id}: in no gallery, since" in line for line in page(folder).text["li"])
-    only = {"main": made.members["main"] - {("pretrain", other.id)}}
 
     def again():
-        return write_report(collect(made.root), [Declaration("made", members=only)], folder)
+        return write_report(collect(made.root), [declared(made)], folder)
 
-    assert again() == ["gallery/swin_nano-32-digits", "index.html"]
-    assert page(folder).text["svg"][-1].replace("\xa0", " ").count("MixMAE · swin_nano · 20 epochs") == 1
+    assert again() == ["results", "gallery/swin_nano-32-digits", "index.html"]
+    assert any(f"pretrain/{other.id}: in no gallery, since" in line for line in page(folder).text["li"])
+    assert page(folder).text["svg"][-1].replace("\xa0", " ").count("SimMIM · swin_nano · 20 epochs") == 1
     assert again() == []
     with_weights(run, planned, seed=1)
     assert again() == ["gallery/swin_nano-32-digits", "index.html"]

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import yaml
-from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter
+from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
+from tiny_jobs import experiment as tiny
 
 from ablations.grid import Case
 from ablations.planning import create_run, plan
@@ -41,3 +42,14 @@ def test_it_begins_anew_only_when_told_to(tmp_path):
     assert f"set aside: {aside}" in told.stderr
     assert [path.name for path in sorted(aside.iterdir())] == [path.name for path in saved]
     assert (run.read("state") or {})["state"] == "done"
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(tmp_path):
+    run = planned_runs(tmp_path, tiny())["pretrain"]
+    assert execute(run, Resources(), StopAfter(9)) == "stopped"
+    assert len(lines(run.metrics)) > 0
+    for path in run.checkpoints.glob("step-*.pt"):
+        path.unlink()
+    assert execute(run, Resources(), never) == "done"
+    assert f"{run.checkpoints} holds no checkpoint, though" in (run.path / "log.txt").read_text()
+    assert [line["epoch"] for line in lines(run.metrics)] == [1, 2, 3]

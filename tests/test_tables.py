@@ -230,3 +230,11 @@ def test_columns_across(tmp_path):
     ]
     with pytest.raises(ValueError, match="table epochs: method is among the rows and across; leave one of them out"):
         built(made, spec.model_copy(update={"across": "method"}))
+
+
+def test_a_switch_is_told_as_yes_or_no(tmp_path):
+    made = Made(tmp_path)
+    for dual in (True, False):
+        made.add(experiment({"name": "mixmae", "dual": dual}), finetune=90.0 + dual)
+    table = built(made, TableSpec(name="main", rows=("dual",), stages=("finetune",)))
+    assert [row.labels[0].text() for row in table.rows] == ["no", "yes"]

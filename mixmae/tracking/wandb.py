@@ -35,7 +35,7 @@ class WeightsAndBiases:
             settings=wandb.Settings(silent=True, console="off", finish_timeout=FINISH_S),
         )
         online = self._run.settings.mode == "online"
-        self.where = self._run.url if online else str(Path(self._run.dir).parent)
+        self.where = self._run.url if online else f"{Path(self._run.dir).parent}, which wandb sync sends"
 
     def holds(self, step: int) -> bool:
         """What the server has of the run; a new one kept here holds nothing and is told all."""

@@ -11,6 +11,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from mixmae.config import Optimisation
+from mixmae.runs import whole_lines
 from mixmae.training import checkpoints
 from mixmae.training.display import Display
 from mixmae.training.feed import Feed
@@ -261,7 +262,7 @@ class Progress:
         saved = checkpoints.load_newest(folder) if self.processes.leads else None
         step = self.processes.told(saved and saved["step"])
         if step is None:
-            self.journal.restore([])
+            self._begin_anew()
             return
         saved = saved or checkpoints.load(folder, step)
         if saved is None:
@@ -271,6 +272,13 @@ class Progress:
             raise ValueError(f"{folder}: {what}; go on with the version that began the run")
         self._set(saved)
         log.info("resumed at step %d of %d", self.step, self.steps)
+
+    def _begin_anew(self) -> None:
+        """What was logged without ever being saved, by a process that was killed in between, is logged again."""
+        if self.processes.leads and (logged := whole_lines(self.session.run.metrics)[0]):
+            what = f"{self.session.run.checkpoints} holds no checkpoint, though {len(logged)} epochs were logged"
+            log.warning("%s; begins anew", what)
+        self.journal.restore([])
 
     def _set(self, saved: dict) -> None:
         self.model.load_state_dict(saved["model"])

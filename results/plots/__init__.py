@@ -14,15 +14,16 @@ import pandas as pd
 from mixmae.presentation import Declaration, PlotSpec
 from results.plots.bars import draw_bars
 from results.plots.curves import draw_curves
-from results.plots.files import FORMATS, save, svg_element
+from results.plots.files import FORMATS, save
 from results.plots.forest import draw_forest
 from results.plots.losses import draw_losses
 from results.plots.theme import DPI, theme
+from results.tables.building import scale_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "FORMATS", "draw", "figure_svg", "save", "write_plots"]
+__all__ = ["DPI", "FORMATS", "draw", "save", "write_plots"]
 
 _DRAWN = {"curve": draw_curves, "loss": draw_losses, "bars": draw_bars, "forest": draw_forest}
 
@@ -37,24 +38,26 @@ def write_plots(
     `results.cells.MixedCell` where a point would average runs that differ in more than their seed and no column tells
     them apart.
     """
-    return [
-        path for spec in declaration.plots for path in save(draw(frame, spec, declaration), spec.name, folder, formats)
-    ]
+    return [path for spec in declaration.plots for path in _write(frame, spec, declaration, folder, formats)]
+
+
+def _write(
+    frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, folder: Path, formats: Sequence[str]
+) -> list[Path]:
+    """The SVG's ids are its own among the plots of several grids in one page."""
+    ids = "-".join(filter(None, (declaration.name, declaration.scale, spec.name)))
+    label = _title(spec, declaration) or spec.name
+    return save(draw(frame, spec, declaration), spec.name, folder, formats, ids, label)
 
 
 def draw(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> "Figure":
     """The figure of one spec; raises what `write_plots` raises."""
     with theme():
-        return _DRAWN[spec.kind](frame, spec, declaration, _title(spec, declaration))
-
-
-def figure_svg(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> str:
-    """The plot as an `<svg>` element for an HTML page, where several can stand; raises what `write_plots` raises."""
-    name = "-".join(filter(None, (declaration.name, declaration.scale, spec.name)))
-    return svg_element(draw(frame, spec, declaration), name, _title(spec, declaration) or spec.name)
+        figure = _DRAWN[spec.kind](frame, spec, declaration, _title(spec, declaration))
+    figure.set_layout_engine("none")  # it is laid out: writing a file does not do it again
+    return figure
 
 
 def _title(spec: PlotSpec, declaration: Declaration) -> str:
     """Says a scale first, so that its figures are not taken for the paper's."""
-    scale = f"{declaration.scale.capitalize()} scale" if declaration.scale else ""
-    return ": ".join(filter(None, (scale, spec.title)))
+    return f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title

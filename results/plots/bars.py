@@ -77,9 +77,9 @@ def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, tit
     notes = [repetitions(done, [*columns, "stage"])]
     notes += ["Axes do not begin at zero."] if any(ax.get_ylim()[0] > 0 for ax in axes) else []
     compose(figure, title, _handles(looks, len(published) > 0), [*notes, *source_notes(published)])
-    figure.draw_without_rendering()
     for ax, stage in zip(axes, spec.stages, strict=True):
         _write_values(ax, bars[stage])
+    figure.draw_without_rendering()
     return figure
 
 
@@ -165,7 +165,7 @@ def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> N
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.5, len(_groups(bars)) - 0.5)
     ax.set_ylim(bottom=_floor(bars))
-    few_round_ticks(ax.yaxis)
+    few_round_ticks(ax.yaxis, 6)
 
 
 def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:

@@ -26,9 +26,10 @@ def macs_unit(smallest: float) -> tuple[str, float]:
 
 
 def device_labels(devices: Iterable[str]) -> dict[str, str]:
-    """Short names: "NVIDIA H100 80GB HBM3" is H100, "cpu" is CPU. Those that would be alike stay long."""
+    """Short names: "NVIDIA H100 80GB HBM3" is H100, "cpu" is CPU, "one and other" are both. Where they would be alike
+    they stay long."""
     devices = list(devices)
-    short = {device: _short(device) for device in devices}
+    short = {device: " and ".join(map(_short, device.split(" and "))) for device in devices}
     return {device: label if list(short.values()).count(label) == 1 else device for device, label in short.items()}
 
 

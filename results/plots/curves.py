@@ -9,7 +9,7 @@ from mixmae.presentation import Declaration, PlotSpec
 from results.cells import STAGE_LABELS, cells, member_rows, separating_columns
 from results.plots.costs import COSTS, device_labels, macs_unit, with_macs
 from results.plots.layout import compose, few_round_ticks, panels, say_in, thin_tick_labels
-from results.plots.lines import draw_lines, handle, repetitions, styles_of, told_apart, with_names
+from results.plots.lines import draw_lines, handle, repetitions, set_dashes, styles_of, told_apart, with_names
 from results.plots.published_points import HOLLOW, hollow_handle, published_points, source_notes
 from results.tables import COLUMN_LABELS
 
@@ -36,6 +36,7 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
     points, levels = done[done["x"].notna()].assign(device=""), done[done["x"].isna()]
     if spec.x == "pretrain_hours":
         points = _at_mean_hours(points, [*columns, "stage", along, "pretrain_device"])
+    points = points.sort_values(along, kind="stable")  # more epochs may have been measured to take less time
     devices = sorted(points["device"].unique()) or [""]
     styles = styles_of(pd.concat([rows[rows["line"].isin({*done["line"], *published["line"]})], published]))
     figure, axes = panels(len(spec.stages) * len(devices), columns=len(spec.stages) if devices[1:] else None)
@@ -52,7 +53,7 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
         _scale_x(ax, spec.x, pd.concat([points["x"], published["x"]]).dropna())
         ax.set_title(f"{STAGE_LABELS[stage]} · {label}" if devices[1:] else STAGE_LABELS[stage])
         ax.set_xlabel(_x_label(spec.x, unit, label))
-        few_round_ticks(ax.yaxis)
+        few_round_ticks(ax.yaxis, 6)
         ax.set_ylabel("top-1 (%)" if stage == spec.stages[0] else "")
     handles = [handle(line, style) for line, style in styles.items()]
     handles += [hollow_handle()] if len(published) else []
@@ -92,8 +93,7 @@ def _draw_levels(ax: "Axes", levels: pd.DataFrame, styles: dict[str, dict]) -> N
             linewidth=1.0,
             zorder=1.5,
         )
-        if style["dashes"]:
-            line.set_dashes(style["dashes"])
+        set_dashes(line, style)
 
 
 def _draw_published(ax: "Axes", points: pd.DataFrame, styles: dict[str, dict]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from mixmae.runs import write_atomically
+from results.plots.layout import printable
 from results.plots.theme import DPI, theme
 
 if TYPE_CHECKING:
@@ -23,34 +24,42 @@ _UNDATED = {
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
-def save(figure: "Figure", name: str, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Writes NAME.png, NAME.pdf and NAME.svg, or those of them that are asked for; returns their paths."""
+def save(
+    figure: "Figure",
+    name: str,
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+    ids: str | None = None,
+    label: str | None = None,
+) -> list[Path]:
+    """Writes NAME.png, NAME.pdf and NAME.svg, or those of them that are asked for; returns their paths. The SVG is the
+    element that `svg_element` makes of `ids` and `label`, which are the name where they are not given."""
     for kind in formats:
         if kind == "svg":
-            content = f'<?xml version="1.0" encoding="utf-8"?>\n{svg_element(figure, name, name)}\n'.encode()
+            content = f"{svg_element(figure, ids or name, label or name)}\n".encode()
         else:
             content = _rendered(figure, kind)
         write_atomically(folder / f"{name}.{kind}", lambda path, content=content: path.write_bytes(content))
     return [folder / f"{name}.{kind}" for kind in formats]
 
 
-def svg_element(figure: "Figure", name: str, label: str) -> str:
-    """The figure as an `<svg>` element that can stand in a page beside others: its ids begin with `name`, its style
+def svg_element(figure: "Figure", ids: str, label: str) -> str:
+    """The figure as an `<svg>` element that can stand in a page beside others: its ids begin with `ids`, its style
     sheet reaches only into itself. Text is text, in a font like the one it was measured in; `label` is read aloud."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
-    root = ElementTree.fromstring(_rendered(figure, "svg", salt=name))
+    root = ElementTree.fromstring(_rendered(figure, "svg", salt=ids))
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
-    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", ids)
     _name_ids(root, f"{prefix}-")
     families = _shorten(root)
     for sheet in root.iter(f"{{{_SVG}}}style"):
         own = re.sub(r"(?=\*\s*\{)", f"#{prefix}-figure ", sheet.text or "")
         sheet.text = own + "".join(f" #{prefix}-figure text{{{family}}}" for family in families)
-    root.attrib |= {"id": f"{prefix}-figure", "role": "img", "aria-label": label}
     title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = label
+    title.text = printable(label)
+    root.attrib |= {"id": f"{prefix}-figure", "role": "img", "aria-label": title.text}
     root.insert(0, title)
     return ElementTree.tostring(root, encoding="unicode")
 

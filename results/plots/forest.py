@@ -8,6 +8,7 @@ import pandas as pd
 
 from mixmae.presentation import Column, Declaration, Key, PlotSpec
 from results.cells import MISSING, STAGE_LABELS, member_ids, member_rows, separating_columns, shown
+from results.declared import meets
 from results.plots.layout import compose, few_round_ticks, line_inches, panels, wrapped
 from results.plots.theme import COLOURS, GREY, PAGE_INCHES, TEXT
 from results.tables import COLUMN_LABELS
@@ -24,6 +25,7 @@ NAMES = 0.36
 
 _BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 _COLUMNS = get_args(Column)
+_OF_STAGES = ("labels_per_class", "fraction", "image_size")
 _OF_METHODS = (
     "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "normalised_target", "decoder_depth",
     "decoder_width",
@@ -76,18 +78,18 @@ def draw_forest(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
 
 
 def _settings(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> list[Setting]:
-    """What the sweeps declare, in that order: the distinct values of the columns that vary among the runs of a stage,
-    so that an experiment is one setting whatever its evaluations have of their own."""
+    """The distinct values of the columns, in the order in which the sweeps declare them. What an evaluation has of its
+    own tells settings apart only where it varies among the runs of the stage: an experiment is one setting in all."""
     wanted = {key for key in member_ids(declaration.members, spec.sweeps) if key[0] in spec.stages}
     cases = [(key, case) for key, found in declaration.full.items() if key in wanted for case in found]
     run = {(row["stage"], row["id"]): _plain(row) for row in rows.to_dict("records")}
-    varying = {
-        stage: [name for name in _COLUMNS if len({case[name] for key, case in cases if key[0] == stage}) > 1]
+    alike = {
+        stage: [name for name in _OF_STAGES if len({case[name] for key, case in cases if key[0] == stage}) < 2]
         for stage in spec.stages
     }
     settings: dict[tuple, Setting] = {}
     for key, case in cases:
-        values = tuple(case[name] if name in varying[key[0]] else None for name in _COLUMNS)
+        values = tuple(None if name in alike[key[0]] else case[name] for name in _COLUMNS)
         setting = settings.setdefault(values, Setting(case))
         setting.keys.add(key)
         setting.run = setting.run or run.get(key, {})
@@ -110,11 +112,7 @@ def _with_runs_of_their_own(settings: Iterable[Setting], reference: Setting) -> 
 
 def _reference(settings: Sequence[Setting], spec: PlotSpec) -> Setting:
     written = ", ".join(f"{name}: {value}" for name, value in spec.reference.items())
-    fitting = [
-        setting
-        for setting in settings
-        if all(setting.declared[name] == value for name, value in spec.reference.items())
-    ]
+    fitting = [setting for setting in settings if meets(setting.declared, spec.reference)]
     if len(fitting) == 1:
         return fitting[0]
     if not spec.reference:
@@ -198,7 +196,7 @@ def _draw_panel(
         found.append(difference)
         _draw_difference(ax, place, difference, COLOURS[setting.run["method"]])
     ax.margins(x=0.22)
-    few_round_ticks(ax.xaxis)
+    few_round_ticks(ax.xaxis, 4)
     if not found:
         ax.set_xticks([0.0], ["0"])
     return found

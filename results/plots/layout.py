@@ -41,7 +41,7 @@ def panels(
 
 
 def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Sequence[str]) -> None:
-    """Puts the title above the panels, the legend of `handles` and the notes below them."""
+    """Puts the title above the panels, the legend of `handles` and the notes below them, and lays it all out."""
     width, body = figure.get_size_inches()
     room = width - 2 * MARGIN
     heading = wrapped(title, room, TITLE)
@@ -61,11 +61,11 @@ def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Se
     if legend:
         legend.set_bbox_to_anchor((0.5, (below + MARGIN / 2) / height), figure.transFigure)
     figure.get_layout_engine().set(rect=(0, bottom / height, 1, body / height))
+    figure.draw_without_rendering()
 
 
 def thin_tick_labels(axes: Sequence["Axes"]) -> None:
-    """Blanks labels of fixed ticks of x that would run into the next one; the last stays."""
-    axes[0].figure.draw_without_rendering()
+    """Blanks labels of fixed ticks of x that run into the next one, of a figure that is laid out; the last stays."""
     for ax in axes:
         low, high = sorted(ax.get_xlim())
         reached, labels = float("inf"), ax.get_xticklabels()
@@ -80,11 +80,11 @@ def thin_tick_labels(axes: Sequence["Axes"]) -> None:
         ax.set_xticks(ax.get_xticks(), [label.get_text() for label in labels])
 
 
-def few_round_ticks(axis) -> None:
-    """Up to five, at whole steps of 1, 2 or 5."""
+def few_round_ticks(axis, steps: int) -> None:
+    """At most so many steps from one to the next, of 1, 2 or 5."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=steps, steps=[1, 2, 5, 10]))
 
 
 def say_in(ax: "Axes", what: str) -> None:
@@ -98,9 +98,8 @@ def say_in(ax: "Axes", what: str) -> None:
 def wrapped(text: str, inches: float, size: float = TEXT) -> list[str]:
     """The text in lines of at most `inches`, broken between words, then at underscores and slashes, then anywhere.
     What cannot be printed is shown as �."""
-    shown = (char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
     lines, line = [], ""
-    for word in re.split(r"\s+(?!·)", "".join(shown).strip()):
+    for word in re.split(r"\s+(?!·)", printable(text).strip()):
         for place, piece in enumerate(_pieces(word, inches, size)):
             joined = f"{line} {piece}" if line and not place else line + piece
             if line and text_inches(joined, size) > inches:
@@ -108,6 +107,12 @@ def wrapped(text: str, inches: float, size: float = TEXT) -> list[str]:
                 joined = piece
             line = joined
     return [*lines, line] if line else lines
+
+
+def printable(text: str) -> str:
+    """The text with � for what can neither be printed nor stand in an SVG, and spaces for all other gaps."""
+    gaps = "".join(" " if char.isspace() else char for char in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in gaps)
 
 
 def text_inches(text: str, size: float = TEXT) -> float:

@@ -1,7 +1,7 @@
 """The lines of a figure: which runs belong to one, and what it is called."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -55,9 +55,9 @@ def styles_of(rows: pd.DataFrame, by_method: bool = True) -> dict[str, dict]:
     return line_styles(list(lines.itertuples(index=False, name=None)), by_method)
 
 
-def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], errors: str) -> None:
-    """`y` against `x`, a line each `line`: means over seeds with std (n - 1) as bars or as a band, which a single seed
-    does not have."""
+def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], errors: Literal["bars", "band"]) -> None:
+    """`y` against `x`, a line each `line` in the order of its points: means over seeds with std (n - 1) as bars or as a
+    band, which a single seed does not have."""
     import seaborn as sns
 
     names = [name for name in styles if name in set(points["line"])]
@@ -74,6 +74,7 @@ def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], err
         palette={name: styles[name]["color"] for name in names},
         markers={name: styles[name]["marker"] for name in names},
         dashes={name: styles[name]["dashes"] for name in names},
+        sort=False,
         errorbar="sd",
         err_style=errors,
         err_kws={"linewidth": 0.9} if errors == "bars" else {"alpha": 0.15, "linewidth": 0},
@@ -83,20 +84,23 @@ def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], err
     )
 
 
+def set_dashes(line: "Line2D", style: Mapping[str, Any]) -> None:
+    if style["dashes"]:
+        line.set_dashes(style["dashes"])
+
+
 def handle(label: str, style: Mapping[str, Any], **more: Any) -> "Line2D":
     """The line as a legend shows it."""
     from matplotlib.lines import Line2D
 
-    dashes = style["dashes"]
     line = Line2D([], [], label=label, color=style["color"], marker=style["marker"], markeredgecolor="white", **more)
-    if dashes:
-        line.set_dashes(dashes)
+    set_dashes(line, style)
     return line
 
 
 def repetitions(rows: pd.DataFrame, columns: Sequence[str]) -> str:
     """How many seeds there are to a value, as a note says it."""
-    counts = sorted({len(group) for _, group in cells(rows, columns)})
+    counts = sorted(set(rows.groupby(list(columns), dropna=False).size()))
     if not counts:
         return "No finished run."
     if counts == [1]:

@@ -10,7 +10,7 @@ from mixmae.presentation import Declaration, PlotSpec
 from mixmae.runs import RunFolder, read_lines
 from results.cells import MISSING, member_rows, separating_columns, shown
 from results.plots.layout import compose, panels, say_in
-from results.plots.lines import draw_lines, handle, repetitions, styles_of, told_apart, with_names
+from results.plots.lines import draw_lines, handle, repetitions, set_dashes, styles_of, told_apart, with_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,8 +101,7 @@ def _draw_panel(ax: "Axes", epochs: pd.DataFrame, styles: dict[str, dict], smoot
             run["x"], run["y"], color=style["color"], linewidth=0.8, marker=style["marker"], markevery=[-1]
         )
         line.set(markerfacecolor="none", markeredgewidth=1.0)
-        if style["dashes"]:
-            line.set_dashes(style["dashes"])
+        set_dashes(line, style)
 
 
 def _in_colour(styles: dict[str, dict], method: str | None) -> dict[str, dict]:

@@ -8,9 +8,10 @@ import pandas as pd
 
 from mixmae.presentation import Declaration, PlotSpec, PublishedRow
 from results.cells import member_ids, shown
+from results.declared import meets
 from results.plots.lines import Told, names_of
 from results.plots.theme import GREY
-from results.published import published_for, published_results
+from results.published import named, published_for, published_results
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -58,8 +59,7 @@ def _of_rows(rows: pd.DataFrame, spec: PlotSpec) -> Iterator[tuple]:
             found = published_for({**row, "pretrain_epochs": epochs})
             if found:
                 x = _x_at(row, epochs, spec) if spec.kind == "curve" else None
-                source = f"{found.source}: {found.setting}" if found.setting else found.source
-                yield row["stage"], *(row[name] for name in NAMES), x, found.value, source
+                yield row["stage"], *(row[name] for name in NAMES), x, found.value, found.cited()
 
 
 def _is_along(spec: PlotSpec) -> bool:
@@ -86,15 +86,16 @@ def _of_expectations(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaratio
             continue
         if along and not expected.published.pretrain_epochs.isdigit():  # a length in iterations
             continue
+        cited = named(expected.published, expected.top1).cited()
         for key in keys:
             row = here.get(key, {})
             if spec.kind == "curve" and spec.x == "pretrain_macs" and not row:
                 continue
             for case in declaration.full[key] if key[0] == expected.stage else ():
-                if all(case[column] == value for column, value in expected.where.items()):
-                    named = row or case | names_of(case, told)
+                if meets(case, expected.where):
+                    called = row or case | names_of(case, told)
                     x = _x_expected(case, row, expected.published, spec)
-                    yield key[0], *(named[name] for name in NAMES), x, expected.top1, _source(expected.published)
+                    yield key[0], *(called[name] for name in NAMES), x, expected.top1, cited
 
 
 def _x_expected(case: dict[str, Any], row: dict[str, Any], published: PublishedRow, spec: PlotSpec) -> float | None:
@@ -103,17 +104,6 @@ def _x_expected(case: dict[str, Any], row: dict[str, Any], published: PublishedR
     if spec.x in ("pretrain_epochs", "pretrain_macs"):
         return _x_at(row or case | {"x": case["pretrain_epochs"]}, int(published.pretrain_epochs), spec)
     return case[spec.x]
-
-
-def _source(published: PublishedRow) -> str:
-    """Raises ValueError where published.csv has no such row."""
-    table = published_results()
-    for column, wanted in published:
-        table = table[table[column] == wanted]
-    if table.empty:
-        raise ValueError(f"published.csv has no row of {published}; write the words it has")
-    first = table.iloc[0]
-    return first["source"] if pd.isna(first["setting"]) else f"{first['source']}: {first['setting']}"
 
 
 @cache

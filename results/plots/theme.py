@@ -21,7 +21,7 @@ COLOURS = {
     "mixmae": "#004c8c",
     "simmim": "#d55e00",
     "mae": "#2aa58a",
-    "imported": "#a0468c",
+    "imported": "#a52dff",
     "unknown": "#7a6a4f",
     "supervised": "#404040",
     "random init": "#6b6b6b",

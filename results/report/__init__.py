@@ -123,10 +123,6 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda new: new.write_text(text, encoding="utf-8"))
-
-
 def _without_roots(problems: Sequence[str], frame: pd.DataFrame) -> list[str]:
     """Where the runs lie is of this machine; what is below that is the same anywhere."""
     for root in frame["root"].unique():
@@ -160,13 +156,9 @@ def _plot_output(
     frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, folder: Path, place: PurePosixPath
 ) -> Output:
     def make() -> None:
-        from results.plots import draw, save
-        from results.plots.files import svg_element
+        from results.plots import write_plots
 
-        own, figure = folder / place / "plots", draw(frame, spec, declaration)
-        save(figure, spec.name, own, ("png", "pdf"))
-        # With ids of its own among all that stand in the page.
-        _write_text(own / f"{spec.name}.svg", svg_element(figure, f"{declaration.name}-{spec.name}", _title(spec)))
+        write_plots(frame, replace(declaration, plots=(spec,)), folder / place / "plots")
 
     rows = member_rows(frame, declaration.members, spec.sweeps, ["pretrain", *spec.stages])
     inputs = [_declared(declaration, spec), _rows(rows)]

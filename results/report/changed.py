@@ -85,5 +85,5 @@ def _sources(folder: Traversable) -> Iterator[Traversable]:
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _sources(entry)
-        elif entry.name.endswith((".py", ".csv")):
+        elif entry.name.endswith(".py") or entry.name == "published.csv":
             yield entry

@@ -4,7 +4,8 @@ where they ran (no torch)."""
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import fsum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -56,17 +57,22 @@ class Listing:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Of one run: its environment.json ({} where there is none), and the hours of its processes together at work, as
-    timing.jsonl adds up to (None where it has none)."""
+    """Of one run: its environment.json ({} where there is none), and the hours of its processes together at work (None
+    where it is not done, or where they are not known)."""
 
     environment: dict[str, Any]
     hours: float | None
 
     @property
+    def ran_in(self) -> list[dict[str, Any]]:
+        """Its environments, the last one last."""
+        return [*self.environment.get("earlier", []), self.environment]
+
+    @property
     def device(self) -> str:
-        """The GPU's name, or the CPU's."""
-        device = self.environment.get("device")
-        return str((self.environment.get("cpu") if device == "cpu" else device) or MISSING)
+        """The GPU's name, or the CPU's; all of them where it went on elsewhere."""
+        named = (each.get("cpu") if each.get("device") == "cpu" else each.get("device") for each in self.ran_in)
+        return " and ".join(dict.fromkeys(str(name) for name in named if name)) or MISSING
 
 
 Records = dict[Key, Recorded]
@@ -80,18 +86,36 @@ def grid_runs(frame: pd.DataFrame, declarations: Sequence[Declaration]) -> pd.Da
 
 
 def records(runs: pd.DataFrame) -> Records:
-    return {(run.stage, run.id): _recorded(RunFolder(Path(run.root), run.stage, run.id)) for run in runs.itertuples()}
+    found = {}
+    for run in runs.itertuples():
+        folder = RunFolder(Path(run.root), run.stage, run.id)
+        recorded = Recorded(_environment(folder), None)
+        if run.stage == "pretrain":
+            hours = None if pd.isna(run.pretrain_hours) else run.pretrain_hours
+        else:
+            hours = _measured(folder, recorded, run.epochs) if run.state == "done" else None
+        found[run.stage, run.id] = replace(recorded, hours=hours)
+    return found
 
 
-def _recorded(run: RunFolder) -> Recorded:
+def _environment(run: RunFolder) -> dict[str, Any]:
     try:
-        environment = run.read("environment") or {}
+        return run.read("environment") or {}
     except Damaged as error:
         log.warning("%s; the environment of %s/%s is not shown", error, run.stage, run.id)
-        environment = {}
-    epochs, _ = whole_lines(run.path / "timing.jsonl")
-    seconds = sum(epoch["seconds"] for epoch in epochs) * environment.get("processes", 1)
-    return Recorded(environment, seconds / HOUR if epochs else None)
+        return {}
+
+
+def _measured(run: RunFolder, recorded: Recorded, epochs: int) -> float | None:
+    """Hours of an evaluation's processes together. None where timing.jsonl does not tell of each epoch once, or the
+    number of processes was not always the same."""
+    processes = {each.get("processes") for each in recorded.ran_in}
+    lines, damaged = whole_lines(run.path / "timing.jsonl")
+    if damaged or len(processes) != 1 or None in processes or pd.isna(epochs):
+        return None
+    if [line["epoch"] for line in lines] != list(range(1, epochs + 1)):
+        return None
+    return fsum(line["seconds"] for line in lines) * processes.pop() / HOUR
 
 
 # ---------------------------------------------------------------------------------------------------- what was run
@@ -127,15 +151,15 @@ def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[List
         hours=pd.array([found[key].hours for key in keys], dtype="Float64"),
         device=[found[key].device for key in keys],
     )
-    priced = priced[(priced["state"] == "done") | priced["hours"].notna()]
+    priced = priced[priced["state"] == "done"]
     return [listing for listing in (_cost_of_each(priced), _cost_of_all(priced)) if listing.rows]
 
 
 def _cost_of_each(priced: pd.DataFrame) -> Listing:
     alike = ("method", "encoder", "image_size", "pretrain_epochs", "macs", "device")
-    done = priced[(priced["stage"] == "pretrain") & (priced["state"] == "done")]
+    pretrainings = priced[priced["stage"] == "pretrain"]
     rows = []
-    for (method, encoder, size, epochs, macs, device), group in cells(done, alike):
+    for (method, encoder, size, epochs, macs, device), group in cells(pretrainings, alike):
         named = [shown("method", method), encoder, size]
         rows.append([*named, _whole(epochs), _macs(macs), device, _whole(len(group)), _mean(group["hours"])])
     columns = ("method", "encoder", "image size", "epochs", "multiply-adds", "device", "runs", "hours each")
@@ -158,8 +182,9 @@ def _cost_of_all(priced: pd.DataFrame) -> Listing:
             rows.append([label, device, *figures])
     columns = ("stage", "device", "runs", "timed", "hours", "multiply-adds")
     notes = (
-        "Each run once, whichever grids share it; hours of its processes together, start-up and saving apart. kNN "
-        "keeps no time. Multiply-adds: of pretrainings only.",
+        "Each run that is done once, whichever grids share it; hours of its processes together, start-up and saving "
+        "apart. Linear: of the classifier, without the features it is trained on; kNN keeps no time. Multiply-adds: of "
+        "pretrainings only.",
     )
     return Listing("All runs together", columns, rows, notes)
 
@@ -212,7 +237,7 @@ def environments(runs: pd.DataFrame, found: Records) -> Listing:
         environment = found[key].environment
         if environment:
             said[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
-            moved += bool(environment.get("earlier"))
+            moved += len(found[key].ran_in) > 1
     kinds = sorted(said, key=lambda values: (-said[values], str(values)))
     rows = [
         [name.replace("_", " "), *(_plain(values[place]) for values in kinds)]

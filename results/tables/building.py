@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
 from mixmae.presentation import Column, Declaration, TableSpec
@@ -213,7 +214,10 @@ def _part(runs: Sequence[Run], column: Figures) -> list[Run]:
 
 
 def _plain(value: Any) -> Any:
-    return None if pd.isna(value) else value
+    """As Python has it; None where there is none."""
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _rank(method: str) -> int:

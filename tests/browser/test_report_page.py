@@ -44,8 +44,7 @@ def shown(tmp_path_factory):
     write_state(run, "failed", HOSTILE)
     run.write("environment", {"commit": HOSTILE, "cpu": HOSTILE})
     (made.root / "pretrain" / "<img src=x onerror='owned = 1'>\udcff").mkdir()
-    for method in ("mixmae", "simmim"):
-        with_weights(made.root, stage_jobs(experiment(method), FINGERPRINT)[0])
+    with_weights(made.root, stage_jobs(experiment("simmim"), FINGERPRINT)[0])
     names = {"title": HOSTILE, "scale": HOSTILE, "commands": (HOSTILE, "mixmae results report made.yaml")}
     grid, frame = declared(made, tables=(TABLE,), plots=PLOTS, **names), collect(made.root)
     write_report(frame, [grid], folder)
@@ -85,7 +84,7 @@ def test_the_page_renders_without_complaint_and_asks_for_nothing(page, shown):
     asked = [event["params"]["request"]["url"] for event in sent if event["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith("data:")] == [shown[-1].as_uri()]
     assert len(page.find_elements(By.CSS_SELECTOR, "section svg[role=img]")) == 3
-    assert len(page.find_elements(By.CSS_SELECTOR, "#reconstructions svg image")) == 4 * 7
+    assert len(page.find_elements(By.CSS_SELECTOR, "#reconstructions svg image")) == 4 * 3
     box = page.find_element(By.CSS_SELECTOR, "svg[role=img]").rect
     assert box["width"] > 300 and box["height"] > 150
 

@@ -22,8 +22,8 @@ from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.lease import Held
 from mixmae.runs import Damaged, NewerSchema, RunFolder, read_lines, run_state
-from results import plots
 from results.collect import collect
+from results.plots import losses
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
 WITHOUT_NUMBERS = ("log.txt", "lease-000001", "lease-000002")
@@ -120,7 +120,7 @@ def read_by_results(trials: Trials, what: str, run: RunFolder, path: Path, right
         absent = pd.isna(row[name]) and (row["state"] != "done" or pd.isna(wanted[name]))
         trials.expect(f"{what}: {name} {row[name]}, not {wanted[name]}", absent or row[name] == wanted[name])
     try:
-        drawn = plots._losses(rows, run.root)["y"].dropna().tolist()
+        drawn = losses._epochs(rows, smoothing=0.0)["raw"].dropna().tolist()
     except (Damaged, NewerSchema) as error:
         trials.refusal(f"{what}, drawn", str(error), run, path)
         return

@@ -1,0 +1,81 @@
+"""Made runs as plots see them, and what is measured of a figure."""
+
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pandas as pd
+from made_runs import Made
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from mixmae.presentation import Column, Declaration, PlotSpec
+from results.collect import collect
+from results.plots import draw
+from results.plots.theme import theme
+
+
+@dataclass
+class Shown:
+    """A frame and its grid, whose declared values are those that were run unless `full` says others."""
+
+    frame: pd.DataFrame
+    members: dict[str, set]
+    full: dict = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, Figure] = field(default_factory=dict)
+
+    @property
+    def declaration(self) -> Declaration:
+        run = {(row["stage"], row["id"]): (values_of(row),) for row in self.frame.to_dict("records")}
+        return Declaration("made", members=self.members, full={**run, **self.full}, **self.more)
+
+    def draw(self, spec: PlotSpec) -> Figure:
+        """The same figure for the same spec: drawing takes a second."""
+        text = spec.model_dump_json()
+        if text not in self.drawn:
+            self.drawn[text] = draw(self.frame, spec, self.declaration)
+        return self.drawn[text]
+
+    def changed(self, **more) -> "Shown":
+        """With other fields of the declaration."""
+        return Shown(self.frame, self.members, self.full, {**self.more, **more})
+
+
+def shown(made: Made, **more) -> Shown:
+    """The runs made; `more` are fields of the declaration. Of every pretraining 1e12 multiply-adds an epoch, and an
+    hour of a CPU for ten epochs."""
+    frame = collect(made.root)
+    epochs = frame["pretrain_epochs"].astype("float64").where(frame["pretraining"].notna())
+    frame = frame.assign(pretrain_hours=epochs / 10, pretrain_device="cpu")
+    trained = frame[frame["stage"] == "pretrain"]
+    macs = {("pretrain", row.id): int(row.pretrain_epochs) * 10**12 for row in trained.itertuples()}
+    return Shown(frame, made.members, more={"macs": macs, **more})
+
+
+def values_of(row: dict) -> dict[str, Any]:
+    return {name: None if pd.isna(row[name]) else row[name] for name in get_args(Column)}
+
+
+def texts_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+
+
+def boxes_of(figure: Figure) -> list[tuple[Text, Any]]:
+    """Every text that is drawn, and its extent in pixels."""
+    with theme():
+        FigureCanvasAgg(figure).draw()
+        renderer = figure.canvas.get_renderer()
+        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        beyond = set(map(id, _beyond_their_axis(figure)))
+        return [(text, text.get_window_extent(renderer)) for text in texts if id(text) not in beyond]
+
+
+def _beyond_their_axis(figure: Figure) -> list[Text]:
+    """Matplotlib keeps tick labels outside the limits of an axis without drawing them."""
+    found = []
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        found += [tick.label1 for tick in ticks if not low - 1e-9 <= tick.get_loc() <= high + 1e-9]
+    return found
