@@ -66,13 +66,13 @@ def separating_columns(rows: pd.DataFrame, keys: Sequence[str], within: Sequence
     columns = tuple(keys)
     for candidate in get_args(Column):
         mixed = _mixed(rows, [*columns, *within])
-        if not mixed:
+        if mixed.empty:
             return columns
-        if candidate not in (*columns, *within) and any(_varies(cell[candidate]) for cell in mixed):
+        if candidate not in (*columns, *within) and _varies(mixed, [*columns, *within], candidate).any():
             columns = (*columns, candidate)
     mixed = _mixed(rows, [*columns, *within])
-    if mixed:
-        first = mixed[0].drop_duplicates("config")
+    if not mixed.empty:
+        first = cells(mixed, [*columns, *within])[0][1].drop_duplicates("config")
         names = " and ".join(f"{row.stage}/{row.id}" for row in list(first.itertuples())[:2])
         fields = ", ".join(differing_fields(first["config"].iloc[0], first["config"].iloc[1]))
         raise MixedCell(f"{names} would be averaged though they differ in {fields}; show them in separate sweeps")
@@ -117,12 +117,15 @@ def changed_fields(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tupl
     return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
 
 
-def _mixed(rows: pd.DataFrame, columns: Sequence[str]) -> list[pd.DataFrame]:
-    return [cell for _, cell in cells(rows, columns) if _varies(cell["config"])]
+def _mixed(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of the cells that hold several configs."""
+    return rows[_varies(rows, columns, "config")]
 
 
-def _varies(column: pd.Series) -> bool:
-    return column.nunique(dropna=False) > 1
+def _varies(rows: pd.DataFrame, columns: Sequence[str], other: str) -> pd.Series:
+    """Of each row, whether its cell has several values of another column; missing is a value."""
+    codes = pd.Series(pd.factorize(rows[other], use_na_sentinel=False)[0], index=rows.index)
+    return codes.groupby([rows[column] for column in columns], dropna=False).transform("nunique") > 1
 
 
 def _position(column: str, value) -> tuple:

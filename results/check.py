@@ -89,4 +89,4 @@ def _checked(frame: pd.DataFrame, declaration: Declaration, expected: Expected) 
 def _told(columns: Sequence[str], group: pd.DataFrame, settings: int) -> tuple[str, ...]:
     if settings > 1 and not columns:
         return (f"{group['id'].iloc[0][:8]} …",)
-    return tuple(label_of(column, group).named() for column in columns)
+    return tuple(label_of(column, group.to_dict("records")).named() for column in columns)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
 from mixmae.presentation import Column
@@ -153,13 +154,16 @@ def _settings(frame: pd.DataFrame) -> list[Setting]:
     for _, alike in frame.groupby(["stage", "method", "encoder"], sort=True):
         varying = [column for column in get_args(Column) if alike[column].nunique(dropna=False) > 1]
         usual = {column: _plain(alike[column].value_counts(dropna=False).index[0]) for column in varying}
-        found += [_setting(group, usual) for _, group in alike.groupby("config", sort=True)]
+        settings: dict[str, list[dict[str, Any]]] = {}
+        for run in alike[list(_READ)].to_dict("records"):
+            settings.setdefault(run["config"], []).append(run)
+        found += [_setting(settings[config], usual) for config in sorted(settings)]
     return found
 
 
-def _setting(group: pd.DataFrame, usual: Mapping[str, Any]) -> Setting:
+def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Setting:
     """usual: of the columns that vary, the most frequent value, which is told of a few only."""
-    first, done = group.to_dict("records")[0], group[group["state"] == "done"]
+    first = runs[0]
     values = {column: _plain(first[column]) for column in usual}
     figure = "loss" if first["stage"] == "pretrain" else "top1"
     return Setting(
@@ -168,8 +172,8 @@ def _setting(group: pd.DataFrame, usual: Mapping[str, Any]) -> Setting:
         first["encoder"],
         {column: value for column, value in values.items() if column in _ALWAYS_TOLD or value != usual[column]},
         first["config"],
-        dict(zip(map(int, group["seed"]), group["id"], strict=True)),
-        dict(zip(map(int, done["seed"]), map(float, done[figure]), strict=True)),
+        {run["seed"]: run["id"] for run in runs},
+        {run["seed"]: run[figure] for run in runs if run["state"] == "done"},
     )
 
 
@@ -195,23 +199,33 @@ def _match_by(
 
 
 def _match_nearest(ours: Sequence[Setting], theirs: Sequence[Setting], found: dict[int, int]) -> None:
-    left = {place: flat_fields(setting.config) for place, setting in enumerate(ours) if place not in found}
     taken = set(found.values())
-    right = {place: flat_fields(setting.config) for place, setting in enumerate(theirs) if place not in taken}
-    near = sorted(
-        (len(changed_fields(fields, others)), one, other)
-        for one, fields in left.items()
-        for other, others in right.items()
-        if _kind(ours[one]) == _kind(theirs[other])
-    )
-    for _, one, other in near:
-        if one not in found and other not in taken:
-            found[one] = other
-            taken.add(other)
+    left = _by_kind({place: setting for place, setting in enumerate(ours) if place not in found})
+    right = _by_kind({place: setting for place, setting in enumerate(theirs) if place not in taken})
+    for kind in left.keys() & right.keys():
+        apart = _fields_apart([one.config for one in left[kind].values()], [one.config for one in right[kind].values()])
+        places, others = list(left[kind]), list(right[kind])
+        for flat in np.argsort(apart, axis=None, kind="stable"):
+            one, other = np.unravel_index(flat, apart.shape)
+            if places[one] not in found and others[other] not in taken:
+                found[places[one]] = others[other]
+                taken.add(others[other])
 
 
-def _kind(setting: Setting) -> tuple[str, str, str]:
-    return setting.stage, setting.method, setting.encoder
+def _by_kind(settings: Mapping[int, Setting]) -> dict[tuple[str, str, str], dict[int, Setting]]:
+    found: dict[tuple[str, str, str], dict[int, Setting]] = {}
+    for place, setting in settings.items():
+        found.setdefault((setting.stage, setting.method, setting.encoder), {})[place] = setting
+    return found
+
+
+def _fields_apart(ours: Sequence[str], theirs: Sequence[str]) -> np.ndarray:
+    """In how many fields each config of ours differs from each of theirs: (ours, theirs), int16."""
+    flat = [flat_fields(text) for text in (*ours, *theirs)]
+    table = pd.DataFrame([{name: repr(value) for name, value in one.items() if value is not None} for one in flat])
+    codes = np.stack([pd.factorize(table[name], use_na_sentinel=False)[0] for name in table], axis=1)
+    rows, others = codes[: len(ours)], codes[len(ours) :]
+    return np.stack([(others != row).sum(axis=1, dtype=np.int16) for row in rows])
 
 
 def _pair(a: Setting, b: Setting) -> Pair:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,22 @@ def test_check_ends_with_what_it_finds(folder, results):
     (folder / "nothing.yaml").write_text(GRID.split("expected:")[0])
     said = results("check", "nothing.yaml", ends=2)
     assert said == "nothing.yaml:1:1: names no expected; write expected: [{where: …, top1: …}]\n"
+
+
+def test_runs_of_several_roots_are_one_table(folder, results):
+    """The second root has two of the seeds, one of them too; what both have counts once."""
+    for path in sorted((folder / "runs").glob("*/*")):
+        seed = json.loads((path / "config.json").read_text())["job"]["seed"]
+        other = folder / "others" / path.relative_to(folder / "runs")
+        other.parent.mkdir(parents=True, exist_ok=True)
+        if seed == 2:
+            path.rename(other)
+        elif seed == 1:
+            shutil.copytree(path, other)
+    words = ("grid.yaml", "--format", "md", "--root")
+    assert "| MixMAE | 80.50 ± 0.71 (n=2) |\n" in results("table", *words, "runs")
+    assert "| MixMAE | 81.00 ± 1.00 (n=3) |\n" in results("table", *words, "runs", "--root", "others")
+    assert results("check", "grid.yaml", "--root", "others", "--root", "runs").count("n = 3\n") == 2
 
 
 def test_diff_ends_with_0_whatever_differs(folder, results):

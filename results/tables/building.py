@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any, get_args
 
 import numpy as np
@@ -29,6 +30,8 @@ SPEAKING = ("method", "encoder", "data", "fill", "weights")
 """Columns whose values say what they are."""
 SCALED = "\N{DAGGER}"
 """What every figure of runs at a scale is marked with."""
+Run = dict[str, Any]
+"""A declared row."""
 NAMED = 8
 """Runs that a note names; more are counted."""
 
@@ -143,12 +146,11 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         raise ValueError(f"table {spec.name}: {spec.across} is among the rows and across; leave one of them out")
     rows = declared_rows(frame, declaration, spec.sweeps, spec.stages)
     figures, columns = _figures(rows, spec), _columns(rows, spec)
-    groups = cells(rows, columns)
+    groups = _groups(rows, columns)
     if "method" in columns:
-        place = columns.index("method")
-        groups.sort(key=lambda group: _rank(group[0][place]))
-    labels = [tuple(label_of(column, group) for column in columns) for _, group in groups]
-    parts = [[_part(group, column) for column in figures] for _, group in groups]
+        groups.sort(key=lambda group: _rank(group[0]["method"]))
+    labels = [tuple(label_of(column, group) for column in columns) for group in groups]
+    parts = [[_part(group, column) for column in figures] for group in groups]
     found = significance(
         [column.text() for column in figures],
         [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels],
@@ -183,23 +185,32 @@ def _columns(rows: pd.DataFrame, spec: TableSpec) -> tuple[str, ...]:
 def _figures(rows: pd.DataFrame, spec: TableSpec) -> tuple[Figures, ...]:
     if spec.across is None:
         return tuple(Figures(stage) for stage in spec.stages)
-    groups = [(stage, cells(rows[rows["stage"] == stage], [spec.across])) for stage in spec.stages]
-    return tuple(Figures(stage, label_of(spec.across, group)) for stage, found in groups for _, group in found)
+    groups = [(stage, _groups(rows[rows["stage"] == stage], [spec.across])) for stage in spec.stages]
+    return tuple(Figures(stage, label_of(spec.across, group)) for stage, found in groups for group in found)
 
 
-def label_of(column: str, group: pd.DataFrame) -> Label:
+def _groups(rows: pd.DataFrame, columns: Sequence[str]) -> list[list[Run]]:
+    """The runs that agree in the columns, in the order in which they are shown."""
+    runs = rows.to_dict("records")
+    groups = cells(rows[list(columns)].reset_index(drop=True), columns)
+    return [[runs[place] for place in group.index] for _, group in groups]
+
+
+def label_of(column: str, runs: Sequence[Run]) -> Label:
     """Of declared rows that share the value."""
-    declared = _plain(group[column].iloc[0])
-    was = dict.fromkeys(_plain(value) for value in group[RAN + column])
+    declared = _plain(runs[0][column])
+    was = dict.fromkeys(_plain(run[RAN + column]) for run in runs)
     return Label(column, declared, () if set(was) == {declared} else tuple(was))
 
 
-def _part(group: pd.DataFrame, column: Figures) -> pd.DataFrame:
+def _part(runs: Sequence[Run], column: Figures) -> list[Run]:
     """The runs of a row that belong into a column of figures."""
-    part = group[group["stage"] == column.stage]
-    if column.across is None:
-        return part
-    return part[[_plain(value) == column.across.value for value in part[column.across.column]]]
+    across = column.across
+    return [
+        run
+        for run in runs
+        if run["stage"] == column.stage and (across is None or _plain(run[across.column]) == across.value)
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -216,18 +227,22 @@ def _rank(method: str) -> int:
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
-def _cell(runs: pd.DataFrame, declaration: Declaration, best: bool) -> Cell | None:
-    if runs.empty:
+def _cell(runs: Sequence[Run], declaration: Declaration, best: bool) -> Cell | None:
+    if not runs:
         return None
-    top1 = runs.loc[runs["state"] == "done", "top1"]
-    mean = float(top1.mean()) if len(top1) else None
-    std = float(top1.std(ddof=1)) if len(top1) > 1 else None
-    row = runs.iloc[0].to_dict()
-    published = _published(row, declaration)
-    return Cell(len(top1), mean, std, published, differences(ran(row), published) if published else (), best)
+    top1 = [run["top1"] for run in runs if run["state"] == "done"]
+    published = _published(runs[0], declaration)
+    return Cell(
+        n=len(top1),
+        mean=fmean(top1) if top1 else None,
+        std=stdev(top1) if len(top1) > 1 else None,
+        published=published,
+        differs=differences(ran(runs[0]), published) if published else (),
+        best=best,
+    )
 
 
-def _published(row: dict[str, Any], declaration: Declaration) -> Published | None:
+def _published(row: Run, declaration: Declaration) -> Published | None:
     """What the grid names for such a run, else what was published of its declared settings."""
     for entry in declaration.expected:
         if entry.published and entry.stage == row["stage"] and meets(row, entry.where):
@@ -235,12 +250,11 @@ def _published(row: dict[str, Any], declaration: Declaration) -> Published | Non
     return published_for(row)
 
 
-def _scored(runs: pd.DataFrame) -> Scored | None:
-    if runs.empty:
+def _scored(runs: Sequence[Run]) -> Scored | None:
+    if not runs:
         return None
-    done = runs[runs["state"] == "done"]
-    seeds = dict(zip(map(int, done["seed"]), map(float, done["top1"]), strict=True))
-    return Scored(frozenset(runs["id"]), seeds, runs["method"].iloc[0] in REFERENCES)
+    seeds = {run["seed"]: run["top1"] for run in runs if run["state"] == "done"}
+    return Scored(frozenset(run["id"] for run in runs), seeds, runs[0]["method"] in REFERENCES)
 
 
 # --------------------------------------------------------------------------------------------------------------- notes
@@ -263,7 +277,7 @@ def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[s
 def _shrunk(rows: pd.DataFrame) -> Iterable[str]:
     """What was run for what was declared, by column."""
     for column in get_args(Column):
-        labels = [label_of(column, group) for _, group in cells(rows, [column, RAN + column])]
+        labels = [label_of(column, group) for group in _groups(rows[[column, RAN + column]], [column, RAN + column])]
         changed = ", ".join(dict.fromkeys(label.text() for label in labels if label.ran))
         if changed:
             yield changed if column in SPEAKING else f"{COLUMN_LABELS.get(column, column)} {changed}"
