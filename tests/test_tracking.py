@@ -214,3 +214,13 @@ def test_pruning_leaves_it_alone(tmp_path):
     assert len(delete(found).leftovers) == 1
     shows("tensorboard", run)
     shows("wandb", run)
+
+
+def test_starts_of_wandb_within_one_second_are_set_aside_apart(tmp_path):
+    from mixmae.tracking.wandb import _set_aside
+
+    for _ in range(3):
+        (tmp_path / "offline-run-20261124_173208-0123").mkdir()
+        (tmp_path / "offline-run-20261124_173208-0123" / "run.wandb").touch()
+        _set_aside(tmp_path, "0123")
+    assert len(list(tmp_path.glob("set-aside-*/run.wandb"))) == 3

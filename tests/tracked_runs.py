@@ -152,4 +152,4 @@ def shows(name: str, run: RunFolder, timed: bool = True) -> None:
         assert row.keys() == wanted.keys()
         for key in row:
             if timed or not key.startswith("timing/"):
-                assert row[key] == pytest.approx(wanted[key], rel=1e-6), (key, row, wanted)  # TensorBoard keeps float32
+                assert row[key] == pytest.approx(wanted[key], rel=1e-6), key  # TensorBoard keeps float32

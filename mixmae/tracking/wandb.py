@@ -57,6 +57,8 @@ def _mode() -> str | None:
 
 
 def _set_aside(folder: Path, id: str) -> None:
-    """Of the starts of a run only the last is sent by `wandb sync`: it holds the whole curve."""
+    """Of the starts of a run only the last is sent by `wandb sync`: it holds the whole curve. The others are numbered,
+    for W&B calls two starts within one second the same."""
     for path in folder.glob(f"offline-run-*-{id}"):
-        path.rename(path.with_name(f"set-aside-{path.name}"))
+        number = 1 + sum(1 for _ in folder.glob(f"set-aside-*-{id}"))
+        path.rename(path.with_name(f"set-aside-{number}-{path.name}"))
