@@ -1,5 +1,6 @@
 """The published numbers, to stand beside ours: `published.csv`, a row a number with its source (no torch)."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ IMAGENET = "ImageNet-1K"
 
 _METHODS = {"mixmae": "MixMAE", "simmim": "SimMIM", "mae": "MAE", "supervised": "supervised"}
 _TASKS = {"finetune": "finetune", "linear": "linear_probe", "knn": "knn"}
+_EVALUATIONS = {"finetune": "fine-tuning", "linear": "linear probing", "knn": "kNN"}
 
 _ENCODERS = {
     ("mixmae", "swin_base_w14"): ("Swin-B/W14", "Swin-B/W16", "MixMIM-B (=Swin-B/W14 without shift)"),
@@ -41,6 +43,8 @@ _ENCODERS = {
 
 _FIRST_HAND = ("official_repo", "paper_text_seen")
 _AS_PUBLISHED = {"mixmae": MixmaeConfig(), "simmim": SimmimConfig(mask_unit=32), "mae": MaeConfig()}
+_EVALUATION_EPOCHS = re.compile(r"(?:^|FT |retrain; )(\d+) ep(?! \()")
+"""How a setting says how long was fine-tuned, probed or trained from scratch; "(B)" would be of one encoder."""
 _FIELDS = (
     "ratio", "images", "fill", "dual", "masked_attention", "normalised_target", "decoder_depth", "decoder_width",
     "mask_unit",
@@ -57,13 +61,15 @@ _SUBSETS = {
 @dataclass(frozen=True)
 class Published:
     """A published top-1 in percent, the setting it was measured in and where it was read. Encoder, epochs of
-    pretraining ("0": none, None: not said), side of the images in pixels and data set are as they are named there."""
+    pretraining ("0": none, None: not said), side of the images in pixels and data set are as they are named there;
+    `epochs` are the evaluation's own, None where the setting does not say them."""
 
     value: float
     setting: str
     source: str
     encoder: str
     pretrain_epochs: str | None
+    epochs: int | None
     resolution: int | None
     dataset: str
     first_hand: bool
@@ -95,7 +101,7 @@ def published_for(row: Mapping[str, Any]) -> Published | None:
         return None
     supervised = row["method"] == "supervised"
     epochs = "0" if supervised else str(row["pretrain_epochs"])
-    table = _comparable()
+    table = _of_authors()
     found = table[
         (table["method"] == _METHODS[row["method"]])
         & table["encoder"].isin(names)
@@ -108,13 +114,14 @@ def published_for(row: Mapping[str, Any]) -> Published | None:
 
 def differences(row: Mapping[str, Any], published: Published) -> tuple[str, ...]:
     """In words, what of epochs, resolution, data, encoder and labels is another in `row`, as it was run, than where the
-    number was published."""
+    number was published. Epochs of an evaluation count only where they were published."""
     epochs = "0" if pd.isna(row["pretrain_epochs"]) else str(row["pretrain_epochs"])
-    data = IMAGENET if row["data"] == "image_folder" else row["data"]
+    evaluation = "training" if row["method"] == "supervised" else _EVALUATIONS[row["stage"]]
     pairs = [
         (epochs, published.pretrain_epochs, " epochs of pretraining"),
+        (row["epochs"] if published.epochs else None, published.epochs, f" epochs of {evaluation}"),
         (row["image_size"], published.resolution and str(published.resolution), " px"),
-        (data, published.dataset, ""),
+        (_data(row), published.dataset, ""),
     ]
     found = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
     if published.encoder not in _ENCODERS.get((row["method"], row["encoder"]), ()):
@@ -123,8 +130,18 @@ def differences(row: Mapping[str, Any], published: Published) -> tuple[str, ...]
     return (*found, *(f"{text}, published all" for text in subsets))
 
 
+def comparable(row: Mapping[str, Any], published: Published) -> bool:
+    """Whether the row's top-1 is of the data set that the number was published on: else their difference means
+    nothing."""
+    return _data(row) == published.dataset
+
+
+def _data(row: Mapping[str, Any]) -> str:
+    return IMAGENET if row["data"] == "image_folder" else row["data"]
+
+
 @cache
-def _comparable() -> pd.DataFrame:
+def _of_authors() -> pd.DataFrame:
     table = published_results()
     first_hand = table["source_kind"].isin(_FIRST_HAND) & (table["confidence"] == "high")
     ablation = table["setting"].fillna("").str.contains("ablation|sweep")
@@ -140,12 +157,14 @@ def _at_published_settings(row: Mapping[str, Any]) -> bool:
 
 def _published(row: pd.Series) -> Published:
     said = row.where(row.notna(), None)
+    length = _EVALUATION_EPOCHS.search(said["setting"] or "")
     return Published(
         value=float(row["value"]),
         setting=said["setting"] or "",
         source=row["source"],
         encoder=row["encoder"],
         pretrain_epochs=said["pretrain_epochs"],
+        epochs=int(length[1]) if length else None,
         resolution=said["resolution"] and int(said["resolution"]),
         dataset=row["dataset"],
         first_hand=row["source_kind"] in _FIRST_HAND,

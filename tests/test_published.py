@@ -8,7 +8,7 @@ from results.published import differences, named, published_for, published_resul
 
 AS_PUBLISHED = {
     "stage": "finetune", "method": "mixmae", "encoder": "swin_base_w14", "data": "image_folder", "image_size": "224",
-    "pretrain_epochs": 600, "ratio": 0.5, "images": 2, "fill": "image", "dual": True, "masked_attention": True,
+    "pretrain_epochs": 600, "epochs": 100, "ratio": 0.5, "images": 2, "fill": "image", "dual": True, "masked_attention": True,
     "mix_embedding": False, "normalised_target": True, "decoder_depth": 8, "decoder_width": 512, "mask_unit": None,
     "labels_per_class": None, "fraction": None, "pretrain_labels_per_class": None, "pretrain_fraction": None,
 }  # fmt: skip
@@ -57,7 +57,7 @@ def test_every_published_name_is_in_the_file():
 
 def test_a_run_as_published_differs_in_nothing():
     assert differences(AS_PUBLISHED, published_for(AS_PUBLISHED)) == ()
-    scratch = {**AS_PUBLISHED, "method": "supervised", "encoder": "pvt_large", "pretrain_epochs": pd.NA}
+    scratch = {**AS_PUBLISHED, "method": "supervised", "encoder": "pvt_large", "pretrain_epochs": pd.NA, "epochs": 300}
     assert differences(scratch, published_for(scratch)) == ()
 
 
@@ -65,6 +65,7 @@ def test_a_run_as_published_differs_in_nothing():
     ("other", "said"),
     [
         ({"pretrain_epochs": 20}, "20 epochs of pretraining, published 600"),
+        ({"epochs": 10}, "10 epochs of fine-tuning, published 100"),
         ({"image_size": "32"}, "32 px, published 224"),
         ({"data": "digits"}, "digits, published ImageNet-1K"),
         ({"encoder": "swin_base_w7"}, "swin_base_w7, published Swin-B/W14"),
@@ -75,6 +76,21 @@ def test_a_run_as_published_differs_in_nothing():
 )
 def test_what_differs_is_said_exactly(other, said):
     assert differences({**AS_PUBLISHED, **other}, published_for(AS_PUBLISHED)) == (said,)
+
+
+def test_epochs_of_an_evaluation_count_where_they_were_published():
+    """The repositories of Twins and PVT say theirs; of MAE's probing only the retraining does."""
+    scratch = {**AS_PUBLISHED, "method": "supervised", "encoder": "pvt_large", "pretrain_epochs": pd.NA}
+    assert differences(scratch, published_for(scratch)) == ("100 epochs of training, published 300",)
+    mae = {"method": "mae", "encoder": "vit_base_p16", "ratio": 0.75, "pretrain_epochs": 1600, "stage": "linear"}
+    assert differences({**AS_PUBLISHED, **mae}, published_for({**AS_PUBLISHED, **mae})) == ()
+    row = PublishedRow(method="MAE", encoder="ViT-B/16", pretrain_epochs="300", resolution=224, task="linear_probe")
+    retrained = {**AS_PUBLISHED, **mae, "pretrain_epochs": 300}
+    assert differences(retrained, named(row, 60.8)) == ("100 epochs of linear probing, published 90",)
+    knn = {"stage": "knn", "pretrain_epochs": 100, "epochs": pd.NA}
+    lightly = PublishedRow(method="MAE", encoder="ViT-B/16", pretrain_epochs="100", resolution=224, task="knn")
+    top1 = float(published_results().query("method == 'MAE' and task == 'knn'")["value"].iloc[0])
+    assert differences({**retrained, **knn}, named(lightly, top1)) == ()
 
 
 def test_another_window_is_another_encoder():

@@ -11,7 +11,7 @@ import pandas as pd
 from mixmae.presentation import Column, Declaration, TableSpec
 from results.cells import REFERENCES, STAGE_LABELS, cells, member_ids, separating_columns, shown
 from results.declared import RAN, declared_rows, meets, ran
-from results.published import IMAGENET, Published, differences, named, published_for
+from results.published import IMAGENET, Published, comparable, differences, named, published_for
 from results.tables.significance import Scored, significance
 
 COLUMN_LABELS = {
@@ -76,8 +76,8 @@ class Figures:
 class Cell:
     """Top-1 in percent over the `n` seeds that are done; std has n - 1 and is None for one seed.
 
-    differs: what of the setting is another than where `published` comes from. best: significantly the best of its
-    column.
+    differs: what of the setting is another than where `published` comes from. comparable: whether a difference to it
+    means something. best: significantly the best of its column.
     """
 
     n: int
@@ -85,12 +85,13 @@ class Cell:
     std: float | None
     published: Published | None = None
     differs: tuple[str, ...] = ()
+    comparable: bool = False
     best: bool = False
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the published number, in points."""
-        return None if self.mean is None or self.published is None else self.mean - self.published.value
+        """Ours minus the published number, in points; None where they do not compare."""
+        return self.mean - self.published.value if self.comparable and self.mean is not None else None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Table:
     def has_published(self, place: int) -> bool:
         """Whether some row has a published number in that column of figures."""
         return any(row.cells[place] and row.cells[place].published for row in self.rows)
+
+    def has_difference(self, place: int) -> bool:
+        """Whether some of them compares with ours."""
+        return any(row.cells[place] and row.cells[place].comparable for row in self.rows)
 
     def text(self) -> tuple[list[str], list[list[str]], list[str]]:
         """Header, body and footnotes as plain text; what is bold elsewhere is not told."""
@@ -238,6 +243,7 @@ def _cell(runs: Sequence[Run], declaration: Declaration, best: bool) -> Cell | N
         std=stdev(top1) if len(top1) > 1 else None,
         published=published,
         differs=differences(ran(runs[0]), published) if published else (),
+        comparable=published is not None and declaration.scale is None and comparable(runs[0], published),
         best=best,
     )
 
@@ -264,7 +270,7 @@ def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[s
     notes = ["Top-1 accuracy in %, mean ± std (n - 1) over n seeds."]
     published = [cell for row in body for cell in row.cells if cell and cell.published]
     if published:
-        notes.append("Differences are ours minus the published number, in points.")
+        notes.append(_of_differences([cell.comparable for cell in published], scale))
     if published and (rows[RAN + "data"] == "image_folder").any():
         notes.append(f"The images of image_folder are taken to be those of {IMAGENET}.")
     if scale:
@@ -272,6 +278,15 @@ def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[s
         said = "; ".join([*_shrunk(rows), kept])
         notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {said}.")
     return notes
+
+
+def _of_differences(comparable: Sequence[bool], scale: str | None) -> str:
+    if scale:
+        return "No differences are given: the published numbers are of the full scale."
+    if not any(comparable):
+        return "No differences are given: the published numbers are of other data."
+    otherwise = "" if all(comparable) else "; none is given where that is of other data"
+    return f"Differences are ours minus the published number, in points{otherwise}."
 
 
 def _shrunk(rows: pd.DataFrame) -> Iterable[str]:

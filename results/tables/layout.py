@@ -62,13 +62,12 @@ class Layout:
 
 
 def laid_out(table: Table) -> Layout:
-    """Of each column of figures ours, then, where some row has one, the published number and the difference."""
+    """Of each column of figures ours, then, where some row has them, the published number and the difference."""
     header: list[tuple[str, ...]] = [(COLUMN_LABELS.get(column, column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
         path = (STAGE_LABELS[figures.stage], *((figures.across.named(),) if figures.across else ()))
-        header += (
-            [(*path, what) for what in (_OURS, "published", "difference")] if table.has_published(place) else [path]
-        )
+        further = ["difference"] if table.has_difference(place) else []
+        header += [(*path, what) for what in (_OURS, "published", *further)] if table.has_published(place) else [path]
     notes = _Footnotes()
     body = [_line(table, row, notes) for row in table.rows]
     settings = {letter: text for text, letter in notes.letters.items()}
@@ -116,7 +115,9 @@ def _line(table: Table, row: Row, notes: _Footnotes) -> list[Entry]:
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs and cell.n else ()
         line.append(_ours(cell, ((SCALED,) if table.scale else ()) + other))
         if table.has_published(place):
-            line += [_theirs(cell, notes), _difference(cell, other)]
+            line.append(_theirs(cell, notes))
+        if table.has_difference(place):
+            line.append(_difference(cell, other))
     return line
 
 
