@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli_grid import AtScale, GridPath, GridPaths, command_line, planned
+from cli_grid import AtScale, GridPath, GridPaths, command_line
 from cli_weights import AsJson, print_json
 from mixmae.runs import RunFolder
 
@@ -55,14 +55,12 @@ def results_table(
     roots: Roots = None,
 ) -> None:
     """Write the grid's tables as Markdown, CSV, LaTeX and HTML, and print them as Markdown."""
-    from results.collect import collect
     from results.tables import FORMS, build_table, write_tables
 
     if form and out:
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
     places = _places(roots, context.obj)
-    declaration = _asked("tables", file, places[0], scale)
-    frame = collect(*places)
+    frame, declaration = _asked("tables", file, scale, places)
     if form:
         print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
         return
@@ -79,10 +77,8 @@ def results_check(
 ) -> None:
     """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
     from results.check import check
-    from results.collect import collect
 
-    places = _places(roots, context.obj)
-    checked = check(collect(*places), _asked("expected", file, places[0], scale))
+    checked = check(*_asked("expected", file, scale, _places(roots, context.obj)))
     if as_json:
         print_json(checked=[one.document() for one in checked])
     else:
@@ -116,13 +112,12 @@ def results_plot(
     roots: Roots = None,
 ) -> None:
     """Draw the grid's plots as PNG, PDF and SVG."""
-    from results.collect import collect
     from results.plots import FORMATS, write_plots
 
     places = _places(roots, context.obj)
-    declaration = _asked("plots", file, places[0], scale)
+    frame, declaration = _asked("plots", file, scale, places)
     folder = out or places[0] / f"report-{declaration.name}"
-    print(*write_plots(collect(*places), declaration, folder, formats or FORMATS), sep="\n")
+    print(*write_plots(frame, declaration, folder, formats or FORMATS), sep="\n")
 
 
 @results_app.command("gallery")
@@ -159,19 +154,20 @@ def results_report(
 
     The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
     """
-    from ablations.declaring import declare
     from results.collect import collect
     from results.report import write_report
 
     places = _places(roots, context.obj)
+    asked = [_grid(file, scale) for file in files]
+    frame = collect(*places)
     shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
     grids = []
-    for file in files:
+    for file, grid in zip(files, asked, strict=True):
         runs = f"mixmae grid run {command_line(file, scale)}"
-        grids.append(declare(*planned(file, places[0], scale), (runs, shows)))
+        grids.append(_declared(grid, places[0], frame, (runs, shows)))
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
     page = out or folder / "index.html"
-    made = write_report(collect(*places), grids, folder, page)
+    made = write_report(frame, grids, folder, page)
     print(f"{page}: {page.stat().st_size / 1e6:.2f} MB; made anew: {', '.join(made) or 'nothing'}")
 
 
@@ -183,16 +179,30 @@ def _places(roots: list[Path] | None, root: Path) -> list[Path]:
     return [place.resolve() for place in roots or [root]]
 
 
-def _asked(block: str, file: Path, root: Path, scale: str | None):
-    """What the grid declares. Raises ConfigError where it has no such block."""
-    from ablations.declaring import declare
+def _grid(file: Path, scale: str | None):
+    from ablations.grid import grid_path, read_grid
 
-    grid, plan = planned(file, root, scale)
-    declaration = declare(grid, plan)
-    if not getattr(declaration, block):
+    return read_grid(grid_path(file), scale)
+
+
+def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
+    """What was collected, and what the grid declares. Raises ConfigError where it has no such block."""
+    from results.collect import collect
+
+    grid = _grid(file, scale)
+    if not getattr(grid.spec, block):
         entry = "where: …, top1: …" if block == "expected" else "name: …"
         raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
-    return declaration
+    frame = collect(*places)
+    return frame, _declared(grid, places[0], frame)
+
+
+def _declared(grid, root: Path, frame, commands: tuple[str, ...] = ()):
+    from ablations.declaring import declare
+    from ablations.elsewhere import plan_to_show
+    from results.collect import keys_by_images
+
+    return declare(grid, plan_to_show(grid, root, keys_by_images(frame)), commands)
 
 
 def _place(source: str, root: Path) -> Path | RunFolder:

@@ -3,14 +3,15 @@
 from typing import Any, get_args
 
 from ablations.grid import Grid
-from ablations.multiply_adds import work
+from ablations.multiply_adds import pretraining_step
 from ablations.planning import Declared, Plan
 from mixmae.presentation import Column, Declaration
 
 
 def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
     """What the grid declares of the runs of its plan. commands: that run it and show its results."""
-    works = ((entry.key, work(entry.planned.job)) for entry in plan.entries if entry.planned.stage == "pretrain")
+    pretrainings = (entry for entry in plan.entries if entry.planned.stage == "pretrain")
+    steps = ((entry.key, pretraining_step(entry.planned.job)) for entry in pretrainings)
     return Declaration(
         name=grid.name,
         title=grid.spec.title,
@@ -21,7 +22,7 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         expected=grid.spec.expected,
         members=plan.members,
         full={entry.key: tuple(_columns(one) for one in entry.declared) for entry in plan.entries},
-        macs={key: found.macs for key, found in works if found},
+        macs={key: step for key, step in steps if step},
     )
 
 

@@ -116,8 +116,16 @@ def shipped() -> dict[str, Path]:
 
 
 def grid_path(named: Path) -> Path:
-    """The file that is meant: a path, or the name of a grid that comes with this package, such as paper/methods."""
-    return named if named.exists() else shipped().get(named.as_posix(), named)
+    """The file that is meant: a path, or the name of a grid that comes with this package, such as paper/methods. Raises
+    ConfigError where it is neither."""
+    if named.exists():
+        return named
+    own = shipped()
+    if named.as_posix() not in own:
+        near = get_close_matches(named.with_suffix("").as_posix(), own, 1)
+        instead = f"did you mean {near[0]}?" if near else "write the path of a YAML file;"
+        raise ConfigError([f"{named}: no such file; {instead} mixmae grid list shows the grids that come with mixmae"])
+    return own[named.as_posix()]
 
 
 def read_grid(path: Path, scale: str | None = None) -> Grid:

@@ -68,9 +68,8 @@ def work(job) -> Work | None:
     if encoder is None:
         return None
     if isinstance(job, PretrainJob):
-        head, params = _pretraining_head(job)
-        step = 3 * (_seen(job, encoder.forward) + head)
-        return Work(job.method.name, step, 0, _trained(job), 0, encoder.params + params, encoder.exact)
+        params = encoder.params + _pretraining_head(job)[1]
+        return Work(job.method.name, pretraining_step(job), 0, _trained(job), 0, params, encoder.exact)
     width, classes = _width(job.encoder), len(training_counts(job.data))
     forward = encoder.forward + width * classes
     if isinstance(job, FinetuneJob):
@@ -79,6 +78,12 @@ def work(job) -> Work | None:
         return Work("supervised", 3 * forward, forward, _trained(job), passed, params, encoder.exact)
     passed = training_images(job.data, job.recipe.subset) + validation_images(job.data)
     return Work("supervised", 3 * forward, encoder.forward, 0, passed, 0, encoder.exact)
+
+
+def pretraining_step(job: PretrainJob) -> int | None:
+    """Multiply-adds of an image's part of a step, whatever the data; None as of `work`."""
+    encoder = encoder_costs(job.encoder, job.image_size)
+    return encoder and 3 * (_seen(job, encoder.forward) + _pretraining_head(job)[0])
 
 
 def _trained(job) -> int:

@@ -14,7 +14,7 @@ from ablations.grid import Case
 from mixmae.config import DataConfig, ImageFolderConfig, ImportedConfig
 from mixmae.data.counts import too_few_images
 from mixmae.data.fingerprint import fingerprint
-from mixmae.documents import mark_of
+from mixmae.documents import ConfigError, mark_of
 from mixmae.experiment import Experiment
 from mixmae.jobs import PlannedJob, PretrainJob, StageJob, stage_jobs
 from mixmae.runs import Damaged, RunFolder, RunState, read_json, run_state, sha256, write_json
@@ -91,8 +91,13 @@ class Plan:
         return found
 
 
-def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
-    """The stage jobs of `cases`. Raises ConfigError where a data set is not on disk or too small."""
+class ImagesNotHere(ConfigError):
+    """An image folder that a grid names is not on this machine."""
+
+
+def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = None) -> Plan:
+    """The stage jobs of `cases`. elsewhere: the fingerprint of image folders that are not here, for what only shows
+    results. Raises ConfigError where a data set is too small, or, without that, not here (ImagesNotHere)."""
     root = root.resolve()
     prints: dict[DataConfig, str] = {}
     sweeps: dict[Key, dict[str, None]] = {}
@@ -100,11 +105,11 @@ def plan(name: str, cases: Iterable[Case], root: Path) -> Plan:
     declared: dict[Key, list[Declared]] = {}
     experiments = set()
     for case in cases:
-        experiment = _on_this_machine(case)
+        experiment, is_here = _placed(case, elsewhere)
         experiments.add(experiment)
         if experiment.data not in prints:
-            prints[experiment.data] = fingerprint(experiment.data, root)
-        for path, what in too_few_images(experiment):
+            prints[experiment.data] = fingerprint(experiment.data, root) if is_here else elsewhere
+        for path, what in too_few_images(experiment) if is_here else ():
             raise mark_of(case.document, path).error(what, path)
         jobs = stage_jobs(experiment, prints[experiment.data])
         for planned, as_declared in zip(jobs, _declared(experiment, jobs, case.full), strict=True):
@@ -135,8 +140,18 @@ def _method(experiment: Experiment, planned: PlannedJob) -> str:
     return "random init" if planned.job.encoder else "raw pixels"
 
 
+def _placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
+    """The experiment, and whether its images are here."""
+    try:
+        return _on_this_machine(case), True
+    except ImagesNotHere:
+        if elsewhere is None:
+            raise
+        return _with_weights(case), False
+
+
 def _on_this_machine(case: Case) -> Experiment:
-    """The experiment with the path of its images made absolute. Raises ConfigError where there are none."""
+    """The experiment with the path of its images made absolute. Raises ImagesNotHere where there are none."""
     experiment, data = _with_weights(case), case.experiment.data
     if not isinstance(data, ImageFolderConfig):
         return experiment
@@ -144,16 +159,21 @@ def _on_this_machine(case: Case) -> Experiment:
     for split in ("train", "val"):
         if not (path / split).is_dir():
             what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"
-            raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
+            raise _not_here(case, what)
     return experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
 
 
 def _expanded(path: str, case: Case) -> str:
-    """With the environment's variables in it. Raises ConfigError where one is not set."""
+    """With the environment's variables in it. Raises ImagesNotHere where one is not set."""
     if missing := [name for name in re.findall(r"\$\{?(\w+)", path) if name not in os.environ]:
         what = f"the environment variable {missing[0]} is not set; export {missing[0]}=… or write a path here"
-        raise mark_of(case.document, ("data", "path")).error(what, ("data", "path"))
+        raise _not_here(case, what)
     return os.path.expandvars(path)
+
+
+def _not_here(case: Case, what: str) -> ImagesNotHere:
+    path = ("data", "path")
+    return ImagesNotHere([mark_of(case.document, path).complaint(what, path)])
 
 
 def _with_weights(case: Case) -> Experiment:

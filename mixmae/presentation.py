@@ -86,7 +86,7 @@ class Declaration:
 
     members: of each sweep its runs. full: of each run, the values of `Column` that the grid file declares, one mapping
     for each case it belongs to; at a scale other than the full one these are not what was run. macs: multiply-adds of
-    pretrainings.
+    pretrainings for each image that they train on, once an epoch.
     """
 
     name: str

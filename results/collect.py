@@ -81,6 +81,15 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     )
 
 
+def keys_by_images(frame: pd.DataFrame) -> dict[str, set[tuple[str, str]]]:
+    """(stage, id) of the runs on image folders, by the fingerprint of theirs."""
+    runs = frame[frame["data"] == "image_folder"]
+    return {
+        fingerprint: set(zip(group["stage"], group["id"], strict=True))
+        for fingerprint, group in runs.groupby("data_fingerprint")
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------- reading
 
 

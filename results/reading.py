@@ -46,6 +46,7 @@ COLUMNS = {
     "fraction": "float64",
     "pretrain_labels_per_class": "Int64",
     "pretrain_fraction": "float64",
+    "pretrain_images": "Int64",
     "features": "str",
     "epochs": "Int64",
     "top1": "float64",
@@ -61,10 +62,11 @@ COLUMNS = {
 """The columns of what is collected, and their types.
 
 `root` is where the run folder lies, which is not written to files. `top1` and `top5` are percent; only runs that are
-done have figures. `pretrain_hours` are the measured hours of all processes of the pretraining, without those that were
-lost where it stopped and went on, and `pretrain_device` what it ran on ("cpu", or a GPU's name); both are missing where
-they are not known. `config` is all that is computed, the pretraining's part included and the seeds left out, as
-canonical JSON, the pretraining's part last: runs that share it are repetitions.
+done have figures. `pretrain_images` are those that were trained on, once for each epoch, `pretrain_hours` the measured
+hours of all processes of the pretraining, without those that were lost where it stopped and went on, and
+`pretrain_device` what it ran on ("cpu", or a GPU's name); they are missing where they are not known. `config` is all
+that is computed, the pretraining's part included and the seeds left out, as canonical JSON, the pretraining's part
+last: runs that share it are repetitions.
 """
 
 OWN = {name: kind for name, kind in COLUMNS.items() if name not in ("root", "pretrain_loss")} | {"figures": "str"}
@@ -82,8 +84,8 @@ _METHOD_FIELDS = (
 )  # fmt: skip
 
 OF_PRETRAINING = (
-    "method", "pretrain_epochs", "pretrain_labels_per_class", "pretrain_fraction", *_METHOD_FIELDS, "pretrain_hours",
-    "pretrain_device",
+    "method", "pretrain_epochs", "pretrain_labels_per_class", "pretrain_fraction", *_METHOD_FIELDS, "pretrain_images",
+    "pretrain_hours", "pretrain_device",
 )  # fmt: skip
 """The columns that an evaluation takes from its pretraining's row."""
 
@@ -211,14 +213,14 @@ def _row(run: RunFolder, config: dict, state: RunState, result: dict | None) -> 
         "top5": figures.get("top5"),
         "loss": figures.get("loss"),
         "data_fingerprint": config["data_fingerprint"],
-        **(_method_columns(job) if run.stage == "pretrain" else _what_is_evaluated(job)),
+        **(_pretraining(job, figures) if run.stage == "pretrain" else _what_is_evaluated(job)),
         "config": _canonical({"data_fingerprint": config["data_fingerprint"], **_computed(job)}),
         "figures": _canonical({name: value for name, value in figures.items() if name not in ("files", "schema")}),
     }
 
 
-def _method_columns(pretrain: dict[str, Any]) -> dict[str, Any]:
-    """What the config of a pretraining says of the method."""
+def _pretraining(pretrain: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """The columns that evaluations take from a pretraining, but for its costs."""
     method, recipe = pretrain["method"], pretrain["recipe"]
     subset = recipe.get("subset", {})
     return {
@@ -226,6 +228,7 @@ def _method_columns(pretrain: dict[str, Any]) -> dict[str, Any]:
         "pretrain_epochs": recipe["epochs"],
         "pretrain_labels_per_class": subset.get("labels_per_class"),
         "pretrain_fraction": subset.get("fraction"),
+        "pretrain_images": figures.get("images"),
         **{field: method.get(field) for field in _METHOD_FIELDS},
     }
 

@@ -43,13 +43,13 @@ class Shown:
 
 
 def shown(made: Made, **more) -> Shown:
-    """The runs made; `more` are fields of the declaration. Of every pretraining 1e12 multiply-adds an epoch, and an
-    hour of a CPU for ten epochs."""
+    """The runs made; `more` are fields of the declaration. Of every pretraining 1e12 multiply-adds an epoch of a
+    thousand images, and an hour of a CPU for ten epochs."""
     frame = collect(made.root)
-    epochs = frame["pretrain_epochs"].astype("float64").where(frame["pretraining"].notna())
-    frame = frame.assign(pretrain_hours=epochs / 10, pretrain_device="cpu")
-    trained = frame[frame["stage"] == "pretrain"]
-    macs = {("pretrain", row.id): int(row.pretrain_epochs) * 10**12 for row in trained.itertuples()}
+    epochs = frame["pretrain_epochs"].where(frame["pretraining"].notna())
+    hours = epochs.astype("float64") / 10
+    frame = frame.assign(pretrain_images=epochs * 1000, pretrain_hours=hours, pretrain_device="cpu")
+    macs = {("pretrain", id): 10**9 for id in frame[frame["stage"] == "pretrain"]["id"]}
     return Shown(frame, made.members, more={"macs": macs, **more})
 
 

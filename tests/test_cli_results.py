@@ -10,7 +10,7 @@ import pytest
 from made_runs import write_evaluation, write_pretraining
 
 from ablations.grid import read_grid
-from ablations.planning import plan
+from ablations.planning import create_run, plan
 from cli import main
 
 GRID = """\
@@ -43,6 +43,7 @@ def make_runs(grid: Path, root: Path, more: float = 0.0) -> None:
             write_pretraining(root, entry.planned, 0.5)
         else:
             write_evaluation(root, entry.planned, top1[entry.planned.stage] + entry.planned.job.seed)
+        create_run(root, entry.planned, entry.fingerprint)
 
 
 @pytest.fixture
@@ -92,6 +93,74 @@ def test_check_ends_with_what_it_finds(folder, results):
     (folder / "nothing.yaml").write_text(GRID.split("expected:")[0])
     said = results("check", "nothing.yaml", ends=2)
     assert said == "nothing.yaml:1:1: names no expected; write expected: [{where: …, top1: …}]\n"
+
+
+ELSEWHERE = """\
+base: digits_nano
+set:
+  data: {name: image_folder, path: $IMAGES}
+  pretrain: {batch: 2, chunk: 2, warmup_epochs: 0}
+  evaluations.finetune: {batch: 2, warmup_epochs: 0}
+  evaluations.linear: null
+  evaluations.knn: null
+sweeps:
+  - {name: all, product: {pretrain.epochs: [1, 2]}}
+tables:
+  - {name: tuned, rows: [pretrain_epochs], stages: [finetune]}
+plots:
+  - {name: macs, x: pretrain_macs, stages: [finetune]}
+expected:
+  - {where: {pretrain_epochs: 2}, top1: 80.0}
+"""
+
+
+def images_below(folder: Path, content: bytes) -> None:
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(16):
+                (folder / split / name / f"{number}.png").write_bytes(content)
+
+
+def test_results_are_shown_where_the_images_are_not(tmp_path, results, monkeypatch, caplog):
+    """Runs are copied from a cluster to a laptop, without the images."""
+    images_below(tmp_path / "images", b"some")
+    (tmp_path / "far.yaml").write_text(ELSEWHERE)
+    monkeypatch.setenv("IMAGES", str(tmp_path / "images"))
+    make_runs(tmp_path / "far.yaml", tmp_path / "runs")
+    here = results("table", "far.yaml", "--format", "md")
+    assert "| 2 | 80.00 (n=1) |\n" in here and not caplog.messages
+    results("plot", "far.yaml", "--out", "here", "--format", "svg")
+    shutil.rmtree(tmp_path / "images")
+    assert results("table", "far.yaml", "--format", "md") == here
+    (said,) = caplog.messages
+    assert said.startswith("far: its images are not here; taken to be those of its runs, ")
+    monkeypatch.delenv("IMAGES")
+    assert results("table", "far.yaml", "--format", "md") == here
+    assert results("check", "far.yaml").startswith("ok  ")
+    results("plot", "far.yaml", "--out", "there", "--format", "svg")
+    assert (tmp_path / "here" / "macs.svg").read_bytes() == (tmp_path / "there" / "macs.svg").read_bytes()
+    results("report", "far.yaml")
+
+
+def test_without_images_it_must_be_plain_which_runs_are_meant(folder, tmp_path, results, monkeypatch):
+    (tmp_path / "far.yaml").write_text(ELSEWHERE)
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").mkdir()
+    monkeypatch.delenv("IMAGES", raising=False)
+    not_set = (
+        "far.yaml:3:30: data.path: the environment variable IMAGES is not set; export IMAGES=… or write a path here"
+    )
+    assert results("table", "far.yaml", ends=2) == f"{not_set}\n"
+    for content in (b"some", b"other"):
+        images_below(tmp_path / "images", content)
+        monkeypatch.setenv("IMAGES", str(tmp_path / "images"))
+        make_runs(tmp_path / "far.yaml", tmp_path / "runs")
+        shutil.rmtree(tmp_path / "images")
+    monkeypatch.delenv("IMAGES")
+    first, second = results("table", "far.yaml", ends=2).splitlines()
+    assert first == not_set
+    assert second.startswith("far was run on several data sets (") and second.endswith("tell which is meant")
 
 
 def test_runs_of_several_roots_are_one_table(folder, results):

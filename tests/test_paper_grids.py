@@ -60,7 +60,6 @@ def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
         (tmp_path / split / "a").mkdir(parents=True)
     monkeypatch.setenv("IMAGENET", str(tmp_path))
     monkeypatch.setattr("ablations.planning.too_few_images", lambda experiment: [])
-    monkeypatch.setattr("ablations.declaring.work", lambda job: None)
     monkeypatch.setattr("ablations.planning.fingerprint", lambda data, root: "0" * 16)
     grid = read_grid(shipped()[name])
     declaration = declare(grid, plan(grid.name, grid.cases, tmp_path))

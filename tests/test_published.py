@@ -8,9 +8,10 @@ from results.published import differences, named, published_for, published_resul
 
 AS_PUBLISHED = {
     "stage": "finetune", "method": "mixmae", "encoder": "swin_base_w14", "data": "image_folder", "image_size": "224",
-    "pretrain_epochs": 600, "epochs": 100, "ratio": 0.5, "images": 2, "fill": "image", "dual": True, "masked_attention": True,
-    "mix_embedding": False, "normalised_target": True, "decoder_depth": 8, "decoder_width": 512, "mask_unit": None,
-    "labels_per_class": None, "fraction": None, "pretrain_labels_per_class": None, "pretrain_fraction": None,
+    "pretrain_epochs": 600, "epochs": 100, "ratio": 0.5, "images": 2, "fill": "image", "dual": True,
+    "masked_attention": True, "mix_embedding": False, "normalised_target": True, "decoder_depth": 8,
+    "decoder_width": 512, "mask_unit": None, "labels_per_class": None, "fraction": None,
+    "pretrain_labels_per_class": None, "pretrain_fraction": None,
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ablations.declaring import declare
 from ablations.grid import grid_path, read_grid, shipped
+from ablations.multiply_adds import work
 from ablations.planning import plan
 from ablations.scale import read_scale, shrunk
 from mixmae.documents import ConfigError
@@ -132,8 +133,10 @@ def test_runs_know_what_the_grid_declares_of_them(tmp_path):
         assert (full["encoder"], full["image_size"], full["data"]) == ("swin_base_w14", "224", "digits")
         assert full["method"] == entry.method and full["pretrain_epochs"] in (300, 601)
         assert full["ratio"] == (0.5 if entry.method == "mixmae" else 0.6)
-    pretrainings = [entry.key for entry in made.entries if entry.planned.stage == "pretrain"]
-    assert set(declaration.macs) == set(pretrainings) and min(declaration.macs.values()) > 1e11
+    works = {entry.key: work(entry.planned.job) for entry in made.entries if entry.planned.stage == "pretrain"}
+    assert {key: macs * works[key].trained for key, macs in declaration.macs.items()} == {
+        key: found.macs for key, found in works.items()
+    }
 
 
 def test_cases_that_become_one_run_keep_what_each_declares(tmp_path):
@@ -172,7 +175,10 @@ sweeps:
 def test_shipped_grids_have_names():
     assert {"demo", "laptop", "paper/methods", "paper/efficiency"} <= set(shipped())
     assert grid_path(Path("paper/methods")).name == "methods.yaml"
-    assert grid_path(Path("no/such")) == Path("no/such")
+    with pytest.raises(ConfigError, match=r"paper/method: no such file; did you mean paper/methods\? mixmae grid list"):
+        grid_path(Path("paper/method"))
+    with pytest.raises(ConfigError, match="^nowhere.yaml: no such file; write the path of a YAML file; mixmae"):
+        grid_path(Path("nowhere.yaml"))
 
 
 def test_a_file_goes_before_a_shipped_grid(tmp_path, monkeypatch):

@@ -175,8 +175,8 @@ def test_runs_at_a_scale_cannot_be_taken_for_the_papers(made):
         "\n"
         "With one run, no rival: from scratch, swin_nano for swin_base_w14.\n"
         "\n"
-        "[a] 20 epochs of pretraining, published 600; 4 epochs of fine-tuning, published 100; 32 px, published 224; digits, published ImageNet-1K; swin_nano, "
-        "published Swin-B/W14; 10 labels a class, published all\n"
+        "[a] 20 epochs of pretraining, published 600; 4 epochs of fine-tuning, published 100; 32 px, published 224; "
+        "digits, published ImageNet-1K; swin_nano, published Swin-B/W14; 10 labels a class, published all\n"
         "\n"
         f"[1] {README}\n"
     )

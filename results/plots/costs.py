@@ -14,9 +14,8 @@ _UNITS = {"G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 
 def with_macs(rows: pd.DataFrame, declaration: Declaration) -> pd.DataFrame:
     """The rows with `pretrain_macs`: the multiply-adds of their pretraining, NaN where there is none or none known."""
-    return rows.assign(
-        pretrain_macs=[float(declaration.macs.get(("pretrain", id), "nan")) for id in rows["pretraining"]]
-    )
+    an_image = [float(declaration.macs.get(("pretrain", id), "nan")) for id in rows["pretraining"]]
+    return rows.assign(pretrain_macs=rows["pretrain_images"].astype("float64") * an_image)
 
 
 def macs_unit(smallest: float) -> tuple[str, float]:

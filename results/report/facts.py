@@ -144,10 +144,10 @@ def settings(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[Listing]:
-    """What one pretraining cost, and all runs together."""
+    """What one pretraining cost, and all runs together. macs: of pretrainings, for each image."""
     keys = list(zip(runs["stage"], runs["id"], strict=True))
     priced = runs.assign(
-        macs=pd.array([macs.get(key) for key in keys], dtype="Int64"),
+        macs=pd.array([macs.get(key) for key in keys], dtype="Int64") * runs["pretrain_images"],
         hours=pd.array([found[key].hours for key in keys], dtype="Float64"),
         device=[found[key].device for key in keys],
     )
