@@ -167,6 +167,17 @@ def test_what_cannot_be_printed_is_shown_as_such(runs, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------- svg
 
 
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_font_lacks_are_named_once(runs, tmp_path, caplog):
+    spec = LOSS.model_copy(update={"title": "Losses 🐍 of 象"})
+    write_plots(runs.frame, runs.changed(plots=(spec,)).declaration, tmp_path)
+    assert caplog.messages == ["loss: the font of plots has no 象 🐍; PNG and PDF show boxes there"]
+    assert "Losses 🐍 of 象" in (tmp_path / "loss.svg").read_text("utf-8")
+    caplog.clear()
+    write_plots(runs.frame, runs.changed(plots=(spec,)).declaration, tmp_path, ["svg"])
+    assert not caplog.messages
+
+
 def test_svgs_of_a_page_share_no_id_and_no_style(runs, tmp_path):
     labels = ['<script>"one" & two</script>', "two"]
     specs = [

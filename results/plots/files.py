@@ -1,5 +1,6 @@
 """Figures as files and as SVG elements: the same bytes whenever they are drawn of the same data."""
 
+import logging
 import re
 from collections.abc import Sequence
 from io import BytesIO
@@ -13,6 +14,8 @@ from results.plots.theme import DPI, theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -33,7 +36,11 @@ def save(
     label: str | None = None,
 ) -> list[Path]:
     """Writes NAME.png, NAME.pdf and NAME.svg, or those of them that are asked for; returns their paths. The SVG is the
-    element that `svg_element` makes of `ids` and `label`, which are the name where they are not given."""
+    element that `svg_element` makes of `ids` and `label`, which are the name where they are not given. Letters that the
+    font of the others lacks are named in the log."""
+    lacking = _lacking(figure)
+    if lacking and set(formats) - {"svg"}:
+        log.warning("%s: the font of plots has no %s; PNG and PDF show boxes there", name, " ".join(lacking))
     for kind in formats:
         if kind == "svg":
             content = f"{svg_element(figure, ids or name, label or name)}\n".encode()
@@ -62,6 +69,16 @@ def svg_element(figure: "Figure", ids: str, label: str) -> str:
     root.attrib |= {"id": f"{prefix}-figure", "role": "img", "aria-label": title.text}
     root.insert(0, title)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _lacking(figure: "Figure") -> list[str]:
+    """Letters of the figure that its font, which comes with matplotlib, does not have."""
+    from matplotlib.font_manager import findfont, get_font
+    from matplotlib.text import Text
+
+    font = get_font(findfont("DejaVu Sans"))
+    letters = {letter for text in figure.findobj(Text) for letter in text.get_text()}
+    return sorted(letter for letter in letters if not letter.isspace() and not font.get_char_index(ord(letter)))
 
 
 def _rendered(figure: "Figure", kind: str, salt: str = "") -> bytes:

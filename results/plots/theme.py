@@ -5,6 +5,7 @@ told a second time by dashes, markers or hatches, so that a figure can be read i
 column of a page or as the page, and its text is 8 points or more at that size.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,10 +99,11 @@ _LOOK = {
 @contextmanager
 def theme() -> Iterator[None]:
     """Figures are drawn and written within it: matplotlib's own defaults and what differs here, whatever the machine's
-    matplotlibrc says."""
+    matplotlibrc says. Letters that the font lacks are told of by `results.plots.files.save` alone."""
     from matplotlib import style
 
-    with style.context(["default", _LOOK]):
+    with style.context(["default", _LOOK]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         yield
 
 
