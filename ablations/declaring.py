@@ -4,12 +4,14 @@ from typing import Any, get_args
 
 from ablations.grid import Grid
 from ablations.multiply_adds import pretraining_step
-from ablations.planning import Declared, Plan
+from ablations.planning import Declared, Entry, Key, Plan
+from mixmae.jobs import StageJob
 from mixmae.presentation import Column, Declaration
 
 
 def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
     """What the grid declares of the runs of its plan. commands: that run it and show its results."""
+    jobs = {entry.key: entry.planned.job for entry in plan.entries}
     pretrainings = (entry for entry in plan.entries if entry.planned.stage == "pretrain")
     steps = ((entry.key, pretraining_step(entry.planned.job)) for entry in pretrainings)
     return Declaration(
@@ -22,8 +24,14 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         expected=grid.spec.expected,
         members=plan.members,
         full={entry.key: tuple(_columns(one) for one in entry.declared) for entry in plan.entries},
+        planned={entry.key: _columns(_planned(entry, jobs)) for entry in plan.entries},
         macs={key: step for key, step in steps if step},
     )
+
+
+def _planned(entry: Entry, jobs: dict[Key, StageJob]) -> Declared:
+    """The job that is run, in place of the one that is declared."""
+    return Declared(entry.method, entry.planned.job, jobs[entry.needs] if entry.needs else None)
 
 
 def _columns(declared: Declared) -> dict[str, Any]:

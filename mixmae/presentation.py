@@ -31,6 +31,8 @@ class TableSpec(Model):
     """A column of figures for each value of this, too."""
     stages: Annotated[tuple[Evaluated, ...], Field(strict=False, min_length=1)] = ("finetune", "linear", "knn")
     """One column each."""
+    note: str = ""
+    """What a reader has to know of it, below it."""
 
 
 class PlotSpec(Model):
@@ -85,7 +87,8 @@ class Declaration:
     """A grid as it declares its runs and what they are shown as; nothing of how they are run.
 
     members: of each sweep its runs. full: of each run, the values of `Column` that the grid file declares, one mapping
-    for each case it belongs to; at a scale other than the full one these are not what was run. macs: multiply-adds of
+    for each case it belongs to; at a scale other than the full one these are not what was run,
+    which is `planned`. macs: multiply-adds of
     pretrainings for each image that they train on, once an epoch.
     """
 
@@ -99,4 +102,5 @@ class Declaration:
     expected: tuple[Expected, ...] = ()
     members: dict[str, set[Key]] = field(default_factory=dict)
     full: dict[Key, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    planned: dict[Key, dict[str, Any]] = field(default_factory=dict)
     macs: dict[Key, int] = field(default_factory=dict)

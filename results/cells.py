@@ -52,10 +52,12 @@ def member_ids(members: Members, sweeps: Collection[str]) -> set[tuple[str, str]
 def member_rows(
     frame: pd.DataFrame, members: Members, sweeps: Collection[str], stages: Collection[str]
 ) -> pd.DataFrame:
-    """The rows of `frame` that belong to the sweeps and stages."""
+    """The rows of `frame` that belong to the sweeps and stages. What was pretrained is not known of evaluations whose
+    pretraining is missing: those are left out."""
     ids = member_ids(members, sweeps)
     named = [pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]
-    return frame[pd.Series(named, index=frame.index, dtype=bool) & frame["stage"].isin(list(stages))]
+    known = frame["method"] != "unknown"
+    return frame[pd.Series(named, index=frame.index, dtype=bool) & frame["stage"].isin(list(stages)) & known]
 
 
 def separating_columns(rows: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> tuple[str, ...]:

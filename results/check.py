@@ -76,7 +76,8 @@ def check(frame: pd.DataFrame, declaration: Declaration) -> list[Checked]:
 
 def _checked(frame: pd.DataFrame, declaration: Declaration, expected: Expected) -> list[Checked]:
     rows = declared_rows(frame, declaration, (), [expected.stage])
-    rows = rows[[meets(row, expected.where) for row in rows.to_dict("records")]].drop_duplicates("id")
+    met = [meets(row, expected.where) for row in rows.to_dict("records")]
+    rows = rows[pd.Series(met, index=rows.index, dtype=bool)].drop_duplicates("id")
     done = rows[rows["state"] == "done"]
     settings = [group for _, group in done.groupby("config", sort=False)]
     told = [column for column in get_args(Column) if done[column].nunique(dropna=False) > 1]

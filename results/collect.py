@@ -20,20 +20,22 @@ from mixmae.names import STAGES
 from mixmae.runs import SCHEMA, RunFolder, write_atomically
 from results.cache import Cache
 from results.cells import differing_fields
-from results.reading import COLUMNS, OF_PRETRAINING, Broken, frame_of, look, read_run
+from results.reading import COLUMNS, OF_PRETRAINING, Broken, frame_of, look, read_run, read_settings
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Source:
-    """A root, what a problem's name begins with there, and its rows: places of the cache's, and what was read."""
+    """A root, what a problem's name begins with there, and its rows: places of the cache's, what was read, and the
+    settings of pretrainings of which no more could be read."""
 
     root: Path
     prefix: str
     cache: Cache
     known: list[int] = field(default_factory=list)
     read: list[dict[str, Any]] = field(default_factory=list)
+    settings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(*roots: Path) -> pd.DataFrame:
@@ -41,9 +43,10 @@ def collect(*roots: Path) -> pd.DataFrame:
 
     Of a run that lies in several roots the first folder is taken in which it is done, else the first; where others are
     done with other figures, that is a problem. An evaluation takes its method's columns from the config of its
-    pretraining, in whatever root that lies; where it is missing its method is "unknown". Without pretraining the method
-    is "imported" (weights from a file), "supervised" (fine-tuned from scratch), "random init" (a frozen evaluation) or
-    "raw pixels". The rows of runs that are done are kept in ROOT/.collected until their files change.
+    pretraining, in whatever root that lies and whatever else is damaged there; without it its method is "unknown".
+    Without pretraining the method is "imported" (weights from a file), "supervised" (fine-tuned from scratch), "random
+    init" (a frozen evaluation) or "raw pixels". The rows of runs that are done are kept in ROOT/.collected until their
+    files change.
 
     Raises NewerSchema where a newer version wrote a file, FileNotFoundError where there is no such root.
     """
@@ -58,7 +61,8 @@ def collect(*roots: Path) -> pd.DataFrame:
         if stage != "pretrain":
             for source in sources:
                 _read(stage, source, pretrainings, problems)
-    frame = _with_pretrainings(_once(pd.concat(map(_rows, sources)), problems), problems)
+    settings = frame_of([row for source in sources for row in source.settings])
+    frame = _with_pretrainings(_once(pd.concat(map(_rows, sources)), problems), settings, problems)
     for source in sources:
         source.cache.save()
     frame = frame[list(COLUMNS)].astype(COLUMNS)
@@ -118,6 +122,8 @@ def _read(stage: str, source: _Source, pretrainings: Mapping[str, str], problems
             row, wrong = read_run(RunFolder(source.root, stage, name), pretrainings)
         except Broken as error:
             problems.append(f"{where}: {error}; left out")
+            if stage == "pretrain" and (row := read_settings(RunFolder(source.root, stage, name))):
+                source.settings.append(row)
             continue
         source.read.append(row)
         found.append((name, row["state"]))
@@ -177,14 +183,16 @@ def _once(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     return taken
 
 
-def _with_pretrainings(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
-    """The pretrainings, then the evaluations with what they take from them."""
+def _with_pretrainings(rows: pd.DataFrame, settings: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+    """The pretrainings, then the evaluations with what they take from them, or from `settings` of such as are left
+    out."""
     is_pretraining = rows["stage"] == "pretrain"
     pretrainings, evaluations = rows[is_pretraining], rows[~is_pretraining]
-    of = pretrainings.set_index("id").reindex(evaluations["pretraining"]).set_axis(evaluations.index)
+    described = pd.concat([pretrainings, settings]).drop_duplicates("id").set_index("id")
+    of = described.reindex(evaluations["pretraining"]).set_axis(evaluations.index)
     has, known = evaluations["pretraining"].notna(), of["stage"].notna()
     for row in evaluations[has & ~known].itertuples():
-        what = f"its pretraining {row.pretraining} is missing or left out; its method is shown as unknown"
+        what = f"its pretraining {row.pretraining} is missing; its method is unknown, so that no grid shows it"
         problems.append(f"{row.where}: {what}")
     parts = zip(evaluations["config"], of["config"], known, strict=True)
     config = [f'{own[:-1]},"pretraining":{part}}}' if is_known else own for own, part, is_known in parts]

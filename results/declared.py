@@ -6,11 +6,15 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration
-from results.cells import member_rows
+from mixmae.presentation import Column, Declaration, Key
+from results.cells import member_ids, member_rows
 
 RAN = "ran_"
 """Begins the names of the columns with what was run."""
+
+
+NO_RUN = "no run"
+"""The state of what a grid declares and nothing is known of."""
 
 
 def declared_rows(
@@ -18,11 +22,21 @@ def declared_rows(
 ) -> pd.DataFrame:
     """The rows of the sweeps and stages, each once for every case of the grid that its run stands for: the columns of
     `Column` as the grid declares them, what was run in `ran_…`. Rows whose `config` is the same are repetitions of what
-    was declared, too."""
+    was declared, too. Cases without a run come last, with what would be run, in the state NO_RUN; their `config` is the
+    case."""
     rows = member_rows(frame, declaration.members, sweeps, stages)
-    lines = [line for row in rows.to_dict("records") for line in _lines(row, declaration)]
+    known = set(zip(rows["stage"], rows["id"], strict=True))
+    asked = [key for key in declaration.planned if key in member_ids(declaration.members, sweeps)]
+    absent = [_without_run(key, declaration) for key in asked if key[0] in stages and key not in known]
+    lines = [line for row in (*rows.to_dict("records"), *absent) for line in _lines(row, declaration)]
     types = {**rows.dtypes, **{RAN + column: rows[column].dtype for column in get_args(Column)}}
     return pd.DataFrame(lines, columns=list(types)).astype(types)
+
+
+def _without_run(key: Key, declaration: Declaration) -> dict[str, Any]:
+    planned = declaration.planned[key]
+    config = json.dumps(planned, sort_keys=True, separators=(",", ":"))
+    return {**planned, "stage": key[0], "id": key[1], "state": NO_RUN, "config": config}
 
 
 def ran(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
     """What is another in `b` than in `a`, both as collected."""
-    ours, theirs = _settings(a), _settings(b)
+    ours, theirs = _settings(a, b), _settings(b, a)
     places = _matched(ours, theirs)
     pairs = [_tested(_pair(ours[one], theirs[other])) for one, other in sorted(places.items())]
     corrected = iter(holm([pair.p for pair in pairs if pair.p is not None]))
@@ -149,11 +149,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
 # ------------------------------------------------------------------------------------------------------------ matching
 
 
-def _settings(frame: pd.DataFrame) -> list[Setting]:
+def _settings(frame: pd.DataFrame, other: pd.DataFrame) -> list[Setting]:
+    """Those of `frame`, named as beside those of `other`."""
+    kind = ["stage", "method", "encoder"]
+    both = dict(list(pd.concat([frame[list(_READ)], other[list(_READ)]]).groupby(kind)))
     found = []
-    for _, alike in frame.groupby(["stage", "method", "encoder"], sort=True):
-        varying = [column for column in get_args(Column) if alike[column].nunique(dropna=False) > 1]
-        usual = {column: _plain(alike[column].value_counts(dropna=False).index[0]) for column in varying}
+    for values, alike in frame.groupby(kind, sort=True):
+        varying = [column for column in get_args(Column) if both[values][column].nunique(dropna=False) > 1]
+        usual = {column: _plain(both[values][column].value_counts(dropna=False).index[0]) for column in varying}
         settings: dict[str, list[dict[str, Any]]] = {}
         for run in alike[list(_READ)].to_dict("records"):
             settings.setdefault(run["config"], []).append(run)

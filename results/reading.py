@@ -149,6 +149,16 @@ def read_run(run: RunFolder, pretrainings: Mapping[str, str]) -> tuple[dict[str,
     return _typed({**row, **costs}), wrong
 
 
+def read_settings(run: RunFolder) -> dict[str, Any] | None:
+    """What config.json alone says of a run that is Broken, as a row without figures; None where that cannot be read."""
+    try:
+        if not (run.path / "config.json").is_file():  # a pipe would be waited for
+            return None
+        return _typed(_row(run, _document(run, "config") or {}, RunState("planned"), None))
+    except (Broken, OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return None
+
+
 def _document(run: RunFolder, name: str) -> dict[str, Any] | None:
     """One file of the folder. Raises Broken where it does not hold a JSON object."""
     try:

@@ -65,7 +65,8 @@ def best_of(column: Sequence[Seeds], untested: Collection[int] = ()) -> Verdict:
     highest = max(means, default=-inf)
     leaders = [place for place, mean in enumerate(means) if mean > -inf and highest - mean <= NOTHING]
     if len(leaders) != 1:
-        return Verdict(None, "tied" if leaders else "no rival", {}, {})
+        few = any(len(column[place]) < FEWEST for place in leaders)
+        return Verdict(None, "no rival" if not leaders else "too few pairs" if few else "tied", {}, {})
     (leader,) = leaders
     if leader in untested:
         return Verdict(leader, "untested", {}, {})

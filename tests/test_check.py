@@ -64,6 +64,13 @@ def test_runs_of_other_grids_do_not_count(made):
     assert found.verdict == "ok"
 
 
+def test_where_nothing_was_run_all_is_missing(made, tmp_path):
+    (tmp_path / "empty").mkdir()
+    asked = Expected(where={"method": "mixmae"}, top1=82.5)
+    (found,) = check(collect(tmp_path / "empty"), declared(made, expected=(asked,)))
+    assert (found.verdict, found.runs) == ("missing", ())
+
+
 def test_settings_are_not_averaged_but_told_apart(made):
     """85.1 and 79.9 have a mean within the tolerance, which neither is."""
     made.add(experiment("mixmae", epochs=40), finetune=79.9)

@@ -79,6 +79,25 @@ def test_table_writes_all_forms_or_prints_one(folder, results):
     assert said == "--format prints and writes nothing; leave out one of --format and --out\n"
 
 
+def test_what_is_not_launched_has_its_row(folder, results):
+    """And is named as it would be run, at a scale too; a grid of which nothing was run has all of its rows."""
+    text = GRID.replace("seed: [0, 1, 2]", "seed: [0, 1, 2], method: [mixmae, simmim]")
+    (folder / "grid.yaml").write_text(text.replace("  - {name: probed, rows: [encoder], stages: [linear]}\n", ""))
+    out = results("table", "grid.yaml", "--format", "md")
+    assert "| MixMAE | 81.00 ± 1.00 (n=3) |\n| SimMIM | – |\n" in out
+    assert "fine-tuning: no claim, since fewer than three seeds are matched with some rival." in out
+    assert "Not counted, not launched or not readable: finetune/" in out
+    (folder / "none").mkdir()
+    out = results("table", "paper/target", "--scale", "laptop", "--format", "md", "--root", "none")
+    assert "| 1 for 4 | 64 for 512 | – |" in out and "| 3 for 12 | 64 for 512 | – |" in out
+
+
+def test_evaluations_of_a_missing_pretraining_are_in_no_table(folder, results, caplog):
+    shutil.rmtree(sorted((folder / "runs" / "pretrain").iterdir())[0])
+    assert "(n=2) |\n" in results("table", "grid.yaml", "--format", "md")
+    assert any("is missing; its method is unknown, so that no grid shows it" in said for said in caplog.messages)
+
+
 def test_check_ends_with_what_it_finds(folder, results):
     assert results("check", "grid.yaml").splitlines() == [
         "ok       fine-tuning, method mixmae: expected 81.00, found 81.00, difference +0.00, tolerance 0.30, n = 3",

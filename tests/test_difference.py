@@ -109,6 +109,16 @@ def test_the_nearest_config_is_compared_and_the_rest_is_alone(frames):
     assert text[text.index("\nOnly in A:") + 1] == "  kNN: MixMAE swin_nano, ratio 0.25: seed 0"
 
 
+def test_a_setting_has_one_name_whichever_side_it_is_on(frames):
+    """B has a single number of epochs, which is told nonetheless: A has two."""
+    a, b = frames(
+        [(experiment("mixmae", epochs=epochs), {"knn": 80.0}) for epochs in (10, 20)],
+        [(experiment("mixmae", seed=2, epochs=20), {"knn": 81.0})],
+    )
+    names = {one.name() for pair in compare(a, b).pairs for one in (pair.a, pair.b) if one.stage == "knn"}
+    assert names == {"kNN: MixMAE swin_nano, epochs 20"}
+
+
 def test_seeds_of_one_side_are_listed_and_not_compared(frames):
     a, b = frames(three((90.0, 91.0, 95.0)), three((90.0, 91.0), seeds=(0, 1)))
     found = compare(a, b)

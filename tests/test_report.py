@@ -183,7 +183,7 @@ def test_what_is_not_done_is_said_with_its_reason(made, folder):
     found = page(folder)
     reason = f"pretrain/{failed.id}/checkpoints: disk full"
     assert [failed.id, "pretraining", "MAE", "swin_nano", "0", "failed", reason] in found.rows
-    assert "15 done, 1 failed, 3 no readable run folder" in found.text["dd"]
+    assert "15 done, 1 failed, 3 not launched or not readable" in found.text["dd"]
     assert {f"{planned.stage}/{planned.id}" for planned in jobs[1:]} <= set(found.text["li"])
     assert any(line.startswith("knn/broken: no config.json") for line in found.text["li"])
 
@@ -228,7 +228,7 @@ def test_a_grid_of_which_nothing_was_run(tmp_path, folder):
     (tmp_path / "runs").mkdir()
     members = {"main": {("knn", "0123")}}
     write_report(collect(tmp_path / "runs"), [Declaration("new", tables=(TABLE,), members=members)], folder)
-    assert "1 no readable run folder" in page(folder).text["dd"]
+    assert "1 not launched or not readable" in page(folder).text["dd"]
     assert "knn/0123" in page(folder).text["li"]
 
 

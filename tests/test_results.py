@@ -129,6 +129,19 @@ def test_a_missing_pretraining_leaves_the_method_unknown(made):
     assert f"finetune/{finetune.id}: its pretraining {pretrain.id} is missing" in frame.attrs["problems"][0]
 
 
+def test_a_damaged_pretraining_still_says_what_it_was(made):
+    """Its config is whole: evaluations of it are those of other seeds, and stay in their table."""
+    pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=0), FINGERPRINT)
+    whole = row_of(collect(made.root), finetune)
+    (RunFolder(made.root, "pretrain", pretrain.id).path / "result.json").write_text("{")
+    frame = collect(made.root)
+    assert (frame["id"] != pretrain.id).all()
+    assert [problem.split(":")[0] for problem in frame.attrs["problems"]] == [f"pretrain/{pretrain.id}"]
+    row = row_of(frame, finetune)
+    for column in ("method", "pretrain_epochs", "ratio", "top1", "config"):
+        assert row[column] == whole[column]
+
+
 @pytest.mark.parametrize("name", ["config", "state", "result"])
 def test_a_newer_schema_is_refused_by_its_number(made, name):
     planned = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)[1]

@@ -173,8 +173,6 @@ def test_runs_at_a_scale_cannot_be_taken_for_the_papers(made):
         "\n"
         "fine-tuning: no claim, since fewer than three seeds are matched with some rival.\n"
         "\n"
-        "With one run, no rival: from scratch, swin_nano for swin_base_w14.\n"
-        "\n"
         "[a] 20 epochs of pretraining, published 600; 4 epochs of fine-tuning, published 100; 32 px, published 224; "
         "digits, published ImageNet-1K; swin_nano, published Swin-B/W14; 10 labels a class, published all\n"
         "\n"

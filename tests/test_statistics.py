@@ -109,6 +109,7 @@ def test_a_rival_that_is_significant_alone_may_not_be_among_many():
         ([seeds(90.0, 91.0, 92.0), {5: 80.0, 6: 81.0, 7: 82.0}], (), "too few pairs"),
         ([seeds(90.0, 91.0, 92.0), seeds(80.0, 81.0, 82.0)], (), "constant"),
         ([seeds(90.0, 91.0, 92.0), seeds(92.0, 91.0, 90.0)], (), "tied"),
+        ([seeds(90.0), seeds(90.0), seeds(80.0)], (), "too few pairs"),
         ([seeds(90.0, 91.0, 92.0)] * 2, (), "tied"),
         ([seeds(90.0, 95.0, 92.0), seeds(91.0, 89.0, 93.0)], (), "not significant"),
         ([seeds(90.0, 91.1, 92.0), seeds(95.0)], (1,), "untested"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log10
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -50,10 +49,6 @@ class Bar:
     def top(self) -> float:
         return max([*self.published, *([self.mean + (self.std or 0)] if self.mean is not None else [])])
 
-    @property
-    def bottom(self) -> float:
-        return min([*self.published, *([self.mean - (self.std or 0)] if self.mean is not None else [])])
-
 
 def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, title: str) -> "Figure":
     """Means over seeds with std, which a single seed does not have; published numbers are hollow diamonds."""
@@ -74,9 +69,8 @@ def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, tit
         _draw_panel(ax, bars[stage], looks)
         ax.set_xticks(range(len(names[stage])), names[stage])
         ax.set(title=STAGE_LABELS[stage], ylabel="top-1 (%)" if ax is axes[0] or columns_beside == 1 else "")
-    notes = [repetitions(done, [*columns, "stage"])]
-    notes += ["Axes do not begin at zero."] if any(ax.get_ylim()[0] > 0 for ax in axes) else []
-    compose(figure, title, _handles(looks, len(published) > 0), [*notes, *source_notes(published)])
+    notes = [repetitions(done, [*columns, "stage"]), *source_notes(published)]
+    compose(figure, title, _handles(looks, len(published) > 0), notes)
     for ax, stage in zip(axes, spec.stages, strict=True):
         _write_values(ax, bars[stage])
     figure.draw_without_rendering()
@@ -164,7 +158,7 @@ def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> N
     ax.grid(False, axis="x")
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.5, len(_groups(bars)) - 0.5)
-    ax.set_ylim(bottom=_floor(bars))
+    ax.set_ylim(bottom=0)
     few_round_ticks(ax.yaxis, 6)
 
 
@@ -175,16 +169,6 @@ def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:
         for place, group in enumerate(_groups(bars).values())
         for number, bar in enumerate(group)
     ]
-
-
-def _floor(bars: Sequence[Bar]) -> float:
-    """Where the axis begins: at zero, or, where differences would not be seen then, at a round number below all."""
-    low, high = min(bar.bottom for bar in bars), max(bar.top for bar in bars)
-    spread = max(high - low, 2.0)
-    if low - spread < high / 4:
-        return 0.0
-    step = 10.0 ** floor(log10(spread))
-    return floor((low - 0.6 * spread) / step) * step
 
 
 def _write_values(ax: "Axes", bars: Sequence[Bar]) -> None:
@@ -198,8 +182,7 @@ def _write_values(ax: "Axes", bars: Sequence[Bar]) -> None:
     upright = longest + 0.04 > bar_inches
     gap = 6 if any(bar.published for bar in bars) else 3
     needed = (longest if upright else TEXT * 1.1 / 72) + (gap + 2) / 72
-    low, high = ax.get_ylim()[0], max(bar.top for bar in bars)
-    ax.set_ylim(low, low + (high - low) / (1 - needed / (box.height / ax.figure.dpi)))
+    ax.set_ylim(0, max(bar.top for bar in bars) / (1 - needed / (box.height / ax.figure.dpi)))
     for x, bar in _placed(bars):
         if bar.mean is not None:
             ax.annotate(

@@ -35,6 +35,7 @@ def draw_curves(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
     done, notes = _with_known_x(rows[rows["state"] == "done"], spec.x)
     points, levels = done[done["x"].notna()].assign(device=""), done[done["x"].isna()]
     if spec.x == "pretrain_hours":
+        notes = [*notes, "Hours as they were measured, whatever else the machines did."]
         points = _at_mean_hours(points, [*columns, "stage", along, "pretrain_device"])
     points = points.sort_values(along, kind="stable")  # more epochs may have been measured to take less time
     devices = sorted(points["device"].unique()) or [""]

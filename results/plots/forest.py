@@ -11,6 +11,7 @@ from results.cells import MISSING, STAGE_LABELS, member_ids, member_rows, separa
 from results.declared import meets
 from results.plots.layout import compose, few_round_ticks, line_inches, panels, wrapped
 from results.plots.theme import COLOURS, GREY, PAGE_INCHES, TEXT
+from results.statistics import FEWEST
 from results.tables import COLUMN_LABELS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Difference:
-    """In points of top-1, over n matched seeds: the mean, and half its t interval (None for one seed)."""
+    """In points of top-1, over n matched seeds: the mean, and half its t interval (None below FEWEST seeds)."""
 
     n: int
     mean: float
@@ -92,7 +93,7 @@ def _settings(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> l
         values = tuple(None if name in alike[key[0]] else case[name] for name in _COLUMNS)
         setting = settings.setdefault(values, Setting(case))
         setting.keys.add(key)
-        setting.run = setting.run or run.get(key, {})
+        setting.run = setting.run or run.get(key, declaration.planned.get(key, {}))
     return list(settings.values())
 
 
@@ -164,7 +165,7 @@ def _notes(found: Sequence[Difference], reference: Setting, spec: PlotSpec, hidd
         span = f"{repeated[0]} to {repeated[-1]}" if repeated[1:] else f"{repeated[0]}"
         notes.append(f"Mean difference over {span} matched seeds, with its 95 % t interval.")
     if any(difference.half is None for difference in found):
-        notes.append("Hollow: one matched seed, so no interval.")
+        notes.append(f"Hollow: fewer than {FEWEST} matched seeds, so no interval.")
     if hidden:
         names = "; ".join(dict.fromkeys(_name(setting, reference, brief=False) for setting in hidden))
         notes.append(f"Not shown, since at this scale they are the same runs as another setting: {names}.")
@@ -228,7 +229,7 @@ def paired_difference(ours: pd.Series, reference: pd.Series) -> Difference | Non
     n = len(differences)
     if n == 0:
         return None
-    if n == 1:
-        return Difference(1, float(differences.iloc[0]), None)
+    if n < FEWEST:
+        return Difference(n, float(differences.mean()), None)
     half = t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / n**0.5
     return Difference(n, float(differences.mean()), float(half))

@@ -19,7 +19,7 @@ from results.tables import COLUMN_LABELS
 
 log = logging.getLogger(__name__)
 
-NO_FOLDER = "no readable run folder"
+NO_FOLDER = "not launched or not readable"
 ENVIRONMENT = (
     "mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "processes", "threads", "workers",
     "compile_blocks", "checkpoint_activations",

@@ -58,12 +58,14 @@ def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
 
 def _usual(runs: pd.DataFrame) -> pd.DataFrame:
     """The finished pretrainings, those first that show a method as it is meant: MixMAE with two images mixed and both
-    reconstructed, the ratio nearest to the published one, the most epochs, the lowest seed."""
+    reconstructed, as it was released, the ratio nearest to the published one, the most epochs, the lowest seed."""
     rows = runs[(runs["stage"] == "pretrain") & (runs["state"] == "done") & runs["method"].isin(USUAL_RATIO)]
     mixed = (rows["fill"] == "image") & (rows["images"] == 2) & rows["dual"].fillna(False)
+    released = rows["masked_attention"].fillna(True) & ~rows["mix_embedding"].fillna(False)
+    released &= rows["normalised_target"].fillna(True)
     order = rows.assign(
         place=rows["method"].map(list(USUAL_RATIO).index),
-        other=(rows["method"] == "mixmae") & ~mixed,
+        other=(rows["method"] == "mixmae") & ~(mixed & released),
         away=(rows["ratio"] - rows["method"].map(USUAL_RATIO).astype("float64")).abs(),
         fewer=-rows["pretrain_epochs"],
     )

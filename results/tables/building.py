@@ -10,7 +10,7 @@ import pandas as pd
 
 from mixmae.presentation import Column, Declaration, TableSpec
 from results.cells import REFERENCES, STAGE_LABELS, cells, member_ids, separating_columns, shown
-from results.declared import RAN, declared_rows, meets, ran
+from results.declared import NO_RUN, RAN, declared_rows, meets, ran
 from results.published import IMAGENET, Published, comparable, differences, named, published_for
 from results.tables.significance import Scored, significance
 
@@ -166,7 +166,12 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         for label, line, bests in zip(labels, parts, found.best, strict=True)
     )
     planned = {pair for pair in member_ids(declaration.members, spec.sweeps) if pair[0] in spec.stages}
-    notes = (*_notes(rows, declaration.scale, body), *found.notes, *_uncounted(rows, planned))
+    notes = (
+        *[spec.note] * bool(spec.note),
+        *_notes(rows, declaration.scale, body),
+        *found.notes,
+        *_uncounted(rows, planned),
+    )
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
     return Table(spec.name, title, declaration.scale, columns, figures, body, notes)
 
@@ -184,7 +189,8 @@ def _columns(rows: pd.DataFrame, spec: TableSpec) -> tuple[str, ...]:
     keys, within = spec.rows, ["stage", spec.across] if spec.across else ["stage"]
     if "method" not in (*keys, spec.across) and rows["method"].isin(REFERENCES).any():
         keys = ("method", *keys)
-    return separating_columns(rows, keys, within)
+    absent = rows["state"] == NO_RUN
+    return separating_columns(rows[absent], separating_columns(rows[~absent], keys, within), within)
 
 
 def _figures(rows: pd.DataFrame, spec: TableSpec) -> tuple[Figures, ...]:
@@ -300,12 +306,13 @@ def _shrunk(rows: pd.DataFrame) -> Iterable[str]:
 
 def _uncounted(rows: pd.DataFrame, planned: set[tuple[str, str]]) -> list[str]:
     notes = []
+    rows = rows[rows["state"] != NO_RUN]
     unfinished = rows[rows["state"] != "done"].drop_duplicates(["stage", "id"])
     for state, runs in unfinished.groupby("state", sort=True):
         notes.append(f"Not counted, {state}: {_listed([(run.stage, run.id) for run in runs.itertuples()])}.")
     absent = sorted(planned - set(zip(rows["stage"], rows["id"], strict=True)))
     if absent:
-        notes.append(f"Not counted, no readable run folder: {_listed(absent)}.")
+        notes.append(f"Not counted, not launched or not readable: {_listed(absent)}.")
     return notes
 
 

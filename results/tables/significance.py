@@ -65,7 +65,8 @@ def significance(
         if column.verdict.said != "no rival":
             names = [" = ".join(rows[row] for row in same) for same in column.rows]
             said.setdefault(_said(column.verdict, names), []).append(name)
-            exempt |= dict.fromkeys(names[place] for place in column.untested)
+            if column.verdict.said != "too few pairs":
+                exempt |= dict.fromkeys(names[place] for place in column.untested)
     notes = [f"{'; '.join(named)}: {text}." for text, named in said.items()]
     if notes:
         tested = any(column.verdict.corrected for column in judged)
