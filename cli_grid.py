@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli_weights import AsJson, print_json
-from mixmae.documents import ConfigError
+from mixmae.documents import ConfigError, mark_of
 
 GridPath = Annotated[
     Path, typer.Argument(metavar="FILE", help="The grid's YAML file, or one that comes with mixmae, as paper/methods.")
@@ -62,6 +62,7 @@ def grid_plan(
     from ablations.steering import as_text, plan_document
 
     grids, plan = planned_together(files, context.obj, scale)
+    _check_shown(grids, context.obj)
     found = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -89,7 +90,9 @@ def grid_run(
     from ablations.launching import launch
     from ablations.showing import submitted
 
-    shared = planned(files[0], context.obj, scale)[0].spec.resources
+    grids = [planned(file, context.obj, scale)[0] for file in files]
+    _check_shown(grids, context.obj)
+    shared = grids[0].spec.resources
     if (executor or shared.executor) == "slurm":
         from ablations.submitting import submit
 
@@ -243,6 +246,20 @@ def planned_together(files: list[Path], root: Path, scale: str | None = None):
 
     grids = [read_grid(grid_path(file), scale) for file in files]
     return grids, plan("+".join(grid.name for grid in grids), [case for grid in grids for case in grid.cases], root)
+
+
+def _check_shown(grids: list, root: Path) -> None:
+    """Raises ConfigError where a grid names what could never be shown of it: better now than when all has run."""
+    from ablations.declaring import declare
+    from ablations.planning import plan
+
+    for grid in grids:
+        if grid.spec.expected or any(plot.kind == "forest" for plot in grid.spec.plots):
+            from results.foreseen import mistakes
+
+            wrong = list(mistakes(declare(grid, plan(grid.name, grid.cases, root))))
+            if wrong:
+                raise ConfigError([mark_of(grid.document, path).complaint(what, path) for path, what in wrong])
 
 
 def command_line(file: Path, scale: str | None) -> str:

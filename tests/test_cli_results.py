@@ -205,3 +205,33 @@ def test_diff_ends_with_0_whatever_differs(folder, results):
     assert (found["schema"], found["a"], found["runs"]) == (1, "runs", {"a": 9, "b": 9, "both": 9})
     assert len(found["refigured"]) == 6
     assert "no such folder" in results("diff", "runs", "nowhere", ends=2)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("plots: [{name: a, kind: forest}]", "grid.yaml:12:9: plots[0]: plot a: a forest needs the setting that others"),
+        (
+            "plots: [{name: a, kind: forest, reference: {method: simim}}]",
+            "grid.yaml:12:9: plots[0]: plot a: no setting has method: simim; write in reference the values of one",
+        ),
+        (
+            "expected: [{where: {method: simim}, top1: 80}]",
+            "grid.yaml:12:12: expected[0]: no fine-tuning of this grid has method simim; write one of mixmae",
+        ),
+        (
+            "expected: [{where: {method: mixmae}, stage: knn, top1: 80}]",
+            "grid.yaml:12:12: expected[0]: no kNN of this grid has method mixmae; write one of those it runs",
+        ),
+    ],
+)
+def test_what_could_never_be_shown_is_refused_before_anything_runs(folder, monkeypatch, capsys, more, message):
+    grid = GRID.partition("expected:")[0].replace("seed: [0, 1, 2]", "pretrain.epochs: [2, 4]")
+    (folder / "grid.yaml").write_text(grid + "\n\n\n" + more)
+    monkeypatch.chdir(folder)
+    for command in ("plan", "run"):
+        monkeypatch.setattr("sys.argv", ["mixmae", "--root", "new", "grid", command, "grid.yaml"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2 and capsys.readouterr().err.startswith(message)
+    assert not (folder / "new").exists()

@@ -78,6 +78,12 @@ def draw_forest(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, t
 # ---------------------------------------------------------------------------------------------------------- settings
 
 
+def declared_reference(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> Setting:
+    """The setting that a forest compares with. Raises ValueError where `reference` does not name exactly one."""
+    rows = member_rows(frame, declaration.members, spec.sweeps, spec.stages)
+    return _reference(_settings(rows, spec, declaration), spec)
+
+
 def _settings(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration) -> list[Setting]:
     """The distinct values of the columns, in the order in which the sweeps declare them. What an evaluation has of its
     own tells settings apart only where it varies among the runs of the stage: an experiment is one setting in all."""
