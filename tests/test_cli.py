@@ -137,7 +137,10 @@ def test_plan_and_status_as_json(tmp_path):
 def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
     (tmp_path / "grid.yaml").write_text(GRID)
     out, _ = mixmae_("grid", "plan", "grid.yaml", folder=tmp_path, check=0)
-    assert "│ 1 │ pretrain │ mixmae │ swin_nano │ 32x32 px, 20 epochs, ratio 0.5" in out
+    assert (
+        "│ 1 │ pretrain │ mixmae │ swin_nano │ 32x32 px, 20 epochs, batch 32, ratio 0.5, decoder 2 x 64 (4 heads) "
+        in out
+    )
     assert out.count("│ 0, 1  │ #1    │ 2 planned │") == 3
     assert "2 experiments, 8 jobs (2 pretrain, 2 finetune, 2 linear, 2 knn): 8 planned\n" in out
 
