@@ -20,6 +20,8 @@ from mixmae.lease import Held
 from mixmae.runs import NewerSchema, default_root
 
 BAD_INPUT, FAILED = 2, 1
+GLOBAL_OPTIONS = {"--root": ("DIR",), "--debug": ()}
+"""With what follows them."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -251,12 +253,25 @@ def main() -> None:
     """Runs the command line and turns errors into a message and an exit code: 2 bad input, 1 a failure."""
     try:
         app()
+    except SystemExit as ended:
+        _hint(ended.__context__)
+        raise
     except (ConfigError, NewerSchema, FileNotFoundError, ValueError) as error:
         _leave(error, BAD_INPUT)
     except (Held, RuntimeError, OSError) as error:
         _leave(error, FAILED)
     except Exception as error:
         _leave(error, FAILED, f"a fault of this program ({type(error).__name__}), --debug shows where: ")
+
+
+def _hint(error: BaseException | None) -> None:
+    """Where an option of all commands stands after the command, which the parser refuses as unknown (`error`, which it
+    has printed): says where it belongs."""
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and option in GLOBAL_OPTIONS:
+        command = error.ctx.command_path.partition(" ")[2]
+        given = " ".join(["mixmae", option, *GLOBAL_OPTIONS[option], command])
+        print(f"{option} goes before the command: {given} …", file=sys.stderr)
 
 
 def _leave(error: Exception, code: int, before: str = "") -> None:

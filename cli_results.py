@@ -38,6 +38,7 @@ def results_collect(context: typer.Context, roots: Roots = None, out: Collected 
     """
     from results.collect import collect, write
 
+    _check_out(out)
     places = _places(roots, context.obj)
     folder = out or places[0] / "results"
     frame = collect(*places)
@@ -59,6 +60,7 @@ def results_table(
 
     if form and out:
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
+    _check_out(out)
     places = _places(roots, context.obj)
     frame, declaration = _asked("tables", file, scale, places)
     if form:
@@ -114,6 +116,7 @@ def results_plot(
     """Draw the grid's plots as PNG, PDF and SVG."""
     from results.plots import FORMATS, write_plots
 
+    _check_out(out)
     places = _places(roots, context.obj)
     frame, declaration = _asked("plots", file, scale, places)
     folder = out or places[0] / f"report-{declaration.name}"
@@ -134,6 +137,7 @@ def results_gallery(
     from results.gallery_inputs import open_images, open_source
     from results.plots import save
 
+    _check_out(out)
     opened = [open_source(_place(source, context.obj)) for source in sources]
     figure = draw_gallery(opened, open_images(opened, images, rows, seed), seed)
     folder = out or context.obj / "gallery" / "-".join(source.name for source in opened)
@@ -157,6 +161,9 @@ def results_report(
     from results.collect import collect
     from results.report import write_report
 
+    if out and out.is_dir():
+        raise ValueError(f"--out {out}: is a folder; name the page in it, {out / 'index.html'}")
+    _check_out(out, page=True)
     places = _places(roots, context.obj)
     asked = [_grid(file, scale) for file in files]
     frame = collect(*places)
@@ -177,6 +184,14 @@ def results_report(
 def _places(roots: list[Path] | None, root: Path) -> list[Path]:
     """Where runs are looked for."""
     return [place.resolve() for place in roots or [root]]
+
+
+def _check_out(out: Path | None, page: bool = False) -> None:
+    """Raises ValueError where a file lies where the folder `out` would, or that of the page `out`."""
+    folder = out.parent if out and page else out
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
+    if there and not there.is_dir():
+        raise ValueError(f"--out {out}: {'' if there == out else f'{there} '}is a file; name a folder")
 
 
 def _grid(file: Path, scale: str | None):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from ablations.resources import GridSlurm
-from ablations.scale import scale_names, shrunk
+from ablations.scale import made_of, scale_names, shrunk
 from mixmae.documents import (
     CHOICES,
     ConfigError,
@@ -140,7 +140,7 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
         for tree in _trees(base, sweep):
             try:
                 case = Case(sweep.data["name"].data, validated(Experiment, tree), tree)
-                cases += _at_scale(case, scale, spec) if scale else [case]
+                cases += _at_scale(case, scale, spec, sweep.mark) if scale else [case]
             except ConfigError as error:
                 lines |= dict.fromkeys(error.lines)
     if lines:
@@ -150,16 +150,25 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
     return Grid(name, spec, tuple(cases), document, scale)
 
 
-def _at_scale(case: Case, scale: str, spec: GridFile) -> Iterator[Case]:
-    """The case as `scale` makes it, once for each seed that the grid names for that scale."""
+def _at_scale(case: Case, scale: str, spec: GridFile, sweep: Mark) -> Iterator[Case]:
+    """The case as `scale` makes it, once for each seed that the grid names for that scale. sweep: where its sweep is
+    written, since the values of a case may be a recipe's."""
     seeds = spec.scales[scale].seeds if scale in spec.scales else ()
     for seed in seeds or (case.experiment.seed,):
         full = case.experiment.model_copy(update={"seed": seed})
         try:
             yield Case(case.sweep, shrunk(full, scale), case.document, full)
         except ValidationError as error:
-            said = "; ".join(str(each["ctx"].get("what", each["msg"])) for each in error.errors())
-            raise case.document.mark.error(f"not possible at the scale {scale}: {said}", (case.sweep,)) from None
+            said = "; ".join(_said(each, full, scale) for each in error.errors())
+            raise sweep.error(f"not possible at the scale {scale}: {said}", (case.sweep,)) from None
+
+
+def _said(error: Any, full: Experiment, scale: str) -> str:
+    """What is wrong with what a scale made of `full`, after what it was made of."""
+    context = error.get("ctx", {})
+    field = (*error["loc"], *context.get("path", ()))[-1:]
+    made = made_of(full, scale, *field) if field else []
+    return "; ".join([*made, context.get("what", error["msg"])])
 
 
 def _check_names(spec: GridFile, document: Value) -> None:

@@ -88,6 +88,7 @@ class Launcher:
                 watch.say(
                     f"failed before and left so: {many(len(self.failed), 'run')}; mixmae grid retry queues them again"
                 )
+            watch.begin(states(self.plan.entries, self.settled))
             while True:
                 found = states(self.plan.entries, self.settled)
                 watch.update(found)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from ablations.grid import Case
+from ablations.grid import Case, shipped
 from mixmae.config import DataConfig, ImageFolderConfig, ImportedConfig
 from mixmae.data.counts import too_few_images
 from mixmae.data.fingerprint import fingerprint
@@ -166,8 +166,11 @@ def _on_this_machine(case: Case) -> Experiment:
 def _expanded(path: str, case: Case) -> str:
     """With the environment's variables in it. Raises ImagesNotHere where one is not set."""
     if missing := [name for name in re.findall(r"\$\{?(\w+)", path) if name not in os.environ]:
-        what = f"the environment variable {missing[0]} is not set; export {missing[0]}=… or write a path here"
-        raise _not_here(case, what)
+        export = f"export {missing[0]}=…"
+        ours = Path(mark_of(case.document, ("data", "path")).file) in shipped().values()
+        at_scale = f"{export}, or run it at a scale that needs no images: --scale laptop"
+        instead = at_scale if ours else f"{export} or write a path here"
+        raise _not_here(case, f"the environment variable {missing[0]} is not set; {instead}")
     return os.path.expandvars(path)
 
 

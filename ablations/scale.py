@@ -16,6 +16,8 @@ from mixmae.experiment import Experiment
 from mixmae.fields import Model, Positive
 
 _ENCODER: TypeAdapter = TypeAdapter(EncoderConfig)
+_WITH = {"decoder_width": ("decoder_heads",), "ratio": ("image_size",), "mask_unit": ("image_size",)}
+"""What decides, beside a field, whether it is possible."""
 
 
 class Divisors(Model):
@@ -75,6 +77,20 @@ def shrunk(experiment: Experiment, name: str) -> Experiment:
         ),
         seed=experiment.seed,
     )
+
+
+def made_of(experiment: Experiment, name: str, field: str) -> list[str]:
+    """In words what the scale makes of the values that an error about `field` may come from."""
+    scale, recipe = read_scale(name)
+    words = []
+    for one in (field, *_WITH.get(field, ())):
+        block = experiment.method if hasattr(experiment.method, one) else experiment.pretrain
+        if hasattr(scale.divide, one) and hasattr(block, one):
+            number, by = getattr(block, one), getattr(scale.divide, one)
+            words.append(f"{one} {number} becomes {_divided(number, by)} (divided by {by})")
+        elif one == "image_size" and experiment.image_size != recipe.image_size:
+            words.append("image_size {} x {} becomes {} x {}".format(*experiment.image_size, *recipe.image_size))
+    return words
 
 
 def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors):

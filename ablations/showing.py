@@ -1,7 +1,7 @@
 """Plans and states as tables for the terminal (no torch)."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.table import Table
 
@@ -9,12 +9,13 @@ from ablations.planning import Entry, Key, Plan
 from ablations.quantities import many
 from ablations.submissions import Submission
 from ablations.watching import remaining, span
+from mixmae.config import MethodConfig
 from mixmae.jobs import PretrainJob
 from mixmae.runs import STATES, RunState
 
 TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
-SHOWN_OF_METHOD = ("ratio", "images", "fill", "dual", "masked_attention", "mix_embedding", "mask_unit")
-"""Settings of a method that are shown where they are not its defaults."""
+DECODER = ("decoder_depth", "decoder_width", "decoder_heads")
+"""Shown together."""
 
 
 def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
@@ -101,16 +102,31 @@ def settings(entry: Entry) -> str:
     if hasattr(recipe, "epochs"):
         words.append(f"{recipe.epochs} epochs")
     if isinstance(job, PretrainJob):
-        for name in SHOWN_OF_METHOD:
-            value = getattr(job.method, name, None)
-            if value is not None and (name == "ratio" or value != type(job.method).model_fields[name].default):
-                words.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+        words += [f"batch {recipe.batch}", *_of_method(job.method)]
     subset = getattr(recipe, "subset", None)
     if subset and subset.fraction:
         words.append(f"{subset.fraction:.3g} of the images")
     if subset and subset.labels_per_class:
         words.append(f"{subset.labels_per_class} labels a class")
     return ", ".join(words)
+
+
+def _of_method(method: MethodConfig) -> Iterator[str]:
+    """The ratio, and every other setting of a pretraining method that is not its default: "no masked attention"."""
+    yield f"ratio {method.ratio:.3g}"
+    fields = type(method).model_fields
+    given = {name: value for name, value in method if name not in ("name", "ratio") and value != fields[name].default}
+    if given.get("fill"):  # which mixes no images: these two cannot be on
+        given = {name: value for name, value in given.items() if name not in ("dual", "masked_attention")}
+    if given.keys() & {*DECODER}:
+        depth, width, heads = (getattr(method, name) for name in DECODER)
+        yield f"decoder {depth} x {width} ({heads} heads)"
+    for name, value in given.items():
+        words = name.replace("_", " ")
+        if isinstance(value, bool):
+            yield words if value else f"no {words}"
+        elif name not in DECODER:
+            yield f"{value} {words}" if name == "images" else f"{words} {value}"
 
 
 def _but_for_the_seed(entry: Entry) -> str:

@@ -180,7 +180,8 @@ def find_run(root: Path, prefix: str) -> RunFolder:
     if len(runs) == 1:
         return runs[0]
     if not runs:
-        raise NoSuchRun(f"no run under {root} has an id that begins with {prefix!r}; mixmae grid status lists them")
+        what = f"no run under {root} has an id that begins with {prefix!r}"
+        raise NoSuchRun(f"{what}; mixmae grid status FILE lists them")
     names = ", ".join(f"{run.stage}/{run.id}" for run in runs[:5])
     raise NoSuchRun(f"{len(runs)} runs have ids that begin with {prefix!r} ({names}…); write more of the id")
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning import Entry, Key, Plan
+from ablations.quantities import many
 from mixmae.runs import RunState, whole_lines
 
 ENDED = ("done", "failed", "blocked", "cancelled")
@@ -19,6 +20,7 @@ class Watch(AbstractContextManager):
     """`started` are the jobs that are counted: those that this command will see through."""
 
     def __init__(self, plan: Plan, started: set[Key], slots: int):
+        self.jobs = len(plan.entries)
         self.entries = [entry for entry in plan.entries if entry.key in started]
         self.slots = slots
         self.console = Console(stderr=True)
@@ -33,6 +35,14 @@ class Watch(AbstractContextManager):
 
     def __exit__(self, *error) -> None:
         self.live.stop()
+
+    def begin(self, found: dict[Key, RunState]) -> None:
+        """Says that there is nothing to run, or, where no picture is shown, what there is: a log begins with it."""
+        done = sum(state.state == "done" for state in found.values())
+        if not self.entries:
+            self.say(f"nothing to run: {done} of {self.jobs} jobs are done")
+        elif not self.console.is_terminal:
+            self.say(f"{many(self.jobs, 'job')}, {done} done, {self.slots} at once")
 
     def update(self, found: dict[Key, RunState]) -> None:
         for entry in self.entries:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mixmae.fields import Model, NotNegative
+from mixmae.fields import FileName, Model, NotNegative
 
 Column = Literal[
     "method", "encoder", "pretrain_epochs", "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding",
@@ -21,7 +21,7 @@ Key = tuple[str, str]
 class TableSpec(Model):
     """One table: top-1 as mean ± std over seeds, a row for each distinct value of `rows`."""
 
-    name: str
+    name: FileName
     """The file's stem."""
     title: str = ""
     sweeps: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -39,7 +39,7 @@ class PlotSpec(Model):
     """One figure. `curve` draws top-1 against a column, a line a method and encoder; `loss` the pretraining losses;
     `bars` top-1 of every encoder, a bar a method; `forest` the difference of every setting to `reference`."""
 
-    name: str
+    name: FileName
     title: str = ""
     sweeps: Annotated[tuple[str, ...], Field(strict=False)] = ()
     kind: Literal["curve", "loss", "bars", "forest"] = "curve"

@@ -137,7 +137,10 @@ def test_plan_and_status_as_json(tmp_path):
 def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
     (tmp_path / "grid.yaml").write_text(GRID)
     out, _ = mixmae_("grid", "plan", "grid.yaml", folder=tmp_path, check=0)
-    assert "│ 1 │ pretrain │ mixmae │ swin_nano │ 32x32 px, 20 epochs, ratio 0.5" in out
+    assert (
+        "│ 1 │ pretrain │ mixmae │ swin_nano │ 32x32 px, 20 epochs, batch 32, ratio 0.5, decoder 2 x 64 (4 heads) "
+        in out
+    )
     assert out.count("│ 0, 1  │ #1    │ 2 planned │") == 3
     assert "2 experiments, 8 jobs (2 pretrain, 2 finetune, 2 linear, 2 knn): 8 planned\n" in out
 
@@ -148,7 +151,7 @@ def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
         (["grid", "plan", "bad.yaml"], "bad.yaml:2:1: sweps: unknown field (did you mean sweeps?)\n"),
         (["run", "bad.yaml"], "bad.yaml:2:1: sweps: unknown field"),
         (["run", "none.yaml"], "none.yaml: cannot be read: No such file or directory; write the path of a YAML file\n"),
-        (["grid", "logs", "ab"], "no run under "),
+        (["grid", "logs", "ab"], "has an id that begins with 'ab'; mixmae grid status FILE lists them\n"),
         (["grid", "run", "bad.yaml", "--slots", "0"], "Invalid value for '--slots'"),
         (["results", "table", "grid.yaml"], "grid.yaml:1:1: names no tables; write tables: [{name: …}]\n"),
         (["results", "collect"], "no such folder; name the root that holds the runs\n"),
@@ -157,6 +160,12 @@ def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
             "33 px is not a multiple of the encoder's unit",
         ),
         (["nonsense"], "No such command 'nonsense'"),
+        (
+            ["grid", "plan", "grid.yaml", "--root", "x"],
+            "\n--root goes before the command: mixmae --root DIR grid plan …\n",
+        ),
+        (["run", "--root=x", "grid.yaml"], "\n--root goes before the command: mixmae --root DIR run …\n"),
+        (["grid", "plan", "grid.yaml", "--debug"], "\n--debug goes before the command: mixmae --debug grid plan …\n"),
     ],
 )
 def test_bad_input_is_said_and_exits_2(tmp_path, words, message):
@@ -164,6 +173,11 @@ def test_bad_input_is_said_and_exits_2(tmp_path, words, message):
     (tmp_path / "grid.yaml").write_text(GRID)
     out, err = mixmae_(*words, folder=tmp_path, check=2)
     assert message in err and out == "" and "Traceback" not in err
+
+
+def test_other_unknown_options_are_given_no_hint(tmp_path):
+    _, err = mixmae_("grid", "plan", "grid.yaml", "--rot", folder=tmp_path, check=2)
+    assert "No such option: --rot" in err and "goes before" not in err
 
 
 def test_debug_shows_where_an_error_comes_from(tmp_path):

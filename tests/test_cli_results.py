@@ -198,6 +198,24 @@ def test_runs_of_several_roots_are_one_table(folder, results):
     assert results("check", "grid.yaml", "--root", "others", "--root", "runs").count("n = 3\n") == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["table", "grid.yaml"], ["plot", "grid.yaml"], ["collect"], ["gallery", "0"], ["report", "grid.yaml"]],
+    ids=lambda words: words[0],
+)
+def test_a_file_where_a_folder_is_to_be_written_is_said(folder, results, words):
+    (folder / "grid.yaml").write_text(f"{GRID}plots: [{{name: epochs}}]\n")
+    if words[0] != "report":
+        assert results(*words, "--out", "grid.yaml", ends=2) == "--out grid.yaml: is a file; name a folder\n"
+    inside = "--out grid.yaml/out: grid.yaml is a file; name a folder\n"
+    assert results(*words, "--out", "grid.yaml/out", ends=2) == inside
+
+
+def test_a_folder_where_a_page_is_to_be_written_is_said(results):
+    said = "--out runs: is a folder; name the page in it, runs/index.html\n"
+    assert results("report", "grid.yaml", "--out", "runs", ends=2) == said
+
+
 def test_diff_ends_with_0_whatever_differs(folder, results):
     make_runs(folder / "grid.yaml", folder / "others", more=1.0)
     assert "\nSame run, other figures or state:\n" in results("diff", "runs", "others")

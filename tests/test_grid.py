@@ -200,6 +200,34 @@ def test_what_unblocks_most_is_first_among_pretrainings(tmp_path):
     assert order[7].planned.job.seed == 0
 
 
+@pytest.mark.parametrize("block", ["tables", "plots"])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("../../evil", "'../../evil' begins with a dot"),
+        ("/evil", "'/evil' holds a /"),
+        ("a/b", "'a/b' holds a /"),
+        (r"a\b", "'a\\\\b' holds a \\"),
+        ("..", "'..' begins with a dot"),
+        (".hidden", "'.hidden' begins with a dot"),
+        ('""', "is empty"),
+        ('" "', "is empty"),
+        (r'"a\tb"', r"'a\tb' holds a character that is not printed"),
+        (r'"a\u2028b"', r"'a\u2028b' holds a character that is not printed"),
+        (101 * "é", "takes 202 bytes, more than 200"),
+    ],
+)
+def test_a_name_that_becomes_a_files_is_a_plain_one(tmp_path, block, name, wrong):
+    text = HEAD + f"sweeps: [{{name: a}}]\n{block}:\n  - name: {name}\n"
+    instead = "it becomes a file's name, write letters, digits, spaces, - or _"
+    assert errors(tmp_path, text) == [f"grid.yaml:4:5: {block}[0].name: {wrong}; {instead}"]
+
+
+def test_a_name_that_becomes_a_files_may_be_of_any_language(tmp_path):
+    text = HEAD + "sweeps: [{name: a}]\ntables: [{name: Größe der Bilder}, {name: 表 1.2}, {name: می\u200cخواهم}]\n"
+    assert len(expand(tmp_path, text).spec.tables) == 3
+
+
 def test_runs_that_a_changed_grid_no_longer_names_are_outside_it(tmp_path):
     root = tmp_path / "runs"
     grid = expand(tmp_path, SHARED)

@@ -134,7 +134,8 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
         ("pretrain", 1, "failed"),
         ("pretrain", 2, "done"),
     ]
-    lines = err.splitlines()
+    begun, *lines = err.splitlines()
+    assert begun == "6 jobs, 0 done, 2 at once", "a log says what is to be waited for"
     assert len(lines) == 6 and sum("/6 done: " in line for line in lines) == 4
     assert len(list((grid.control / "submitit").glob("*_submitted.pkl"))) == 2
     tracked = [path.parts[-4] for path in grid.plan.root.glob("*/*/tensorboard/*")]
@@ -144,6 +145,7 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     assert not [name for name in variables if name.startswith((b"SLURM_", b"PMIX_"))]
 
     said = "failed before and left so: 1 run; mixmae grid retry queues them again\n"
+    said += "nothing to run: 4 of 6 jobs are done\n"
     assert grid.finish("grid", "run", "tiny.yaml") == (0, "", said), "nothing of this command failed"
     assert grid.states().count(("pretrain", 1, "failed")) == 1
     code, out, _ = grid.finish("grid", "logs", broken.planned.id[:10])
@@ -151,8 +153,10 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     broken.run.checkpoints.unlink()
     assert grid.finish("grid", "retry", "tiny.yaml")[1].startswith("1 failed run queued; ")
     assert ("pretrain", 1, "pending") in grid.states() and ("knn", 1, "waiting") in grid.states()
-    assert grid.finish("grid", "run", "tiny.yaml", "--slots", "1")[0] == 0
+    code, _, err = grid.finish("grid", "run", "tiny.yaml", "--slots", "1")
+    assert code == 0 and err.startswith("6 jobs, 4 done, 1 at once\n1/2 done: ")
     assert {state for _, _, state in grid.states()} == {"done"}
+    assert grid.finish("grid", "run", "tiny.yaml") == (0, "", "nothing to run: 6 of 6 jobs are done\n")
 
 
 def test_ctrl_c_saves_and_a_killed_worker_costs_one_try(launch):

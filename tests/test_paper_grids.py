@@ -96,8 +96,13 @@ def test_its_header_says_what_it_costs(name, monkeypatch):
 def test_where_the_images_lie_is_the_environments(tmp_path, monkeypatch):
     grid = read_grid(shipped()["paper/filling"])
     monkeypatch.delenv("IMAGENET", raising=False)
-    with pytest.raises(ConfigError, match=r"filling.yaml:\d+:\d+: data.path: .* IMAGENET is not set; export IMAGENET="):
+    instead = "export IMAGENET=…, or run it at a scale that needs no images: --scale laptop"
+    with pytest.raises(ConfigError, match=rf"filling.yaml:\d+:\d+: data.path: .* IMAGENET is not set; {instead}$"):
         plan(grid.name, grid.cases, tmp_path)
+    own = tmp_path / "own.yaml"
+    own.write_text(text_of("paper/filling"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"own.yaml:\d+:\d+: .* not set; export IMAGENET=… or write a path here$"):
+        plan("own", read_grid(own).cases, tmp_path)
     monkeypatch.setenv("IMAGENET", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="no folder .*nowhere/train"):
         plan(grid.name, grid.cases, tmp_path)

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from ablations.declaring import declare
 from ablations.grid import GridFile, Sweep, read_grid
 from ablations.planning import plan
 from ablations.resources import arrays, resolved
-from mixmae.documents import read_experiment
+from mixmae.documents import parse, read_experiment
 from mixmae.presentation import PlotSpec, TableSpec
+from results.collect import collect
+from results.plots import write_plots
+from results.tables import write_tables
 
 README = Path(__file__).parents[1] / "README.md"
 EXPERIMENT, GRID, SITE, CLUSTER = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -27,6 +31,21 @@ def test_the_grid_expands(tmp_path):
     grid = read_grid(tmp_path / "grid.yaml")
     sweeps = [case.sweep for case in grid.cases]
     assert (sweeps.count("methods"), sweeps.count("budgets")) == (6, 6)
+
+
+def scales_of_the_grid() -> list[str | None]:
+    return [None, *parse(GRID, "README.md").data["scales"].data]
+
+
+@pytest.mark.parametrize("scale", scales_of_the_grid())
+def test_the_grid_can_be_planned_and_shown_at_every_scale_it_names(tmp_path, scale):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    grid = read_grid(tmp_path / "grid.yaml", scale)
+    declaration = declare(grid, plan(grid.name, grid.cases, tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    frame = collect(tmp_path / "runs")
+    assert len(write_plots(frame, declaration, tmp_path / "out", ["svg"])) == len(grid.spec.plots) == 3
+    assert write_tables(frame, declaration, tmp_path / "out")
 
 
 @pytest.mark.parametrize("model", [GridFile, Sweep, TableSpec, PlotSpec])

@@ -112,7 +112,30 @@ def test_what_is_not_possible_at_a_scale_is_refused_by_name(tmp_path):
     grid_of(tmp_path, text, scale=None)
     with pytest.raises(ConfigError) as caught:
         grid_of(tmp_path, text)
-    assert "not possible at the scale laptop: 0.05 hides 0 of 16 units" in str(caught.value)
+    place = f"{tmp_path / 'large.yaml'}:5:5: all: not possible at the scale laptop: "
+    made = "image_size 448 x 448 becomes 32 x 32; "
+    assert str(caught.value).startswith(f"{place}{made}0.05 hides 0 of 16 units; write a ratio")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("pretrain.batch: 64", "batch 64 becomes 1 (divided by 64); 1 images cannot be mixed 2 by 2; write a multi"),
+        (
+            "method: {name: mixmae, decoder_width: 40, decoder_heads: 10}",
+            "decoder_width 40 becomes 5 (divided by 8); decoder_heads 10 becomes 3 (divided by 4); 5 is not divisible",
+        ),
+    ],
+)
+def test_the_refusal_says_what_a_scale_made_of_what_was_written_and_where(tmp_path, written, message):
+    text = FULL.replace("{data: digits}", f"{{data: digits, pretrain.chunk: null, {written}}}")
+    text = text.replace("method: [mixmae, simmim], ", "")
+    grid_of(tmp_path, text, scale=None)
+    with pytest.raises(ConfigError) as caught:
+        grid_of(tmp_path, text)
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'large.yaml'}:5:5: all: not possible at the scale laptop: {message}"
+    )
 
 
 def test_an_unknown_scale_is_refused_with_those_there_are(tmp_path):

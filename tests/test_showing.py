@@ -1,0 +1,58 @@
+"""The settings column of a plan: what tells the jobs of a grid apart."""
+
+from pathlib import Path
+
+import pytest
+
+from ablations.grid import grid_path, read_grid, shipped
+from ablations.planning import plan
+from ablations.showing import plan_table, settings
+from mixmae.experiment import Experiment
+from mixmae.jobs import stage_jobs
+from mixmae.runs import RunState
+
+
+class Job:
+    """As much of a plan's entry as has settings."""
+
+    def __init__(self, method: dict):
+        recipe = {"epochs": 10, "batch": 24, "base_lr": 1e-3}
+        experiment = {"method": method, "encoder": "swin_nano", "image_size": 32, "data": "digits", "pretrain": recipe}
+        (self.planned,) = stage_jobs(Experiment.model_validate(experiment), "")
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"name": "mixmae"}, "ratio 0.5"),
+        ({"name": "mixmae", "images": 3}, "ratio 0.667, 3 images"),
+        ({"name": "mixmae", "fill": "noise"}, "ratio 0.5, fill noise"),
+        ({"name": "mixmae", "dual": False}, "ratio 0.5, no dual"),
+        (
+            {"name": "mixmae", "masked_attention": False, "mix_embedding": True},
+            "ratio 0.5, no masked attention, mix embedding",
+        ),
+        ({"name": "mae", "normalised_target": False}, "ratio 0.75, no normalised target"),
+        (
+            {"name": "mae", "decoder_depth": 2, "decoder_width": 32, "decoder_heads": 4},
+            "ratio 0.75, decoder 2 x 32 (4 heads)",
+        ),
+        (
+            {"name": "mae", "decoder_heads": 8, "decoder_mlp_ratio": 2},
+            "ratio 0.75, decoder 8 x 512 (8 heads), decoder mlp ratio 2",
+        ),
+        ({"name": "simmim"}, "ratio 0.6, mask unit 8"),
+        ({"name": "simmim", "ratio": 0.5, "mask_unit": 4}, "ratio 0.5, mask unit 4"),
+    ],
+)
+def test_a_pretraining_is_told_by_what_is_not_its_methods_default(method, words):
+    assert settings(Job(method)) == f"32x32 px, 10 epochs, batch 24, {words}"
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("paper/")])
+def test_no_two_rows_of_a_shipped_plan_read_alike(name, tmp_path):
+    grid = read_grid(grid_path(Path(name)), "laptop")
+    made = plan(grid.name, grid.cases, tmp_path)
+    table = plan_table(made, dict.fromkeys((entry.key for entry in made.entries), RunState("planned")))
+    told = list(zip(*(list(table.columns[place].cells) for place in (1, 2, 3, 4, 6)), strict=True))
+    assert len(set(told)) == len(told)
