@@ -244,7 +244,7 @@ def test_diff_ends_with_0_whatever_differs(folder, results):
     ],
 )
 def test_what_could_never_be_shown_is_refused_before_anything_runs(folder, monkeypatch, capsys, more, message):
-    grid = GRID.partition("expected:")[0].replace("seed: [0, 1, 2]", "pretrain.epochs: [2, 4]")
+    grid = GRID.partition("expected:")[0].replace("seed: [0, 1, 2]", "pretrain.epochs: [20, 30]")
     (folder / "grid.yaml").write_text(grid + "\n\n\n" + more)
     monkeypatch.chdir(folder)
     for command in ("plan", "run"):
