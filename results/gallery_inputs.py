@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -106,11 +106,10 @@ def _of_run(run: RunFolder) -> Source:
 def _of_step(path: Path, run: RunFolder) -> Source:
     """A training is saved with its epochs finished so far."""
     from mixmae.training.progress import FORMAT
-    from mixmae.weights.files import read_checkpoint
     from mixmae.weights.stored import build
 
     job = _pretrain_job(run)
-    saved = read_checkpoint(path)
+    saved = _read_step(path)
     if saved.get("format") != FORMAT:
         raise ValueError(f"{path}: a checkpoint of format {saved.get('format', 1)}, this version reads {FORMAT}")
     description = Description(encoder=job.encoder, image_size=job.image_size, method=job.method)
@@ -123,9 +122,26 @@ def _of_step(path: Path, run: RunFolder) -> Source:
     return Source(f"{run.id}-{path.stem}", _label(description, trained), model.eval(), description, job.data)
 
 
+def _read_step(path: Path) -> dict[str, Any]:
+    """What a file that torch wrote holds. Raises ValueError where torch cannot read it."""
+    from mixmae.weights.files import read_checkpoint
+
+    try:
+        return read_checkpoint(path)
+    except ValueError as error:
+        instead = "a step checkpoint like this is damaged or cut short, write another of its run"
+        raise ValueError(f"{error}; {instead}") from None
+
+
 def _of_file(path: Path) -> Source:
     from mixmae.weights.stored import load
 
+    if path.suffix == ".pt" and path.is_file():
+        saved = _read_step(path)
+        if {"format", "model", "step"} <= saved.keys():
+            named = f"step-{saved['step']:08d}.pt"
+            what = f"a step checkpoint by another name; call it {named}, in its run's folder, below config.json"
+            raise ValueError(f"{path}: {what}")
     model, description = load(path)
     if description.method is None:
         raise ValueError(f"{path}: holds no pretraining ({description.part}) and reconstructs nothing; {WANTED}")

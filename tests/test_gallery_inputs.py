@@ -122,6 +122,16 @@ def test_what_cannot_be_read_is_refused_by_name(stopped, tmp_path):
     (tmp_path / "theirs.pth").write_bytes(whole)
     with pytest.raises(ValueError, match=r"theirs\.pth: not a safetensors file; import it first"):
         open_source(tmp_path / "theirs.pth")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "theirs.pt")
+    with pytest.raises(ValueError, match=r"theirs\.pt: not a safetensors file; import it first"):
+        open_source(tmp_path / "theirs.pt")
+    (tmp_path / "renamed.pt").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"renamed\.pt: a step checkpoint by another name; call it step-00000006"):
+        open_source(tmp_path / "renamed.pt")
+    for kept in (0, 2, 500, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.pt").write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=r"cut\.pt: .*; a step checkpoint like this is damaged or cut"):
+            open_source(tmp_path / "cut.pt")
     with pytest.raises(ValueError, match=r"no run in .*: config.json is missing"):
         open_source(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such file"):
@@ -132,7 +142,7 @@ def test_what_cannot_be_read_is_refused_by_name(stopped, tmp_path):
     copy = run / "checkpoints" / path.name
     middle = len(whole) // 2
     copy.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-    with pytest.raises(ValueError, match=r"step-00000006\.pt: not a checkpoint, or a damaged one"):
+    with pytest.raises(ValueError, match=r"step-00000006\.pt: not a checkpoint, .*; .* damaged or cut short"):
         open_source(copy)
     state = torch.load(path, weights_only=True)
     torch.save({**state, "format": 2}, copy)
