@@ -26,8 +26,8 @@ def declared_rows(
     case."""
     rows = member_rows(frame, declaration.members, sweeps, stages)
     known = set(zip(rows["stage"], rows["id"], strict=True))
-    asked = [key for key in declaration.planned if key in member_ids(declaration.members, sweeps)]
-    absent = [_without_run(key, declaration) for key in asked if key[0] in stages and key not in known]
+    asked = member_ids(declaration.members, sweeps) - known
+    absent = [_without_run(key, declaration) for key in declaration.planned if key in asked and key[0] in stages]
     lines = [line for row in (*rows.to_dict("records"), *absent) for line in _lines(row, declaration)]
     types = {**rows.dtypes, **{RAN + column: rows[column].dtype for column in get_args(Column)}}
     return pd.DataFrame(lines, columns=list(types)).astype(types)

@@ -228,10 +228,13 @@ def test_diff_ends_with_0_whatever_differs(folder, results):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("plots: [{name: a, kind: forest}]", "grid.yaml:12:9: plots[0]: plot a: a forest needs the setting that others"),
+        (
+            "plots: [{name: a, kind: forest}]",
+            "grid.yaml:12:9: plots[0]: plot a: a forest needs the setting that others",
+        ),
         (
             "plots: [{name: a, kind: forest, reference: {method: simim}}]",
-            "grid.yaml:12:9: plots[0]: plot a: no setting has method: simim; write in reference the values of one",
+            "grid.yaml:12:9: plots[0]: plot a: no setting has method: simim; write in reference",
         ),
         (
             "expected: [{where: {method: simim}, top1: 80}]",

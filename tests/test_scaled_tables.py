@@ -107,9 +107,11 @@ def test_a_setting_without_a_figure_is_not_told_apart(made):
     for planned in stage_jobs(experiment("mixmae"), FINGERPRINT)[:2]:
         write_config(made.root, planned)
         made.members.setdefault("main", set()).add((planned.stage, planned.id))
-    text = markdown(built(made, expected=(Expected(where={"method": "mixmae"}, top1=85.1, published=RELEASED),)))
+    table = built(made, expected=(Expected(where={"method": "mixmae"}, top1=85.1, published=RELEASED),))
+    text = markdown(table)
     assert f"| MixMAE | swin_nano | {MISSING} | 85.1 [1] |\n" in text
     assert "[a]" not in text
+    assert numeric(table)["finetune_differs"].tolist() == [None]
 
 
 def test_no_difference_is_taken_to_a_number_of_other_data(made):

@@ -79,7 +79,8 @@ def _x_at(row: dict[str, Any], epochs: int, spec: PlotSpec) -> float | None:
 def _of_expectations(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration, told: Told) -> Iterator[tuple]:
     """Of the published numbers that the grid itself names, those of the runs it shows here, started or not."""
     here = {(row["stage"], row["id"]): row for row in rows.to_dict("records")}
-    keys = [key for key in declaration.full if key in member_ids(declaration.members, spec.sweeps)]
+    wanted = member_ids(declaration.members, spec.sweeps)
+    keys = [key for key in declaration.full if key in wanted]
     along = _is_along(spec)
     for expected in declaration.expected:
         if expected.published is None or expected.scale is not None:

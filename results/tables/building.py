@@ -76,8 +76,8 @@ class Figures:
 class Cell:
     """Top-1 in percent over the `n` seeds that are done; std has n - 1 and is None for one seed.
 
-    differs: what of the setting is another than where `published` comes from. comparable: whether a difference to it
-    means something. best: significantly the best of its column.
+    differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
+    whether a difference to that means something. best: significantly the best of its column.
     """
 
     n: int
@@ -248,7 +248,7 @@ def _cell(runs: Sequence[Run], declaration: Declaration, best: bool) -> Cell | N
         mean=fmean(top1) if top1 else None,
         std=stdev(top1) if len(top1) > 1 else None,
         published=published,
-        differs=differences(ran(runs[0]), published) if published else (),
+        differs=differences(ran(runs[0]), published) if published and top1 else (),
         comparable=published is not None and declaration.scale is None and comparable(runs[0], published),
         best=best,
     )

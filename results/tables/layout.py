@@ -111,8 +111,7 @@ def _letter(place: int) -> str:
 def _line(table: Table, row: Row, notes: _Footnotes) -> list[Entry]:
     line = [Entry(label.text(), _sorted(label)) for label in row.labels]
     for place, cell in enumerate(row.cells):
-        # A setting is told apart only where there is a figure of ours for it.
-        other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs and cell.n else ()
+        other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
         line.append(_ours(cell, ((SCALED,) if table.scale else ()) + other))
         if table.has_published(place):
             line.append(_theirs(cell, notes))
