@@ -82,7 +82,7 @@ def test_a_tracker_that_is_named_later_is_told_all(tmp_path, name):
 
 
 def test_a_killed_run_goes_on_with_its_curve(tmp_path):
-    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=25)
+    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=40)
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(run.root), run.stage, run.id], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(lines(run.path / "metrics.jsonl")) < 5 and child.poll() is None and time.monotonic() < deadline:
