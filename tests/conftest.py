@@ -1,3 +1,4 @@
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ import torch
 from golden_folder import GOLDEN
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a script, which ignores Ctrl-C: programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAID = pytest.StashKey[list[str]]()
 
