@@ -62,7 +62,7 @@ def grid_plan(
     from ablations.steering import as_text, plan_document
 
     grids, plan = planned_together(files, context.obj, scale)
-    _check_shown(grids, context.obj)
+    _check_shown(_each(grids, plan))
     found = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -90,17 +90,16 @@ def grid_run(
     from ablations.launching import launch
     from ablations.showing import submitted
 
-    grids = [planned(file, context.obj, scale)[0] for file in files]
-    _check_shown(grids, context.obj)
+    grids, plan = planned_together(files, context.obj, scale)
+    apart = _each(grids, plan)
+    _check_shown(apart)
     shared = grids[0].spec.resources
     if (executor or shared.executor) == "slurm":
         from ablations.submitting import submit
 
-        for file in files:
-            grid, plan = planned(file, context.obj, scale)
-            print(*submitted(submit(grid, plan, cancelled=True), command_line(file, scale)), sep="\n")
+        for file, (grid, own) in zip(files, apart, strict=True):
+            print(*submitted(submit(grid, own, cancelled=True), command_line(file, scale)), sep="\n")
         return
-    grids, plan = planned_together(files, context.obj, scale)
     raise typer.Exit(launch(plan, shared.model_copy(update={"slots": slots or shared.slots})))
 
 
@@ -248,16 +247,25 @@ def planned_together(files: list[Path], root: Path, scale: str | None = None):
     return grids, plan("+".join(grid.name for grid in grids), [case for grid in grids for case in grid.cases], root)
 
 
-def _check_shown(grids: list, root: Path) -> None:
-    """Raises ConfigError where a grid names what could never be shown of it: better now than when all has run."""
-    from ablations.declaring import declare
+def _each(grids: list, together) -> list[tuple]:
+    """Each grid with its own plan; `together` is the plan of all."""
     from ablations.planning import plan
 
-    for grid in grids:
+    if len(grids) == 1:
+        return [(grids[0], together)]
+    return [(grid, plan(grid.name, grid.cases, together.root)) for grid in grids]
+
+
+def _check_shown(apart: list[tuple]) -> None:
+    """Raises ConfigError where a grid names what could never be shown of it: better now than when all has run. apart:
+    grids, each with its plan."""
+    from ablations.declaring import declare
+
+    for grid, own in apart:
         if grid.spec.expected or any(plot.kind == "forest" for plot in grid.spec.plots):
             from results.foreseen import mistakes
 
-            wrong = list(mistakes(declare(grid, plan(grid.name, grid.cases, root))))
+            wrong = list(mistakes(declare(grid, own)))
             if wrong:
                 raise ConfigError([mark_of(grid.document, path).complaint(what, path) for path, what in wrong])
 

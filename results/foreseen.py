@@ -1,10 +1,11 @@
 """What of a grid's figures and expectations could never be shown, known before anything runs (no torch)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from mixmae.presentation import Declaration
+from mixmae.presentation import Declaration, Expected
 from results.cells import STAGE_LABELS, member_ids
 from results.declared import meets
 from results.plots.forest import declared_reference
@@ -28,7 +29,7 @@ def mistakes(declaration: Declaration) -> Iterator[tuple[tuple, str]]:
             yield ("expected", place), _unmet(expected, cases)
 
 
-def _unmet(expected, cases: list[dict]) -> str:
+def _unmet(expected: Expected, cases: list[dict[str, Any]]) -> str:
     """Names the values there are of the first column that none has as asked."""
     label = STAGE_LABELS[expected.stage]
     for column, wanted in expected.where.items():
