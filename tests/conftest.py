@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from golden_folder import GOLDEN
 
 torch.set_num_threads(1)

@@ -1,8 +1,8 @@
 """Small models of every family, opened as the exports take them."""
 
-import small
 import torch
 
+import small
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import pandas as pd
-from made_runs import Made
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from made_runs import Made
 from mixmae.presentation import Column, Declaration, PlotSpec
 from results.collect import collect
 from results.plots import draw

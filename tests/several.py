@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny_jobs import never
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mixmae.execution import execute, follow
@@ -15,6 +14,7 @@ from mixmae.experiment import Resources
 from mixmae.place import place
 from mixmae.runs import RunFolder
 from mixmae.training.processes import join
+from tiny_jobs import never
 
 
 def start(count: int, command: list, **environment: str) -> list[subprocess.Popen]:

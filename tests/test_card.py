@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
-import small
 import yaml
 
+import small
 from mixmae.names import KEY_MAPS
 from mixmae.weights.card import LICENCES, Facts, card, code, escaped, fenced, hub_card
 from mixmae.weights.description import Description

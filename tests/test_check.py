@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 
+from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import Expected
 from results.check import check

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import write_evaluation, write_pretraining
 
 from ablations.grid import read_grid
 from ablations.planning import create_run, plan
 from cli import main
+from made_runs import write_evaluation, write_pretraining
 
 GRID = """\
 base: digits_nano

@@ -6,14 +6,14 @@ import pickle
 
 import pytest
 import torch
-from golden_folder import GOLDEN
 from safetensors import safe_open
+
+from golden_folder import GOLDEN
+from mixmae.execution import execute
+from mixmae.experiment import Resources
 from test_checkpoint_files import Runs
 from test_cli import mixmae_
 from tiny_jobs import experiment, never, planned_runs
-
-from mixmae.execution import execute
-from mixmae.experiment import Resources
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
+
 from made_runs import (
     FINGERPRINT,
     Made,
@@ -21,7 +22,6 @@ from made_runs import (
     write_state,
     write_timing,
 )
-
 from mixmae.jobs import stage_jobs
 from mixmae.runs import RunFolder
 from results.collect import collect

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import LONG_AGO, Made, age, experiment, runs_of, two_methods_and_references, write_state, write_timing
 
+from made_runs import LONG_AGO, Made, age, experiment, runs_of, two_methods_and_references, write_state, write_timing
 from mixmae import lease
 from mixmae.runs import NewerSchema, sealed
 from results.bench import collecting

@@ -6,12 +6,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from small import SIZE, pretrain_job, randomised
 from torch._dynamo.utils import counters
 
 from baselines.supervised import Supervised
 from mixmae.compilation import BLOCKS, compile_blocks
 from mixmae.models import build_encoder, build_method
+from small import SIZE, pretrain_job, randomised
 
 COMPILER = next((found for name in ("g++", "clang++") if (found := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="torch.compile on a CPU needs a C++ compiler; none is found")

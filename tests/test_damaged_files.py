@@ -8,14 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from file_systems import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 from ablations.grid import read_grid
 from ablations.planning import create_run, plan, queue, remember
+from file_systems import fill
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.jobs import stage_jobs
@@ -36,6 +35,7 @@ from mixmae.runs import (
 from mixmae.tracking.trackers import Trackers
 from mixmae.training import checkpoints
 from mixmae.training.journal import Journal
+from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 
 class Failing:

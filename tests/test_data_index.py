@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from tiny_jobs import experiment, never, planned_runs
 
 from mixmae import execution
 from mixmae.config import ImageFolderConfig
@@ -17,6 +16,7 @@ from mixmae.data.counts import training_counts
 from mixmae.data.fingerprint import fingerprint
 from mixmae.data.index import index
 from mixmae.experiment import Resources
+from tiny_jobs import experiment, never, planned_runs
 
 
 def put(path, shade=0):

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_jobs import DECODER, ENCODERS, FINETUNE, PRETRAIN, never, planned_runs
 
 from mixmae.execution import execute
 from mixmae.experiment import Experiment, Resources
+from tiny_jobs import DECODER, ENCODERS, FINETUNE, PRETRAIN, never, planned_runs
 
 
 def hostile(folder) -> None:

@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references
 
+from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references
 from mixmae.jobs import stage_jobs
 from mixmae.runs import NewerSchema, RunFolder
 from results.collect import collect, write

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from dense import dense_tokens
-from small import ENCODERS, SIZE, VIT, make_encoder
 
+from dense import dense_tokens
 from mixmae.layouts import Layout, slots_of
+from small import ENCODERS, SIZE, VIT, make_encoder
 
 SIZES = [SIZE, (32, 32), (48, 80)]
 families = pytest.mark.parametrize("name", ENCODERS)

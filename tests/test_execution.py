@@ -8,13 +8,13 @@ import time
 
 import pytest
 import torch
-from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 import mixmae
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.lease import Held
 from mixmae.runs import RunFolder, run_state
+from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 CHILD = """
 import sys, pathlib

@@ -4,14 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-import small
 import timm
 import torch
-from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
-from tiny_jobs import experiment, planned_runs
 
+import small
 from mixmae.config import MethodConfig
 from mixmae.runs import RunFolder
 from mixmae.training.checkpoints import write_weights
@@ -22,6 +20,8 @@ from mixmae.weights.description import Description, Origin
 from mixmae.weights.export import export
 from mixmae.weights.opened import open_file, open_run
 from mixmae.weights.timm_models import timm_model
+from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
+from tiny_jobs import experiment, planned_runs
 
 IN_TIMM = ("swin_stock", "twins_svt", "vit")
 

@@ -4,9 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import small
 import torch
-from made_runs import FINGERPRINT, experiment, write_config, write_pretraining
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.path import Path as Outline
@@ -14,6 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+import small
+from made_runs import FINGERPRINT, experiment, write_config, write_pretraining
 from mixmae.data.draws import generator
 from mixmae.jobs import stage_jobs
 from mixmae.method import reconstruction_target

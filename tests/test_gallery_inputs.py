@@ -5,10 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from opened_models import opened
 from PIL import Image
-from test_cli import mixmae_
-from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 from mixmae.data.digits import Digits
 from mixmae.execution import execute
@@ -16,10 +13,13 @@ from mixmae.experiment import Resources
 from mixmae.weights.export import export
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import save
+from opened_models import opened
 from results import plots
 from results.gallery import draw_gallery
 from results.gallery_inputs import Images, open_images, open_source
 from results.reconstructions import reconstructions
+from test_cli import mixmae_
+from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 SIDE = 32
 

@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from small import ENCODERS, SIZE, VIT, pretrain_job, randomised
 from torch.autograd.graph import saved_tensors_hooks
 
 from baselines.supervised import Supervised
 from mixmae.attention import Block
 from mixmae.models import build_encoder, build_method
+from small import ENCODERS, SIZE, VIT, pretrain_job, randomised
 
 FAMILIES = {
     **{name: ENCODERS[name] for name in ("swin", "swin_shifted", "twins_svt", "pvt")},

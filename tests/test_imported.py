@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from PIL import Image
-from tiny_jobs import ENCODERS, experiment, never, planned_runs
 
 from ablations.grid import Case
 from ablations.planning import create_run, plan
@@ -21,6 +20,7 @@ from mixmae.weights.evaluation import evaluate
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import build, save
 from results.collect import collect
+from tiny_jobs import ENCODERS, experiment, never, planned_runs
 
 FINETUNE = "{epochs: 1, batch: 20, base_lr: 1.0e-3, subset: {labels_per_class: 10}}"
 EVALUATIONS = f"{{knn: {{k: 5}}, linear: {{epochs: 2}}, finetune: {FINETUNE}}}"

@@ -4,16 +4,16 @@ import shutil
 import pytest
 import timm
 import torch
-from golden_folder import GOLDEN
-from opened_models import ENCODERS, PARTS, opened
 from safetensors.torch import load_file, save_file
 
 import mixmae
+from golden_folder import GOLDEN
 from mixmae.runs import sha256
 from mixmae.weights import stored
 from mixmae.weights.description import Origin
 from mixmae.weights.export import export
 from mixmae.weights.inspection import inspect, lines
+from opened_models import ENCODERS, PARTS, opened
 
 WEIGHTS = "weights."
 

@@ -10,13 +10,13 @@ import time
 from dataclasses import asdict, replace
 
 import pytest
-from tiny_jobs import experiment, never, planned_runs
 
 from mixmae import lease
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.lease import Held, Lost, Owner, newest, take
 from mixmae.runs import run_state
+from tiny_jobs import experiment, never, planned_runs
 
 FORK = multiprocessing.get_context("fork")
 

@@ -6,7 +6,6 @@ import re
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_jobs import experiment, lines, never, planned_runs
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.identity import hashed_fields, identity
 from mixmae.stages.linear import optimizer_of, schedule_of, steps_per_epoch
+from tiny_jobs import experiment, lines, never, planned_runs
 
 MAE = {
     "epochs": 90,

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from dense import dense_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import ENCODERS, METHODS, SIZE, VIT, make_encoder, make_method
 
 from baselines.supervised import Supervised
+from dense import dense_tokens
 from mixmae.layouts import Layout, slots_of
 from mixmae.method import reconstruction_target, unit_pixels
 from mixmae.mixmae import members_of
+from small import ENCODERS, METHODS, SIZE, VIT, make_encoder, make_method
 
 HIERARCHICAL = ["swin", "swin_shifted", "twins_svt", "pvt"]
 every_method = pytest.mark.parametrize("method", METHODS)

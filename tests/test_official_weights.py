@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from golden_folder import GOLDEN
 from safetensors import safe_open
 from timm.models.beit import Beit
 from timm.models.swin_transformer import get_relative_position_index
 from timm.models.vision_transformer import VisionTransformer
 
+from golden_folder import GOLDEN
 from mixmae.names import KEY_MAPS
 from mixmae.weights import from_official, published
 from mixmae.weights.constructors import ARGUMENTS

@@ -1,14 +1,14 @@
 """Exports under OpenMMLab's names, run by a small module that is built as its backbones are."""
 
 import pytest
-import small
 import torch
 import torch.nn.functional as F
-from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from torch import nn
 
+import small
 from mixmae.weights.export import export
 from mixmae.weights.openmmlab import unfold_order
+from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 
 
 def test_merged_channels_in_the_order_of_unfold():

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from recipe_facts import job
-from tiny_jobs import session_in
 from torch import Tensor, nn
 
 from mixmae.data.batches import Samples
@@ -22,6 +20,8 @@ from mixmae.names import METHODS, resolve
 from mixmae.runs import RunFolder
 from mixmae.training.classification import classify
 from mixmae.training.pretraining import pretrain
+from recipe_facts import job
+from tiny_jobs import session_in
 
 RECIPE = "mixmae_swin_base_600ep"
 SIZE, CLASSES, DEPTHS = 32, 5, (1, 2, 1)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from made_runs import Made, experiment
 from matplotlib.patches import Rectangle
-from plotted import boxes_of, shown, texts_of
 
+from made_runs import Made, experiment
 from mixmae.presentation import Expected, PlotSpec, PublishedRow
+from plotted import boxes_of, shown, texts_of
 from results.plots.theme import HATCHES
 
 BARS = PlotSpec(name="bars", kind="bars", stages=("knn",))

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from made_runs import FINGERPRINT, PRETRAIN, Made, experiment
 from matplotlib.colors import to_rgb
-from plotted import Shown, shown, texts_of
 
+from made_runs import FINGERPRINT, PRETRAIN, Made, experiment
 from mixmae.experiment import Experiment
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import Expected, PlotSpec, PublishedRow
+from plotted import Shown, shown, texts_of
 from results.cells import MixedCell
 from results.plots.costs import device_labels, macs_unit
 from results.plots.theme import COLOURS

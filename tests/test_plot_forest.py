@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import Made, experiment
-from plotted import Shown, shown, texts_of
 from scipy.stats import ttest_1samp
 
+from made_runs import Made, experiment
 from mixmae.presentation import PlotSpec
+from plotted import Shown, shown, texts_of
 from results.cells import MixedCell
 from results.plots.forest import paired_difference
 

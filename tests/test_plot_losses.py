@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import Made, experiment
-from plotted import shown, texts_of
 
+from made_runs import Made, experiment
 from mixmae.presentation import PlotSpec
 from mixmae.runs import Damaged, RunFolder
+from plotted import shown, texts_of
 from results.plots.losses import as_counted, running_mean
 
 LOSS = PlotSpec(name="loss", kind="loss")

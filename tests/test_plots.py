@@ -6,15 +6,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_runs import Made, experiment
 from matplotlib import font_manager, rc_context
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from PIL import Image, ImageFont
-from plotted import Shown, boxes_of, shown, texts_of
 
+from made_runs import Made, experiment
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import PlotSpec
+from plotted import Shown, boxes_of, shown, texts_of
 from results.cells import METHOD_LABELS
 from results.plots import DPI, save, write_plots
 from results.plots.files import svg_element

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.training import checkpoints
+from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 DECAY = 0.9
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import several
 import torch
 import yaml
-from tiny_jobs import ENCODERS, METHODS, experiment, lines, planned_runs
 
+import several
 from mixmae.experiment import Resources
 from mixmae.place import Place, first_host, place
 from mixmae.runs import run_state
+from tiny_jobs import ENCODERS, METHODS, experiment, lines, planned_runs
 
 STEPS = 10
 CHUNKS = {"batch": 30, "chunk": 10, "base_batch": 30, "subset": {"labels_per_class": 3}, "warmup_epochs": 0.0}

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tiny_jobs import session_in
 
 from mixmae.config import DigitsConfig, PretrainRecipe
 from mixmae.data.batches import Samples, open_split
@@ -13,6 +12,7 @@ from mixmae.training import checkpoints
 from mixmae.training.feed import Feed
 from mixmae.training.processes import Processes
 from mixmae.training.progress import Progress
+from tiny_jobs import session_in
 
 
 def one_weight(folder, steps_per_epoch: int, **recipe) -> tuple[Progress, torch.nn.Linear]:

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from made_runs import Made, experiment, write_config, write_state
 
 from ablations.pruning import DAY_S, delete, find
+from made_runs import Made, experiment, write_config, write_state
 from mixmae.jobs import stage_jobs
 from mixmae.runs import RunFolder, write_json
 from mixmae.worklist import lock

@@ -1,11 +1,11 @@
 """The official recipes' augmentations as they are built, against what their sources say."""
 
 import pytest
-from recipe_facts import FINETUNING, PRETRAINING, job
 from timm.data.auto_augment import RandAugment
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from mixmae.data.transforms import evaluation_transform, finetuning_transform, pretraining_transform
+from recipe_facts import FINETUNING, PRETRAINING, job
 
 NORMALISED = ("Normalize", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
 # rand-m9-mstd0.5-inc1: timm's operations whose strength grows with the magnitude

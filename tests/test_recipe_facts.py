@@ -5,12 +5,12 @@ from functools import lru_cache
 
 import pytest
 import torch
-from recipe_facts import FINETUNING, LAYERS_ABOVE, PRETRAINING, SPARED, job
 
 from mixmae import recipes
 from mixmae.models import build_encoder, build_method
 from mixmae.names import METHODS, resolve
 from mixmae.training.optimisation import finetuning_optimizer, pretraining_optimizer, schedule
+from recipe_facts import FINETUNING, LAYERS_ABOVE, PRETRAINING, SPARED, job
 
 IMAGES = 1_281_167
 """Of ImageNet-1K's train split."""

@@ -10,6 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from cli_grid import planned
 from made_runs import (
     FINGERPRINT,
     Made,
@@ -21,9 +24,6 @@ from made_runs import (
     write_pretraining,
     write_state,
 )
-from safetensors.torch import save_file
-
-from cli_grid import planned
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method
 from mixmae.presentation import Declaration, PlotSpec, TableSpec

@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_runs import FINGERPRINT, experiment, two_methods_and_references, write_config, write_state
 
 import mixmae
+from made_runs import FINGERPRINT, experiment, two_methods_and_references, write_config, write_state
 from mixmae.jobs import stage_jobs
 from mixmae.runs import NewerSchema, RunFolder, run_state
 from results.collect import COLUMNS, collect, write

@@ -9,7 +9,6 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import Made
 from pydantic import ValidationError
 
 from ablations.declaring import declare
@@ -17,6 +16,7 @@ from ablations.grid import grid_path, read_grid, shipped
 from ablations.multiply_adds import work
 from ablations.planning import plan
 from ablations.scale import read_scale, shrunk
+from made_runs import Made
 from mixmae.documents import ConfigError
 from mixmae.experiment import Experiment
 from mixmae.presentation import Column

@@ -4,8 +4,8 @@ from typing import get_args
 
 import pandas as pd
 import pytest
-from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 
+from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import Column, Expected, PublishedRow, TableSpec
 from results.collect import collect

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_jobs import FINETUNE, PRETRAIN, experiment, never, planned_runs
 
 from mixmae.config import FinetuneRecipe, Optimisation, PretrainRecipe
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.identity import identity
 from mixmae.training.optimisation import schedule
+from tiny_jobs import FINETUNE, PRETRAIN, experiment, never, planned_runs
 
 STEPS = 7
 """An epoch."""

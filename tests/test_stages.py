@@ -7,18 +7,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from tiny_jobs import (
-    DECODER,
-    ENCODERS,
-    FINETUNE,
-    PRETRAIN,
-    StopAfter,
-    experiment,
-    lines,
-    never,
-    planned_runs,
-    session_in,
-)
 
 from mixmae.config import DigitsConfig
 from mixmae.data.batches import Samples, open_split
@@ -31,6 +19,18 @@ from mixmae.stages.knn import vote
 from mixmae.stages.linear import standardised
 from mixmae.stages.start import encoder_of
 from mixmae.training.features import extract, pixels
+from tiny_jobs import (
+    DECODER,
+    ENCODERS,
+    FINETUNE,
+    PRETRAIN,
+    StopAfter,
+    experiment,
+    lines,
+    never,
+    planned_runs,
+    session_in,
+)
 
 SMALL = {"fraction": 0.2}
 ALL = {"finetune": FINETUNE, "linear": {"epochs": 20, "subset": SMALL}, "knn": {"subset": SMALL}}

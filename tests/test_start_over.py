@@ -4,14 +4,14 @@ import subprocess
 import sys
 
 import yaml
-from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
-from tiny_jobs import experiment as tiny
 
 from ablations.grid import Case
 from ablations.planning import create_run, plan
 from mixmae.documents import read_experiment
 from mixmae.execution import execute
 from mixmae.experiment import Resources
+from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
+from tiny_jobs import experiment as tiny
 
 
 def mixmae(*arguments) -> subprocess.CompletedProcess:

@@ -4,11 +4,11 @@ import signal
 import subprocess
 
 import pytest
-from test_launching import GRID, Launch, ended, until
 
 from ablations.launching import signal_workers
 from ablations.planning import create_run
 from ablations.steering import Chosen, cancel_grid, retry_failed
+from test_launching import GRID, Launch, ended, until
 
 MANY = """\
 base: digits_nano

@@ -1,6 +1,7 @@
 """Tables of a grid's runs, against text and figures worked out by hand."""
 
 import pytest
+
 from made_runs import (
     FINGERPRINT,
     Made,
@@ -10,7 +11,6 @@ from made_runs import (
     write_config,
     write_state,
 )
-
 from mixmae.jobs import stage_jobs
 from mixmae.presentation import Declaration, TableSpec
 from mixmae.runs import RunFolder

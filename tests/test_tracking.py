@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
-from tracked_runs import ALL, in_tensorboard, mlflow_run, pretraining, said, set_up, shows, wandb_records
 
 from ablations.pruning import delete, find
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.tracking.tracker import tracked
+from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
+from tracked_runs import ALL, in_tensorboard, mlflow_run, pretraining, said, set_up, shows, wandb_records
 
 CHILD = """
 import sys, pathlib

@@ -4,8 +4,6 @@ import sys
 import time
 
 import pytest
-from tiny_jobs import StopAfter, never
-from tracked_runs import pretraining, said, set_up, shows
 
 import cli
 from ablations.grid import read_grid
@@ -20,6 +18,8 @@ from mixmae.runs import RunFolder
 from mixmae.tracking import trackers
 from mixmae.tracking.asked import check_installed
 from mixmae.worklist import WorkList
+from tiny_jobs import StopAfter, never
+from tracked_runs import pretraining, said, set_up, shows
 
 
 @pytest.fixture(scope="module", autouse=True)

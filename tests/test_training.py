@@ -6,7 +6,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from tiny_jobs import FINETUNE, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
 
 from mixmae.config import FinetuneRecipe, Optimisation, PretrainRecipe
 from mixmae.data.batches import Samples, load, open_split, training_keys
@@ -26,6 +25,7 @@ from mixmae.training.feed import Feed
 from mixmae.training.optimisation import finetuning_optimizer, learning_rate, pretraining_optimizer, schedule
 from mixmae.training.processes import Processes
 from mixmae.training.session import computation
+from tiny_jobs import FINETUNE, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
 
 # ------------------------------------------------------------------------------------------------------- learning rate
 

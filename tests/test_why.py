@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-import tiny_jobs
 
+import tiny_jobs
 from ablations.explaining import FRAMES, LINES, explain, last_traceback, lines
 from mixmae.execution import execute
 from mixmae.experiment import Resources

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny_jobs import experiment, lines, planned_runs
 
 from mixmae import names
 from mixmae.runs import RunFolder
 from mixmae.tracking import trackers
+from tiny_jobs import experiment, lines, planned_runs
 
 ALL = tuple(names.TRACKERS)
 Curve = list[tuple[int, dict[str, float]]]

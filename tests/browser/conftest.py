@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from needed import failed_where_needed, say_skipped
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+
+from needed import failed_where_needed, say_skipped
 
 PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 """And the Debian packages they come with."""

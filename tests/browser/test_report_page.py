@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
 from safetensors.torch import save_file
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
 from mixmae.jobs import stage_jobs
 from mixmae.models import build_encoder, build_method
 from mixmae.presentation import PlotSpec, TableSpec

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, missing_for_tests
 from cluster.handle import LEAKS, end_abandoned
-from needed import failed_where_needed, say_skipped
 from scripted import Scripted, without_slurm
+
+from needed import failed_where_needed, say_skipped
 
 CLUSTERS = Path(tempfile.gettempdir()) / "mixmae-slurm"
 

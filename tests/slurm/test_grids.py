@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import several
 import yaml
-from file_systems import fill
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
+
+import several
+from file_systems import fill
 
 LONG = {**BASE["pretrain"], "epochs": 100}
 """Some ten seconds, so that there is time to do something to it."""

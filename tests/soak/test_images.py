@@ -21,7 +21,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_jobs import experiment, never, planned_runs
 
 from mixmae.config import ImageFolderConfig, PretrainRecipe
 from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
@@ -31,6 +30,7 @@ from mixmae.data.reading import Unreadable
 from mixmae.data.transforms import pretraining_transform
 from mixmae.execution import execute
 from mixmae.experiment import Experiment, Resources
+from tiny_jobs import experiment, never, planned_runs
 
 IMAGES = 12
 """In the train split, hostile ones included."""

@@ -14,16 +14,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from file_systems import fill
-from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 from ablations.planning import queue
+from file_systems import fill
 from mixmae.execution import execute
 from mixmae.experiment import Resources
 from mixmae.lease import Held
 from mixmae.runs import Damaged, NewerSchema, RunFolder, read_lines, run_state
 from results.collect import collect
 from results.plots import losses
+from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
 WITHOUT_NUMBERS = ("log.txt", "lease-000001", "lease-000002")
