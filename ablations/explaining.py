@@ -152,7 +152,7 @@ def last_traceback(text: str) -> dict | None:
     body = []
     for line in lines[starts[-1] + 1 :]:
         found = STAMP.fullmatch(line)
-        if found and found[2] != "ERROR" or (found and found[3].startswith("failed: ")):
+        if found and found[2] != "ERROR":
             break
         body.append(found[3] if found else line)
     frames = [number for number, line in enumerate(body) if line.lstrip().startswith('File "')]
@@ -213,7 +213,7 @@ def _next(root: Path, document: dict) -> list[str]:
             return [start]
         case "running":
             return [f"{first} grid logs {document['id'][:8]} --follow"]
-        case "pending" if document["reason"] == "JobHeldUser" or not _is_launched(root, document):
+        case "pending" if document["queued"] == "JobHeldUser" or not _is_launched(root, document):
             return [start]
         case "waiting" if document["needs"]["state"] not in UNDER_WAY:
             return [start]
@@ -240,8 +240,8 @@ def lines(document: dict) -> list[str]:
     title = (document["stage"], document["id"], document["method"], document["encoder"])
     reason = document["reason"]
     why = f": {reason}" if reason else ""
-    if reason in ADVICE:
-        why += f" ({ADVICE[reason]})"
+    if document["queued"] in ADVICE:
+        why += f" ({ADVICE[document['queued']]})"
     made = [f"{' '.join(word for word in title if word)}: {document['state']}{why}", *_progress(document)]
     if needs := document["needs"]:
         why = f": {needs['reason']}" if needs["reason"] else ""

@@ -31,6 +31,7 @@ from ablations.planning import (
 )
 from ablations.quantities import many
 from ablations.watching import Watch
+from mixmae.cause import Cause
 from mixmae.experiment import Resources
 from mixmae.runs import RunState, write_json
 from mixmae.tracking.asked import check_installed
@@ -38,7 +39,6 @@ from mixmae.worklist import POLL_S, Item, WorkList, is_locked, lock, work
 
 FOREIGN_VARIABLES = ("SLURM_", "SBATCH_", "PMIX_", "PMI_")
 """What an allocation sets that the processes started here would mistake for their own."""
-WITHOUT_A_WORD = "its process ended without a word"
 FOR_EVER_MIN = 60 * 24 * 365
 RESEND_S = 1.0
 """A signal reaches a starting process before it listens, so it is sent again."""
@@ -125,7 +125,7 @@ class Launcher:
         if self.signals:
             self._stop()
             return not self.jobs
-        dead = [entry for entry in self.plan.entries if found[entry.key].reason == WITHOUT_A_WORD]
+        dead = [entry for entry in self.plan.entries if _has_died(found[entry.key])]
         if dead:
             for entry in dead:
                 self._after_a_death(entry)
@@ -157,7 +157,7 @@ class Launcher:
     def _after_a_death(self, entry: Entry) -> None:
         """One more try for a run whose process died; the second time it has failed."""
         state = states([entry])[entry.key]
-        if state.reason != WITHOUT_A_WORD or state.state != "stopped":
+        if not _has_died(state):
             return
         self.deaths[entry.key] += 1
         if self.deaths[entry.key] == 1:
@@ -165,7 +165,8 @@ class Launcher:
             return
         with entry.run.lease():  # the job that writes state.json is dead, and the lease makes this process its owner
             reason = "its process died twice (killed, out of memory or crashed); see log.txt and mixmae grid retry"
-            entry.run.write("state", {**entry.run.recovered("state"), "state": "failed", "reason": reason})
+            said = {"state": "failed", "cause": Cause.KILLED, "reason": reason}
+            entry.run.write("state", {**entry.run.recovered("state"), **said})
 
     # ------------------------------------------------------------------------------------------------------- signals
 
@@ -197,6 +198,11 @@ class Launcher:
         for job in self.jobs:
             os.kill(int(job.job_id), signal.SIGKILL)
         self.jobs = []
+
+
+def _has_died(state: RunState) -> bool:
+    """Whether its process died, and nobody has started it again."""
+    return state.state == "stopped" and state.cause is Cause.KILLED
 
 
 def _ended_well(job) -> bool:

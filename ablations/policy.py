@@ -10,22 +10,23 @@ from dataclasses import replace
 from ablations.planning import Entry, Key, Plan, states
 from ablations.resources import Retry, Slurm
 from ablations.submissions import Submission, submissions, task_of
+from mixmae.cause import Cause
 from mixmae.lease import Held
 from mixmae.runs import RunFolder, RunState, newest_step
 from mixmae.scheduler import Ended, Queued, queue
 
 CAUSES = {
-    "PREEMPTED": "preempted",
-    "CANCELLED": "preempted",
-    "NODE_FAIL": "node_failure",
-    "BOOT_FAIL": "node_failure",
-    "TIMEOUT": "timeout",
-    "DEADLINE": "timeout",
-    "COMPLETED": "preempted",
-    "PENDING": "preempted",
-    "OUT_OF_MEMORY": "out_of_memory",
+    "PREEMPTED": Cause.PREEMPTED,
+    "CANCELLED": Cause.PREEMPTED,
+    "COMPLETED": Cause.PREEMPTED,
+    "PENDING": Cause.PREEMPTED,
+    "NODE_FAIL": Cause.NODE_FAILURE,
+    "BOOT_FAIL": Cause.NODE_FAILURE,
+    "TIMEOUT": Cause.TIME_LIMIT,
+    "DEADLINE": Cause.TIME_LIMIT,
+    "OUT_OF_MEMORY": Cause.OUT_OF_MEMORY,
 }
-"""Slurm's states as the policy names them."""
+"""What Slurm's states mean."""
 WORDS = {
     "preempted": "preempted or cancelled",
     "node_failure": "its node failed, or it was killed",
@@ -33,12 +34,12 @@ WORDS = {
     "out_of_memory": "out of memory",
     "failed": "it failed",
 }
+"""For people, by the key of `retries`."""
 KILL, SHELL_SAYS_KILL, STOPPED = 9, 128 + 9, 75
 """Of processes that were killed, and of those that had lost another of their run."""
 WAITING = ("Dependency", "DependencyNeverSatisfied")
 NO_REASON = "None"
 """As squeue writes it of a task that the scheduler has not looked at yet."""
-LEFT = "its job left the queue without starting it"
 
 
 def seen(plan: Plan) -> dict[Key, RunState]:
@@ -65,28 +66,33 @@ def _in_the_queue(state: RunState, task: str | None, queued: dict[str, Queued]) 
         return state
     own = queued.get(task)
     if own is None:
-        return replace(state, state="stopped", reason=LEFT) if state.state in ("pending", "waiting") else state
+        return _left(state) if state.state in ("pending", "waiting") else state
     if own.state == "PENDING":
         name = "waiting" if state.state == "waiting" or own.reason in WAITING else "pending"
-        return replace(state, state=name, reason=own.reason if own.reason != NO_REASON else None)
-    return replace(state, state="pending", reason=f"starting on {own.node}", node=own.node or None)
+        why = own.reason if own.reason != NO_REASON else None
+        return replace(state, state=name, cause=None, reason=why, queued=why)
+    return replace(state, state="pending", cause=None, reason=f"starting on {own.node}", node=own.node or None)
 
 
-def causes(tasks: dict[Key, str], found: dict[Key, RunState], ended: dict[str, Ended] | None) -> dict[Key, str]:
+def _left(state: RunState) -> RunState:
+    return replace(state, state="stopped", cause=Cause.LEFT_QUEUE, reason="its job left the queue without starting it")
+
+
+def causes(tasks: dict[Key, str], found: dict[Key, RunState], ended: dict[str, Ended] | None) -> dict[Key, Cause]:
     """What ended each run's task. Without accounting: as if its node had failed, since it left no word.
 
     Of a pack, what ended the task is the doing of the run it was at: those it did not come to were kept from starting.
     """
-    begun = {task for key, task in tasks.items() if found[key].reason != LEFT}
-    kept = {key for key, task in tasks.items() if found[key].reason == LEFT and task in begun}
-    return {key: "preempted" if key in kept else _cause((ended or {}).get(task)) for key, task in tasks.items()}
+    begun = {task for key, task in tasks.items() if found[key].cause is not Cause.LEFT_QUEUE}
+    kept = {key for key, task in tasks.items() if found[key].cause is Cause.LEFT_QUEUE and task in begun}
+    return {key: Cause.PREEMPTED if key in kept else _cause((ended or {}).get(task)) for key, task in tasks.items()}
 
 
-def _cause(ended: Ended | None) -> str:
+def _cause(ended: Ended | None) -> Cause:
     if ended is None:
-        return "node_failure"
+        return Cause.KILLED
     killed = ended.signal == KILL or ended.code in (KILL, SHELL_SAYS_KILL, STOPPED)
-    return CAUSES.get(ended.state, "node_failure" if killed else "failed")
+    return CAUSES.get(ended.state, Cause.KILLED if killed else Cause.ERROR)
 
 
 def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[str, Submission]) -> dict[Key, str]:
@@ -99,7 +105,7 @@ def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[s
 
 
 def judged(
-    plan: Plan, found: dict[Key, RunState], slurms: dict[Key, Slurm], why: dict[Key, str]
+    plan: Plan, found: dict[Key, RunState], slurms: dict[Key, Slurm], why: dict[Key, Cause]
 ) -> dict[Key, RunState]:
     """`found`, where a run that may not be started again has failed, and one that may has stopped.
 
@@ -112,33 +118,39 @@ def judged(
     return judged
 
 
-def _judged(entry: Entry, state: RunState, slurm: Slurm, cause: str) -> RunState:
+def _settled(state: RunState, accounted: Cause) -> Cause:
+    """The cause that counts: a failed run's own word; of a stopped one what accounting says, unless that is no more
+    than that the task failed, which a run that stopped by itself has its own word for, too."""
+    if state.state == "failed":
+        return state.cause or Cause.ERROR
+    if accounted is Cause.ERROR and state.cause in (Cause.SIGNAL, Cause.LOST_PROCESS):
+        return state.cause
+    return accounted
+
+
+def _judged(entry: Entry, state: RunState, slurm: Slurm, accounted: Cause) -> RunState:
     """A run that said itself that it stopped had time to save, whatever then became of its process."""
     launch = entry.run.recovered("launch")
-    if state.state == "failed":
-        cause = "failed"
-    elif cause == "failed" and (state.reason or "").startswith("lost "):
-        cause = "node_failure"
-    elif cause == "failed" and (state.reason or "").startswith(("saved ", "stopped while ")):
-        cause = "preempted"
+    cause = _settled(state, accounted)
+    key = cause.retries
     task = [launch.get("submission"), launch.get("task")]
     if launch.get("judged") == task:  # by a launch that died before it submitted
         return replace(state, state="stopped")
-    retry: Retry = getattr(slurm.retries, cause)
+    retry: Retry = getattr(slurm.retries, key)
     counts, step = launch.get("retries", {}), newest_step(entry.run)
     again = retry.when == "always" or (retry.when == "progress" and step > launch.get("reached", -1))
-    if not again or counts.get(cause, 0) >= retry.most:
+    if not again or counts.get(key, 0) >= retry.most:
         return state if state.state == "failed" else _failed(entry.run, state, cause, retry, again)
-    counted = {**counts, cause: counts.get(cause, 0) + 1}
+    counted = {**counts, key: counts.get(key, 0) + 1}
     entry.run.write("launch", {**launch, "retries": counted, "reached": step, "judged": task})
-    return replace(state, state="stopped", reason=f"{WORDS[cause]}; goes on")
+    return replace(state, state="stopped", cause=cause, reason=f"{WORDS[key]}; goes on")
 
 
-def _failed(run: RunFolder, state: RunState, cause: str, retry: Retry, again: bool) -> RunState:
+def _failed(run: RunFolder, state: RunState, cause: Cause, retry: Retry, again: bool) -> RunState:
     """Writes so in the place of the job that could not: the lease makes this process the owner of its state. A run that
     another process holds, or that has gone on since it was looked at, is left as it is."""
     why = f"{retry.most} times" if again else "and reached nothing new" if retry.when == "progress" else ""
-    reason = f"{WORDS[cause]} {why}".strip() + "; mixmae grid retry queues it again"
+    reason = f"{WORDS[cause.retries]} {why}".strip() + "; mixmae grid retry queues it again"
     try:
         with run.lease():
             said = run.recovered("state")
@@ -146,7 +158,7 @@ def _failed(run: RunFolder, state: RunState, cause: str, retry: Retry, again: bo
                 return replace(state, state="running")
             # A job that died before it began has made its start all the same.
             tries = max(state.tries, run.recovered("launch").get("tries", 0))
-            run.write("state", {**said, "state": "failed", "reason": reason, "tries": tries})
+            run.write("state", {**said, "state": "failed", "cause": cause, "reason": reason, "tries": tries})
     except Held as error:
-        return replace(state, state="running", reason=str(error))
-    return replace(state, state="failed", reason=reason)
+        return replace(state, state="running", cause=None, reason=str(error))
+    return replace(state, state="failed", cause=cause, reason=reason)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mixmae
+from mixmae.cause import Cause, cause_of
 from mixmae.data.fingerprint import fingerprint, recall
 from mixmae.experiment import Resources
 from mixmae.identity import identity
@@ -25,6 +27,9 @@ from mixmae.place import node
 from mixmae.retrying import naming
 from mixmae.runs import RunFolder
 from mixmae.tracking.trackers import Trackers
+
+if TYPE_CHECKING:
+    from mixmae.training.processes import Ending
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
     are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
     in log.txt. Raises lease.Held where another process has the run.
     """
-    from mixmae.training.processes import Processes
+    from mixmae.training.processes import Ending, Processes
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
@@ -55,11 +60,11 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
                 run.commit(result)
             ended = _done(run, state)
         except Lost as error:
-            processes.ends("failed", str(error), error)
+            processes.ends(Ending("failed", cause_of(error), str(error)), error)
             log.error("%s", error)
             ended = None  # its trackers are the other's too
         except KeyboardInterrupt:
-            state.end("stopped", "interrupted; goes on from its last checkpoint")
+            state.end(Ending("stopped", Cause.SIGNAL, "interrupted; goes on from its last checkpoint"))
             raise
         except Exception as error:
             ended = _ended_early(error, state, processes)
@@ -80,9 +85,9 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
             _compute(run, resources, stop, _nothing, _nothing, processes, Trackers(run, ()))
         processes.leave()
     except Exception as error:
-        state, reason, _ = processes.ends(_state_of(error), _reason(error), error)
-        print(f"process {processes.rank} ends: {state}: {reason}", file=sys.stderr, flush=True)
-        return state
+        ending = processes.ends(_ending_of(error), error)
+        print(f"process {processes.rank} ends: {ending.state}: {ending.reason}", file=sys.stderr, flush=True)
+        return ending.state
     return "done"
 
 
@@ -94,7 +99,7 @@ def _done(run: RunFolder, state: "_State") -> str:
     from mixmae.training.checkpoints import remove_steps
 
     remove_steps(run.checkpoints)
-    state.end("done", None)
+    state.done()
     return "done"
 
 
@@ -133,38 +138,52 @@ def _check_config(run: RunFolder) -> None:
     found = fingerprint(job.data, run.root)
     if found != config["data_fingerprint"]:
         what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
-        raise ValueError(f"the data has changed: {what}; plan again")
+        raise DataChanged(f"the data has changed: {what}; plan again")
     if identity(job, data=found) != run.id:
         raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
 
 
-def _state_of(error: Exception) -> str:
+class DataChanged(ValueError):
+    """The data is no longer what the run was planned with."""
+
+    cause = Cause.BAD_DATA
+
+
+def _ending_of(error: Exception) -> "Ending":
+    """How an exception ends the run."""
+    from mixmae.training.processes import Ending
     from mixmae.training.session import Stopped
 
-    return "stopped" if isinstance(error, Stopped) else "failed"
+    stopped = isinstance(error, Stopped)
+    return Ending("stopped" if stopped else "failed", cause_of(error), _reason(error, stopped))
 
 
 def _ended_early(error: Exception, state: "_State", processes) -> str:
     state.give_room()
-    name, reason, trace = processes.ends(_state_of(error), _reason(error), error)
-    if name == "failed":
-        for line in trace.splitlines():
+    ending = processes.ends(_ending_of(error), error)
+    if ending.state == "failed":
+        for line in ending.trace.splitlines():
             log.error(line)
     try:
-        state.end(name, reason)
+        state.end(ending)
     except OSError as unwritten:  # a full disk, which may be what ended the run
-        log.error("%s: %s; state.json does not say so: %s", name, reason, unwritten)
-    return name
+        log.critical("%s: %s; state.json does not say so: %s", ending.state, ending.reason, unwritten)
+    return ending.state
 
 
-def _reason(error: Exception) -> str:
-    """One line; of an error in a data loading process, which comes with its traceback, that traceback's last line."""
+def _reason(error: Exception, stopped: bool) -> str:
+    """One line."""
     lines = str(error).strip().splitlines() or ["no message"]
-    if "DataLoader worker" in lines[0]:
+    if _came_from_a_loading_process(lines):
         return lines[-1].removeprefix("ValueError: ")
-    if isinstance(error, ValueError) or _state_of(error) == "stopped":
+    if isinstance(error, ValueError) or stopped:
         return " ".join(lines)  # a file's name may hold line breaks
     return f"{type(error).__name__}: {lines[0]}"
+
+
+def _came_from_a_loading_process(lines: list[str]) -> bool:
+    """torch hands an error of a data loading process on with its traceback as the message, whose last line says it."""
+    return "DataLoader worker" in lines[0]
 
 
 class _State:
@@ -174,13 +193,13 @@ class _State:
         self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
-        self._data = {"state": None, "reason": None, **{name: known.get(name) for name in names}}
+        self._data = {"state": None, "cause": None, "reason": None, **{name: known.get(name) for name in names}}
         self._data["tries"] = known.get("tries", 0)
         self._written_at = 0.0
 
     def start(self) -> None:
         self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
-        self._write(state="running", reason=None)
+        self._write(state="running", cause=None, reason=None)
         with naming(self._room):
             self._room.write_bytes(os.urandom(ROOM))
 
@@ -193,10 +212,15 @@ class _State:
         if time.monotonic() - self._written_at >= REPORT_EVERY_S:
             self._write()
 
-    def end(self, state: str, reason: str | None) -> None:
+    def end(self, ending: "Ending") -> None:
         self.give_room()
-        self._write(state=state, reason=reason)
-        log.info("%s%s", state, f": {reason}" if reason else "")
+        self._write(state=ending.state, cause=ending.cause, reason=ending.reason)
+        log.info("%s: %s", ending.state, ending.reason)
+
+    def done(self) -> None:
+        self.give_room()
+        self._write(state="done", cause=None, reason=None)
+        log.info("done")
 
     def _write(self, **changed) -> None:
         self._data.update(changed)

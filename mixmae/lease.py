@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from mixmae.cause import Cause
 from mixmae.retrying import naming, retried
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Held(RuntimeError):
 
 class Lost(RuntimeError):
     """This process held the run and another has taken it over."""
+
+    cause = Cause.LEASE_LOST
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixmae.cause import Cause, recorded_cause
 from mixmae.lease import Lease, is_held, take
 from mixmae.retrying import naming, retried
 from mixmae.scheduler import listed
@@ -307,7 +308,12 @@ class RunState:
     """What `state.json` and `launch.json` together say of a run."""
 
     state: str
+    cause: Cause | None = None
+    """Why, for programs."""
     reason: str | None = None
+    """Why, in a sentence for people."""
+    queued: str | None = None
+    """Why the scheduler has not started it, in the scheduler's own word."""
     epoch: int | None = None
     epochs: int | None = None
     loss: float | None = None
@@ -327,7 +333,7 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
         if state.get("state") == "done":
             run.read("result")
     except Damaged as error:
-        return RunState("failed", reason=str(error))
+        return RunState("failed", Cause.DAMAGED, reason=str(error))
     return state_by(launch, state, run.is_held, needs)
 
 
@@ -335,20 +341,20 @@ def state_by(
     launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
 ) -> RunState:
     """`run_state` by the contents of `launch.json` and `state.json`, {} where there is none."""
-    said = {name: state.get(name) for name in ("reason", "epoch", "epochs", "loss", "metric", "node")}
-    tries = state.get("tries", 0)
-    name = state.get("state")
+    said = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
+    said |= {"tries": state.get("tries", 0)}
+    name, why = state.get("state"), {"cause": recorded_cause(state), "reason": state.get("reason")}
     if name == "running" and not is_held():
-        name, said["reason"] = "stopped", "its process ended without a word"
+        name, why = "stopped", {"cause": Cause.KILLED, "reason": "its process died"}
     if name in ("running", "done"):
-        return RunState(name, tries=tries, **said)
+        return RunState(name, **why, **said)
     if launch.get("cancelled"):
-        return RunState("cancelled", tries=tries, **{**said, "reason": "grid cancel"})
-    if name and launch.get("tries", 0) <= tries:
-        return RunState(name, tries=tries, **said)
+        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **said)
+    if name and launch.get("tries", 0) <= said["tries"]:
+        return RunState(name, **why, **said)
     if needs and needs.state in ("failed", "blocked", "cancelled"):
-        return RunState("blocked", tries=tries, **{**said, "reason": f"its pretraining: {needs.state}"})
+        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **said)
     if not launch:
-        return RunState(name or "planned", tries=tries, **said)
+        return RunState(name or "planned", **why, **said)
     waits = needs and needs.state != "done"
-    return RunState("waiting" if waits else "pending", tries=tries, **{**said, "reason": None})
+    return RunState("waiting" if waits else "pending", **said)

@@ -35,7 +35,7 @@ def test_a_done_run_says_so_and_is_left_as_it_is(run):
     assert execute(run, Resources(), never) == "done"
     state = run.read("state")
     assert state == {
-        "schema": 1, "state": "done", "reason": None, "epoch": 2, "epochs": 2, "loss": run.read("result")["loss"],
+        "schema": 1, "state": "done", "cause": None, "reason": None, "epoch": 2, "epochs": 2, "loss": run.read("result")["loss"],
         "metric": None, "node": os.uname().nodename, "pid": os.getpid(), "tries": 1,
     }  # fmt: skip
     assert run_state(run).state == "done"
@@ -142,7 +142,7 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path, stage):
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert run_state(run).reason == "its process ended without a word"
+    assert run_state(run).reason == "its process died"
     assert execute(run, Resources(), never) == "done"
     assert "resumed at step" in (run.path / "log.txt").read_text()
     for name in ("metrics.jsonl", "result.json", "checkpoints/final.safetensors"):

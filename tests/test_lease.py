@@ -202,7 +202,7 @@ def test_a_frozen_owner_that_wakes_writes_nothing(tmp_path):
         execute(run, Resources(), never)
     at = time.time() - lease.STALE_S - 1
     os.utime(run.path / "lease-000001", (at, at))
-    assert run_state(run).reason == "its process ended without a word"
+    assert run_state(run).reason == "its process died"
     assert execute(run, Resources(), never) == "done"
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != "log.txt"}
     frozen.send_signal(signal.SIGCONT)

@@ -181,10 +181,10 @@ def test_a_killed_process_takes_the_other_down_and_the_run_goes_on_bit_for_bit(t
     assert sorted(codes) == [-signal.SIGKILL, 75], said
     found = run_state(several.RunFolder(root, "pretrain", run_of(root, "pretrain").name))
     if rank == 0:
-        assert (found.state, found.reason) == ("stopped", "its process ended without a word")
-        assert "process 1 ends: stopped: lost process 0: it ended without a word" in said[1]
+        assert (found.state, found.reason) == ("stopped", "its process died")
+        assert "process 1 ends: stopped: lost process 0: it died" in said[1]
     else:
-        assert found.state == "stopped" and found.reason.startswith("lost process 1: ended without a word (killed, out")
+        assert found.state == "stopped" and found.reason.startswith("lost process 1: died (killed, out")
     assert ends(begin(root, file), 120)[0] == [0, 0]
     assert all_bytes(root) == all_bytes(undisturbed[0])
 

@@ -65,7 +65,7 @@ def test_states_other_than_done_are_rows_without_figures(made):
     rows = [row_of(frame, planned) for planned in jobs]
     assert [row["state"] for row in rows] == ["stopped", "failed", "planned", "stopped"]
     assert rows[1]["reason"] == "out of memory"
-    assert rows[3]["reason"] == "its process ended without a word"
+    assert rows[3]["reason"] == "its process died"
     assert all(pd.isna(row["top1"]) and pd.isna(row["loss"]) for row in rows)
 
 

@@ -60,7 +60,7 @@ def test_a_blocked_run_leads_to_its_pretraining(failed):
     [
         ({}, {}, "planned", "run EXPERIMENT"),
         ({"state": "stopped", "reason": "told to", "tries": 1}, {"tries": 1}, "stopped: told to", "run EXPERIMENT"),
-        ({"state": "running", "tries": 1}, {"tries": 1}, "stopped: its process ended without a word", "run EXPERIMENT"),
+        ({"state": "running", "tries": 1}, {"tries": 1}, "stopped: its process died", "run EXPERIMENT"),
         ({"state": "stopped", "tries": 1}, {"tries": 1, "cancelled": True}, "cancelled: grid cancel", "run EXPERIMENT"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
+from mixmae.cause import Cause
 from mixmae.retrying import OF_THE_MACHINE, retried
 
 FIRST_TRIED = ("JPEG", "PNG", "WEBP")
@@ -28,6 +29,8 @@ WHITE_16 = 65535
 
 class Unreadable(ValueError):
     """The file is not an image that can be read, today or tomorrow; the message begins with its path."""
+
+    cause = Cause.BAD_DATA
 
 
 def read_rgb(path: Path) -> Image.Image:

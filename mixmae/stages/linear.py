@@ -18,6 +18,7 @@ from mixmae.training.classification import scores
 from mixmae.training.features import extract, frozen
 from mixmae.training.journal import Journal
 from mixmae.training.processes import Processes
+from mixmae.training.progress import Diverged
 from mixmae.training.session import Session
 
 HEAD_INIT_STD = 0.01
@@ -103,7 +104,7 @@ def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:
     """Features are finite and stay the same: what is no number is the rate's doing, and no later step mends it."""
     if not math.isfinite(loss):
         rate = optimizer.param_groups[0]["lr"]
-        raise ValueError(f"step {step} gave no numbers: loss {loss:g}, learning rate {rate:g}; lower base_lr")
+        raise Diverged(f"step {step} gave no numbers: loss {loss:g}, learning rate {rate:g}; lower base_lr")
 
 
 def _classifier(width: int, classes: int, job: LinearJob, processes: Processes) -> nn.Module:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from mixmae.cause import Cause
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import seed_everything
 from mixmae.data.transforms import evaluation_transform
@@ -16,10 +17,16 @@ from mixmae.weights.description import about
 log = logging.getLogger(__name__)
 
 
+class NotReady(ValueError):
+    """What a job starts from is not there."""
+
+    cause = Cause.DEPENDENCY
+
+
 def encoder_of(job, run: RunFolder, drop_path: float) -> nn.Module:
     """The job's encoder, its random weights drawn by (seed, "init"), then those of its pretraining where it has one.
 
-    Raises ValueError where that pretraining is not done: nothing is ever evaluated from random weights instead.
+    Raises NotReady where that pretraining is not done: nothing is ever evaluated from random weights instead.
     """
     seed_everything(job.seed, "init")
     encoder = build_encoder(job.encoder, job.image_size, drop_path=drop_path)
@@ -33,11 +40,11 @@ def encoder_of(job, run: RunFolder, drop_path: float) -> nn.Module:
     pretraining = RunFolder(run.root, "pretrain", job.pretraining)
     state = (pretraining.read("state") or {"state": "not started"})["state"]
     if state != "done" or not pretraining.weights.exists():
-        raise ValueError(f"its pretraining {job.pretraining} is not done (it is {state}); run that first")
+        raise NotReady(f"its pretraining {job.pretraining} is not done (it is {state}); run that first")
     pretraining.check(pretraining.weights)
     config = pretraining.read("config")
     if config is None:
-        raise ValueError(f"{pretraining.path / 'config.json'}: missing; copy the whole run folder, or plan it again")
+        raise NotReady(f"{pretraining.path / 'config.json'}: missing; copy the whole run folder, or plan it again")
     made_for = STAGE_JOB.validate_python(config["job"], strict=False).image_size
     load_encoder(encoder, pretraining.weights, made_for, _table_resize(job))
     log.info("encoder of pretraining %s", job.pretraining)

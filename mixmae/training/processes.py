@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mixmae.cause import Cause
 from mixmae.place import Place
 
 log = logging.getLogger(__name__)
@@ -32,9 +34,22 @@ PATIENCE_S = 4 * BEAT_S
 MEETING_S = 300
 COLLECTIVE_S = 24 * 3600
 """No collective times out before: whether a process is alive is the beats' business, not that of a slow save."""
-LOST = "stopped"
-"""The state of a run one of whose processes is gone: it goes on from its last checkpoint."""
 _SAID = "said"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends: state is "failed" or "stopped". trace: the traceback of an error."""
+
+    state: str
+    cause: Cause
+    reason: str
+    trace: str = ""
+
+
+def lost(reason: str) -> Ending:
+    """The end of a run one of whose processes is gone: it goes on from its last checkpoint."""
+    return Ending("stopped", Cause.LOST_PROCESS, reason)
 
 
 class Processes:
@@ -122,8 +137,8 @@ class Processes:
     # -------------------------------------------------------------------------------------------------------- ending
 
     @contextmanager
-    def watched(self, on_loss: Callable[[str, str], None]) -> Iterator[None]:
-        """Where the run is lost while this process waits for the others, calls on_loss(state, reason) and ends it."""
+    def watched(self, on_loss: Callable[[Ending], None]) -> Iterator[None]:
+        """Where the run is lost while this process waits for the others, calls on_loss(ending) and ends the process."""
         if self._watch is None:
             yield
             return
@@ -133,17 +148,17 @@ class Processes:
         finally:
             self._watch.on_loss = _nothing
 
-    def ends(self, kind: str, reason: str, error: BaseException) -> tuple[str, str, str]:
-        """(kind, reason, traceback) of the end of the run, given this process's: another's, where `error` only says
-        that another is gone. Tells the others; the first that does is heard. kind: "failed" or "stopped"."""
-        trace = "".join(traceback.format_exception(error))
+    def ends(self, own: Ending, error: BaseException) -> Ending:
+        """How the run ends, given how this process does: as another's, where `error` only says that another is gone.
+        Tells the others; the first that does is heard."""
+        own = replace(own, trace="".join(traceback.format_exception(error)))
         if self._watch is None:
-            return kind, reason, trace
-        found = self._watch.cause() if _of_the_group(error) else None
+            return own
+        found = self._watch.ending() if _of_the_group(error) else None
         if found is None:
-            self._watch.say(kind, reason, trace)
+            self._watch.say(own)
         self._watch.over.set()
-        return found or (kind, reason, trace)
+        return found or own
 
     def together(self) -> None:
         """Waits for all processes."""
@@ -163,7 +178,7 @@ class Processes:
             dist.destroy_process_group()
 
 
-def _nothing(state: str, reason: str) -> None:
+def _nothing(ending: Ending) -> None:
     pass
 
 
@@ -204,7 +219,7 @@ class _Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._store, self._rank, self._lock = store, rank, threading.Lock()
         self._watched = [other for other in range(count) if other != rank] if rank == 0 else [0]
-        self.on_loss: Callable[[str, str], None] = _nothing
+        self.on_loss: Callable[[Ending], None] = _nothing
         self.over = threading.Event()
         self._answered_at = time.monotonic()
 
@@ -217,7 +232,7 @@ class _Watch(threading.Thread):
         """The store is kept by process 0: where that is frozen, a call to it never returns."""
         while not self.over.wait(BEAT_S):
             if time.monotonic() - self._answered_at > SILENCE_S:
-                self._end(LOST, f"lost process 0: the store it keeps has not answered for {SILENCE_S:g} s")
+                self._end(lost(f"lost process 0: the store it keeps has not answered for {SILENCE_S:g} s"))
 
     def run(self) -> None:
         heard, number = {rank: (None, time.monotonic()) for rank in self._watched}, 0
@@ -229,9 +244,9 @@ class _Watch(threading.Thread):
                 found = self._found(heard)
                 self._answered_at = time.monotonic()
             except dist.DistError as error:
-                found = LOST, f"lost process 0: the store it keeps is gone ({str(error).splitlines()[0]})"
+                found = lost(f"lost process 0: the store it keeps is gone ({str(error).splitlines()[0]})")
             if found and not self.over.wait(PATIENCE_S + 2 * BEAT_S):
-                self._end(*found)
+                self._end(found)
 
     def _beat(self, number: int) -> None:
         with self._lock:
@@ -245,53 +260,55 @@ class _Watch(threading.Thread):
             if beat != before:
                 heard[rank] = beat, time.monotonic()
 
-    def _found(self, heard: dict) -> tuple[str, str] | None:
-        """(state, reason) where another process has ended."""
+    def _found(self, heard: dict) -> Ending | None:
+        """How the run ends, where another process has ended."""
         for rank, (beat, at) in heard.items():
             # Who has not met the others yet may be late.
             if time.monotonic() - at > (SILENCE_S if beat is not None else MEETING_S):
-                return LOST, f"lost process {rank}: it has given no sign of life for {SILENCE_S:g} s"
-        if (said := self._said()) and said[0] != str(self._rank):
-            return said[1], f"process {said[0]}: {said[2]}"
-        return None
+                return lost(f"lost process {rank}: it has given no sign of life for {SILENCE_S:g} s")
+        said = self._said()
+        return said[1] if said and said[0] != self._rank else None
 
-    def _end(self, state: str, reason: str) -> None:
+    def _end(self, ending: Ending) -> None:
         """The other thread may wait for ever: this one ends the process."""
         try:
-            log.error("%s: %s", state, reason)
-            self.on_loss(state, reason)
+            log.error("%s: %s", ending.state, ending.reason)
+            self.on_loss(ending)
         finally:
-            os._exit(75 if state == "stopped" else 1)
+            os._exit(75 if ending.state == "stopped" else 1)
 
-    def say(self, kind: str, reason: str, trace: str) -> None:
-        text = "\0".join((str(self._rank), kind, reason, trace))
+    def say(self, own: Ending) -> None:
+        text = "\0".join((str(self._rank), own.state, own.cause, own.reason, own.trace))
         try:
             with self._lock:
                 self._store.compare_set(_SAID, "", text)
         except dist.DistError:
             log.warning("the other processes cannot be told: the store is gone")
 
-    def _said(self) -> list[str] | None:
-        """[rank, kind, reason, traceback] of the process that first said it ends."""
+    def _said(self) -> tuple[int, Ending] | None:
+        """The rank of the process that first said it ends, and how, in words that name it."""
         with self._lock:
-            return self._store.get(_SAID).decode().split("\0") if self._store.check([_SAID]) else None
+            if not self._store.check([_SAID]):
+                return None
+            rank, state, cause, reason, trace = self._store.get(_SAID).decode().split("\0", 4)
+        return int(rank), Ending(state, Cause(cause), f"process {rank}: {reason}", trace)
 
-    def cause(self) -> tuple[str, str, str] | None:
+    def ending(self) -> Ending | None:
+        """How the run ends by what other processes say, or do not say any longer; None where they say nothing."""
         end = time.monotonic() + PATIENCE_S
         try:
             before = self._beats()
             while time.monotonic() < end:
                 if said := self._said():
-                    rank, kind, reason, trace = said
-                    return None if rank == str(self._rank) else (kind, f"process {rank}: {reason}", trace)
+                    return None if said[0] == self._rank else said[1]
                 time.sleep(0.1)
             silent = [rank for rank, beat in self._beats().items() if beat == before[rank]]
         except dist.DistError:
-            return LOST, "lost process 0: it ended without a word", ""
+            return lost("lost process 0: it died")
         if not silent:
             return None
         names = " and ".join(f"process {rank}" for rank in silent)
-        return LOST, f"lost {names}: ended without a word (killed, out of memory or crashed)", ""
+        return lost(f"lost {names}: died (killed, out of memory or crashed)")
 
     def _beats(self) -> dict[int, bytes | None]:
         found = {}

@@ -10,6 +10,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from mixmae.cause import Cause
 from mixmae.config import Optimisation
 from mixmae.runs import whole_lines
 from mixmae.training import checkpoints
@@ -27,6 +28,12 @@ SKIPS_IN_A_ROW = 10
 """Steps whose loss or gradient is no number before the run goes back, or gives up."""
 NAMED = 8
 """Images in an error message."""
+
+
+class Diverged(ValueError):
+    """Loss or gradient stays non-finite; the message says since when, and what to lower."""
+
+    cause = Cause.DIVERGED
 
 
 class Progress:
@@ -124,7 +131,7 @@ class Progress:
         """Takes the optimiser's step on the accumulated gradients. True at the end of an epoch.
 
         A step whose loss or gradient is no number is not taken but counted. After too many in a row the run goes back
-        to the last epoch's end, once, and sees its images in another order. Raises ValueError when that does not help.
+        to the last epoch's end, once, and sees its images in another order. Raises Diverged when that does not help.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         self.scaler.unscale_(self.optimizer)
@@ -178,7 +185,7 @@ class Progress:
             shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
             since = f"{self.skipped_in_a_row - 1} before it" + (", after going back once," if self.restores else "")
             what = f"step {failed} and {since} gave no numbers: {self._figures(loss, norm)}"
-            raise ValueError(f"{what}; lower base_lr or clip the gradient (clip_grad); images: {shown}")
+            raise Diverged(f"{what}; lower base_lr or clip the gradient (clip_grad); images: {shown}")
         log.warning("no numbers up to step %d: back to step %d, the images in another order", failed, began)
         self._set(saved)
         self.restores = 1  # process 0 may have saved anew before this one has read

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mixmae.cause import Cause
 from mixmae.compilation import compile_blocks
 from mixmae.experiment import Resources
 from mixmae.runs import RunFolder
@@ -15,6 +16,8 @@ from mixmae.training.processes import Processes
 
 class Stopped(Exception):
     """The job was asked to stop and has saved what it can go on from; the message says what that is."""
+
+    cause = Cause.SIGNAL
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_nothing_is_submitted_while_slurm_does_not_answer(scripted, grid):
     scripted.fail("squeue")
     with pytest.raises(NoAnswer, match="squeue does not answer; nothing is submitted"):
         submit(found, planned, cancelled=True)
-    assert reasons(planned)[0] == ("stopped", "its process ended without a word")
+    assert reasons(planned)[0] == ("stopped", "its process died")
     scripted.mend("squeue")
     assert len(submit(found, planned, cancelled=True)) == 1
 
