@@ -35,8 +35,8 @@ def test_a_done_run_says_so_and_is_left_as_it_is(run):
     assert execute(run, Resources(), never) == "done"
     state = run.read("state")
     assert state == {
-        "schema": 1, "state": "done", "cause": None, "reason": None, "epoch": 2, "epochs": 2, "loss": run.read("result")["loss"],
-        "metric": None, "node": os.uname().nodename, "pid": os.getpid(), "tries": 1,
+        "schema": 1, "state": "done", "cause": None, "reason": None, "epoch": 2, "epochs": 2,
+        "loss": run.read("result")["loss"], "metric": None, "node": os.uname().nodename, "pid": os.getpid(), "tries": 1,
     }  # fmt: skip
     assert run_state(run).state == "done"
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*.json*")}
