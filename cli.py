@@ -15,9 +15,10 @@ from cli_grid import grid_app, planned, show
 from cli_results import results_app
 from cli_runs import runs_app
 from cli_weights import AsJson, print_json, weights_app
-from mixmae.documents import ConfigError
-from mixmae.lease import Held
-from mixmae.runs import NewerSchema, default_root
+from mixmae.fields.documents import ConfigError
+from mixmae.files.records import NewerSchema
+from mixmae.runs.folder import default_root
+from mixmae.runs.lease import Held
 
 BAD_INPUT, FAILED = 2, 1
 GLOBAL_OPTIONS = {"--root": ("DIR",), "--debug": ()}
@@ -67,7 +68,7 @@ def _global_options(
 @app.command()
 def demo(slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 2) -> None:
     """Run a small grid on real images and write its report, ROOT/demo-report/index.html."""
-    from ablations.launching import launch
+    from ablations.local.launching import launch
 
     with resources.as_file(resources.files("ablations") / "demo.yaml") as path:
         grid, plan = planned(path, root)
@@ -99,14 +100,14 @@ def run(
 
     In this process, or on all that torchrun or srun started: torchrun --nproc-per-node 8 --no-python mixmae run FILE.
     """
-    from ablations.grid import Case
-    from ablations.planning import plan
-    from ablations.running import follow_here, run_here
-    from ablations.steering import set_aside
-    from mixmae.documents import read_experiment
-    from mixmae.experiment import Resources
-    from mixmae.place import place
+    from ablations.control.steering import set_aside
+    from ablations.grid.file import Case
+    from ablations.local.running import follow_here, run_here
+    from ablations.plan.plan import plan
+    from mixmae.experiment.reading import read_experiment
     from mixmae.tracking.asked import check_installed, known
+    from mixmae.training.resources import Resources
+    from mixmae.work.places import place
 
     tracked = known(tuple(track or ()))
     check_installed(tracked)
@@ -136,7 +137,7 @@ def run(
 @app.command()
 def encoders(as_json: AsJson = False) -> None:
     """List the encoder variants with their parameters and multiply-adds."""
-    from mixmae.encoders.costs import rows
+    from mixmae.cost.encoders import rows
 
     if as_json:
         print_json(encoders=rows())
@@ -151,7 +152,7 @@ def encoders(as_json: AsJson = False) -> None:
 @app.command()
 def recipes(as_json: AsJson = False) -> None:
     """List the recipes that a file can name as its base."""
-    from mixmae.recipes import header, names
+    from mixmae.experiment.recipes import header, names
 
     found = [header(name) for name in names()]
     if as_json:
@@ -170,7 +171,7 @@ def data_check(
 ) -> None:
     """Read every image of a folder and say what is there and what cannot be read."""
     from mixmae.config import ImageFolderConfig
-    from mixmae.data.check import check, lines
+    from mixmae.data.image_folder.check import check, lines
 
     found = check(ImageFolderConfig(path=str(folder)))
     if as_json:
@@ -188,7 +189,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, the root and the cluster for what grids need, and say what to do. Exits with 1 on a fail."""
-    from ablations.doctor import examine
+    from ablations.doctor.examine import examine
 
     found = []
     for finding in examine(root, site, data, submit):
@@ -214,8 +215,8 @@ def bench_step(
 ) -> None:
     """Measure images/s, multiply-adds and peak memory of one training step; prints JSON."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    from mixmae.bench import step
-    from mixmae.measured import keep
+    from mixmae.cost.measured import keep
+    from mixmae.cost.step import step
 
     result = step(method, encoder, image_size, batch, ratio, repeats, threads, compare)
     if record:
@@ -238,7 +239,7 @@ def bench_collect(
 
 
 def _report(grid, plan, folder: Path) -> None:
-    from ablations.declaring import declare
+    from ablations.plan.declaring import declare
     from results.collect import collect
     from results.report import write_report
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli_weights import AsJson, print_json
-from mixmae.documents import ConfigError, mark_of
+from mixmae.fields.documents import ConfigError, mark_of
 
 GridPath = Annotated[
     Path, typer.Argument(metavar="FILE", help="The grid's YAML file, or one that comes with mixmae, as paper/methods.")
@@ -39,8 +39,8 @@ grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the expe
 @grid_app.command("list")
 def grid_list(as_json: AsJson = False) -> None:
     """List the grids that come with mixmae, for use in place of a FILE."""
-    from ablations.grid import shipped
-    from mixmae.recipes import header_of
+    from ablations.grid.file import shipped
+    from mixmae.experiment.recipes import header_of
 
     found = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
     if as_json:
@@ -57,16 +57,16 @@ def grid_plan(
     context: typer.Context, files: GridPaths, scale: AtScale = None, executor: Executor = None, as_json: AsJson = False
 ) -> None:
     """Show what the grid would run and what is done already; for slurm also what it asks for and costs there."""
-    from ablations.planning import states
-    from ablations.showing import plan_summary, plan_table
-    from ablations.steering import as_text, plan_document
+    from ablations.control.steering import as_text, plan_document
+    from ablations.plan.plan import states
+    from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
     _check_shown(_each(grids, plan))
     found = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
-        from ablations.prices import quote, quote_document, quote_lines, quote_table
+        from ablations.cost.prices import quote, quote_document, quote_lines, quote_table
 
         quoted = quote(_alone(grids, "--executor slurm"), plan, found)
     if as_json:
@@ -87,15 +87,15 @@ def grid_run(
 
     Ctrl-C lets jobs that run here save and stop. Several grids share pretrainings and processes.
     """
-    from ablations.launching import launch
-    from ablations.showing import submitted
+    from ablations.local.launching import launch
+    from ablations.plan.showing import submitted
 
     grids, plan = planned_together(files, context.obj, scale)
     apart = _each(grids, plan)
     _check_shown(apart)
     shared = grids[0].spec.resources
     if (executor or shared.executor) == "slurm":
-        from ablations.submitting import submit
+        from ablations.slurm.submitting import submit
 
         for file, (grid, own) in zip(files, apart, strict=True):
             print(*submitted(submit(grid, own, cancelled=True), command_line(file, scale)), sep="\n")
@@ -113,10 +113,10 @@ def grid_status(
     every: Every = 10.0,
 ) -> None:
     """Show how the grid's runs stand, by their folders and at most one call of squeue."""
-    from ablations.following import follow
-    from ablations.policy import seen
-    from ablations.showing import most_telling, plan_summary, status_table
-    from ablations.steering import as_text, status_document
+    from ablations.control.following import follow
+    from ablations.control.steering import as_text, status_document
+    from ablations.plan.showing import most_telling, plan_summary, status_table
+    from ablations.slurm.policy import seen
 
     grids, plan = planned_together(files, context.obj, scale)
     if watch:
@@ -135,7 +135,7 @@ def grid_status(
 @grid_app.command("watch")
 def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, every: Every = 60.0) -> None:
     """See a grid on Slurm through: submit what is not done, and again what ended early, as its `retries` say."""
-    from ablations.following import follow
+    from ablations.control.following import follow
 
     grid, plan = planned(file, context.obj, scale)
     try:
@@ -159,8 +159,8 @@ def grid_cancel(
 
     Grids that were run together are cancelled together.
     """
-    from ablations.quantities import many
-    from ablations.steering import Chosen, cancel_grid
+    from ablations.control.steering import Chosen, cancel_grid
+    from ablations.slurm.quantities import many
 
     _, plan = planned_together(files, context.obj, scale)
     found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
@@ -181,8 +181,8 @@ def grid_retry(
     seed: OfSeed = None,
 ) -> None:
     """Queue the failed runs again, or those of them that the options name."""
-    from ablations.quantities import many
-    from ablations.steering import Chosen, retry_failed
+    from ablations.control.steering import Chosen, retry_failed
+    from ablations.slurm.quantities import many
 
     _, plan = planned(file, context.obj, scale)
     failed, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
@@ -200,8 +200,8 @@ def grid_logs(
     ] = False,
 ) -> None:
     """Print the log of a run."""
-    from ablations.explaining import follow_log
-    from ablations.steering import find_run
+    from ablations.control.explaining import follow_log
+    from mixmae.runs.find import find_run
 
     found = find_run(context.obj, run_id)
     if follow:
@@ -219,8 +219,9 @@ def grid_logs(
 @grid_app.command("why")
 def grid_why(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Say what became of a run: its error, its Slurm task, what it waits for, and what to do next."""
-    from ablations.explaining import explain, lines
-    from ablations.steering import as_text, find_run
+    from ablations.control.explaining import explain, lines
+    from ablations.control.steering import as_text
+    from mixmae.runs.find import find_run
 
     document = explain(context.obj, find_run(context.obj, run_id))
     print(*([as_text(document)] if as_json else lines(document)), sep="\n")
@@ -231,8 +232,8 @@ def grid_why(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> 
 
 def planned(file: Path, root: Path, scale: str | None = None):
     """The grid in `file` and its plan under the root."""
-    from ablations.grid import grid_path, read_grid
-    from ablations.planning import plan
+    from ablations.grid.file import grid_path, read_grid
+    from ablations.plan.plan import plan
 
     grid = read_grid(grid_path(file), scale)
     return grid, plan(grid.name, grid.cases, root)
@@ -240,8 +241,8 @@ def planned(file: Path, root: Path, scale: str | None = None):
 
 def planned_together(files: list[Path], root: Path, scale: str | None = None):
     """The grids in `files`, and one plan of all: a job that several of them name is in it once."""
-    from ablations.grid import grid_path, read_grid
-    from ablations.planning import plan
+    from ablations.grid.file import grid_path, read_grid
+    from ablations.plan.plan import plan
 
     grids = [read_grid(grid_path(file), scale) for file in files]
     return grids, plan("+".join(grid.name for grid in grids), [case for grid in grids for case in grid.cases], root)
@@ -249,7 +250,7 @@ def planned_together(files: list[Path], root: Path, scale: str | None = None):
 
 def _each(grids: list, together) -> list[tuple]:
     """Each grid with its own plan; `together` is the plan of all."""
-    from ablations.planning import plan
+    from ablations.plan.plan import plan
 
     if len(grids) == 1:
         return [(grids[0], together)]
@@ -259,7 +260,7 @@ def _each(grids: list, together) -> list[tuple]:
 def _check_shown(apart: list[tuple]) -> None:
     """Raises ConfigError where a grid names what could never be shown of it: better now than when all has run. apart:
     grids, each with its plan."""
-    from ablations.declaring import declare
+    from ablations.plan.declaring import declare
 
     for grid, own in apart:
         if grid.spec.expected or any(plot.kind == "forest" for plot in grid.spec.plots):

@@ -8,7 +8,7 @@ import typer
 
 from cli_grid import AtScale, GridPath, GridPaths, command_line
 from cli_weights import AsJson, print_json
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[
@@ -195,7 +195,7 @@ def _check_out(out: Path | None, page: bool = False) -> None:
 
 
 def _grid(file: Path, scale: str | None):
-    from ablations.grid import grid_path, read_grid
+    from ablations.grid.file import grid_path, read_grid
 
     return read_grid(grid_path(file), scale)
 
@@ -213,8 +213,8 @@ def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
 
 
 def _declared(grid, root: Path, frame, commands: tuple[str, ...] = ()):
-    from ablations.declaring import declare
-    from ablations.elsewhere import plan_to_show
+    from ablations.plan.declaring import declare
+    from ablations.plan.elsewhere import plan_to_show
     from results.collect import keys_by_images
 
     return declare(grid, plan_to_show(grid, root, keys_by_images(frame)), commands)
@@ -222,7 +222,7 @@ def _declared(grid, root: Path, frame, commands: tuple[str, ...] = ()):
 
 def _place(source: str, root: Path) -> Path | RunFolder:
     """The path that `source` is, else the run whose id begins so. Raises FileNotFoundError or NoSuchRun."""
-    from ablations.steering import find_run
+    from mixmae.runs.find import find_run
 
     path = Path(source)
     if path.exists():

@@ -32,7 +32,7 @@ def runs_prune(
 
     A done run keeps its weights, result, metrics and config; a run that a process holds is left alone.
     """
-    from ablations.pruning import delete, find, lines
+    from ablations.control.pruning import delete, find, lines
 
     found = find(context.obj, [planned(file, context.obj)[1] for file in grid] if grid else None, no_grid)
     print(*lines(delete(found) if apply else found, apply), sep="\n")

@@ -41,7 +41,7 @@ def weights_export(
     encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
 ) -> None:
     """Write a finished run's weights in a form that others read, with a model card."""
-    from ablations.steering import find_run
+    from mixmae.runs.find import find_run
     from mixmae.weights.export import default_out, export
     from mixmae.weights.opened import open_file, open_run
 
@@ -81,7 +81,7 @@ def weights_evaluate(
 ) -> None:
     """Measure a classifier's accuracy on the val images of a folder; prints JSON."""
     from mixmae.config import ImageFolderConfig
-    from mixmae.weights.evaluation import evaluate
+    from mixmae.evaluations.stored import evaluate
 
     print_json(**evaluate(file, ImageFolderConfig(path=str(data)), eval_crop, batch, workers))
 

@@ -4,8 +4,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
-from mixmae.fields import Betas, Fraction, Ints, Model, NotNegative, Positive, Range, Ratio, Size, impossible, named
-from mixmae.identity import Neutral, Recorded
+from mixmae.fields.identity import Neutral, Recorded
+from mixmae.fields.model import (
+    Betas,
+    Fraction,
+    Ints,
+    Model,
+    NotNegative,
+    Positive,
+    Range,
+    Ratio,
+    Size,
+    impossible,
+    named,
+)
 
 # ---------------------------------------------------------------------------------------------------------- methods
 

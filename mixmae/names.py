@@ -6,26 +6,26 @@ This is `mixmae`'s only upward reference: `baselines` builds on `mixmae`, and is
 from importlib import import_module
 
 ENCODERS = {
-    "swin": "mixmae.encoders.swin:Swin",
-    "twins_svt": "mixmae.encoders.twins_svt:TwinsSVT",
-    "pvt": "mixmae.encoders.pvt:PVT",
-    "vit": "mixmae.encoders.vit:ViT",
+    "swin": "mixmae.encoders.swin.model:Swin",
+    "twins_svt": "mixmae.encoders.twins_svt.model:TwinsSVT",
+    "pvt": "mixmae.encoders.pvt.model:PVT",
+    "vit": "mixmae.encoders.vit.model:ViT",
 }
 METHODS = {
-    "mixmae": "mixmae.mixmae:MixMAE",
-    "simmim": "baselines.simmim:SimMIM",
-    "mae": "baselines.mae:MAE",
-    "supervised": "baselines.supervised:Supervised",
+    "mixmae": "mixmae.methods.mixmae.model:MixMAE",
+    "simmim": "baselines.simmim.model:SimMIM",
+    "mae": "baselines.mae.model:MAE",
+    "supervised": "mixmae.evaluations.finetune.model:Supervised",
 }
 DATASETS = {
-    "digits": "mixmae.data.digits:Digits",
-    "image_folder": "mixmae.data.image_folder:ImageFolder",
+    "digits": "mixmae.data.digits.source:Digits",
+    "image_folder": "mixmae.data.image_folder.source:ImageFolder",
 }
 STAGES = {
-    "pretrain": "mixmae.stages.pretrain:run",
-    "finetune": "mixmae.stages.finetune:run",
-    "linear": "mixmae.stages.linear:run",
-    "knn": "mixmae.stages.knn:run",
+    "pretrain": "mixmae.training.pretrain.run:run",
+    "finetune": "mixmae.evaluations.finetune.run:run",
+    "linear": "mixmae.evaluations.linear.run:run",
+    "knn": "mixmae.evaluations.knn.run:run",
 }
 TRACKERS = {
     "tensorboard": "mixmae.tracking.tensorboard:TensorBoard",
@@ -34,19 +34,19 @@ TRACKERS = {
     "trackio": "mixmae.tracking.trackio:Trackio",
 }
 KEY_MAPS = {
-    "mixmae_pretrain": "mixmae.mixmae:OFFICIAL_KEYS",
-    "mixmae_classifier": "mixmae.mixmae:OFFICIAL_CLASSIFIER_KEYS",
-    "simmim_swin_pretrain": "baselines.simmim:OFFICIAL_SWIN_KEYS",
-    "simmim_swin_classifier": "baselines.simmim:OFFICIAL_SWIN_CLASSIFIER_KEYS",
-    "simmim_vit_pretrain": "baselines.simmim:OFFICIAL_VIT_KEYS",
-    "simmim_vit_classifier": "baselines.simmim:OFFICIAL_VIT_CLASSIFIER_KEYS",
-    "mae_vit_pretrain": "baselines.mae:OFFICIAL_VIT_KEYS",
-    "mae_vit_classifier": "baselines.mae:OFFICIAL_VIT_CLASSIFIER_KEYS",
-    "mae_swin_pretrain": "baselines.mae:OFFICIAL_SWIN_KEYS",
-    "pvt_classifier": "mixmae.encoders.pvt:CLASSIFIER_KEYS",
-    "twins_svt_classifier": "mixmae.encoders.twins_svt:CLASSIFIER_KEYS",
-    "timm_swin_classifier": "mixmae.encoders.swin:TIMM_CLASSIFIER_KEYS",
-    "timm_twins_svt_classifier": "mixmae.encoders.twins_svt:CLASSIFIER_KEYS",
+    "mixmae_pretrain": "mixmae.methods.mixmae.official:OFFICIAL_KEYS",
+    "mixmae_classifier": "mixmae.methods.mixmae.official:OFFICIAL_CLASSIFIER_KEYS",
+    "simmim_swin_pretrain": "baselines.simmim.official:OFFICIAL_SWIN_KEYS",
+    "simmim_swin_classifier": "baselines.simmim.official:OFFICIAL_SWIN_CLASSIFIER_KEYS",
+    "simmim_vit_pretrain": "baselines.simmim.official:OFFICIAL_VIT_KEYS",
+    "simmim_vit_classifier": "baselines.simmim.official:OFFICIAL_VIT_CLASSIFIER_KEYS",
+    "mae_vit_pretrain": "baselines.mae.official:OFFICIAL_VIT_KEYS",
+    "mae_vit_classifier": "baselines.mae.official:OFFICIAL_VIT_CLASSIFIER_KEYS",
+    "mae_swin_pretrain": "baselines.mae.official:OFFICIAL_SWIN_KEYS",
+    "pvt_classifier": "mixmae.encoders.pvt.official:CLASSIFIER_KEYS",
+    "twins_svt_classifier": "mixmae.encoders.twins_svt.official:CLASSIFIER_KEYS",
+    "timm_swin_classifier": "mixmae.encoders.swin.official:TIMM_CLASSIFIER_KEYS",
+    "timm_twins_svt_classifier": "mixmae.encoders.twins_svt.official:CLASSIFIER_KEYS",
 }
 """Kinds of official weights, and the map of their parameter names onto ours."""
 

@@ -9,10 +9,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mixmae.experiment import Experiment
-from mixmae.jobs import PlannedJob, stage_jobs
-from mixmae.measured import processor
-from mixmae.runs import RunFolder, document_of, line_of
+from mixmae.cost.measured import processor
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import PlannedJob, stage_jobs
+from mixmae.files.records import document_of, line_of
+from mixmae.runs.folder import RunFolder
 from results.cache import YOUNG_S
 
 _FINGERPRINT = "f" * 16

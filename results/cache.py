@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixmae.lease import server_time
-from mixmae.runs import write_atomically
+from mixmae.files.records import write_atomically
+from mixmae.runs.lease import server_time
 from results.reading import OWN, frame_of
 
 log = logging.getLogger(__name__)

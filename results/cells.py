@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from mixmae.encoders.variants import VARIANTS
-from mixmae.presentation import Column
+from mixmae.presentation.declaration import Column
 
 Members = dict[str, set[tuple[str, str]]]
 """Of each sweep of a grid, its runs as (stage, id)."""

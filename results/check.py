@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration, Expected
+from mixmae.presentation.declaration import Column, Declaration, Expected
 from results.cells import MISSING, STAGE_LABELS
 from results.declared import declared_rows, meets
 from results.tables import label_of

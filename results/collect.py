@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import mixmae
+from mixmae.files.records import SCHEMA, write_atomically
 from mixmae.names import STAGES
-from mixmae.runs import SCHEMA, RunFolder, write_atomically
+from mixmae.runs.folder import RunFolder
 from results.cache import Cache
 from results.cells import differing_fields
 from results.reading import COLUMNS, OF_PRETRAINING, Broken, frame_of, look, read_run, read_settings

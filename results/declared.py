@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration, Key
+from mixmae.fields.identity import Key
+from mixmae.presentation.declaration import Column, Declaration
 from results.cells import member_ids, member_rows
 
 RAN = "ran_"

@@ -13,8 +13,8 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from mixmae.presentation import Column
-from mixmae.runs import SCHEMA, NewerSchema
+from mixmae.files.records import SCHEMA, NewerSchema
+from mixmae.presentation.declaration import Column
 from results.cells import METHOD_LABELS, MISSING, STAGE_LABELS, changed_fields, flat_fields
 from results.collect import collect
 from results.statistics import ALPHA, FEWEST, holm, paired, welch

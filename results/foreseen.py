@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, Expected
+from mixmae.presentation.declaration import Declaration, Expected
 from results.cells import STAGE_LABELS, member_ids
 from results.declared import meets
 from results.plots.forest import declared_reference

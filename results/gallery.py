@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from results.gallery_inputs import Images, Source, open_images, open_source
 from results.reconstructions import HIDDEN, Column, Group, reconstructions
 

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from mixmae.config import DataConfig, MixmaeConfig
-from mixmae.jobs import STAGE_JOB, PretrainJob
-from mixmae.runs import RunFolder, newest_step, run_state
+from mixmae.experiment.jobs import STAGE_JOB, PretrainJob
+from mixmae.runs.folder import RunFolder, newest_step
+from mixmae.runs.state import run_state
 from mixmae.weights.description import Description
 from results.cells import METHOD_LABELS
 
@@ -191,7 +192,7 @@ def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed:
 
 
 def _folder_images(folder: Path, wanted: int, seed: int) -> list["Image.Image"]:
-    from mixmae.data.index import images_below
+    from mixmae.data.image_folder.index import images_below
     from mixmae.data.reading import read_rgb
 
     if not folder.is_dir():

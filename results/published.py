@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mixmae.config import MaeConfig, MixmaeConfig, SimmimConfig
-from mixmae.presentation import Expected, PublishedRow
+from mixmae.presentation.declaration import Expected, PublishedRow
 
 IMAGENET = "ImageNet-1K"
 """What `image_folder` is taken to hold where published numbers stand beside it."""

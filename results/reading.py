@@ -16,8 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from mixmae.retrying import retried
-from mixmae.runs import STATES, NewerSchema, RunFolder, RunState, state_by, whole_lines
+from mixmae.files.records import NewerSchema, whole_lines
+from mixmae.files.retrying import retried
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import STATES, RunState, state_by
 
 COLUMNS = {
     "root": "str",

@@ -83,7 +83,7 @@ def _labels(sources: Sequence[Source]) -> list[str]:
 
 def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
     """Of two images their mix and what is reconstructed of each, of more the row's own image alone."""
-    from mixmae.mixmae import members_of
+    from mixmae.methods.mixmae.model import members_of
 
     count = source.mixed
     shown_in_slot = (np.arange(rows) + np.arange(count)[:, None]) % len(images)
@@ -145,7 +145,7 @@ def _reconstruction(
 def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor":
     """(rows, units, unit² * 3) -> (rows, 3, H, W). A normalised target's are given back the true unit's mean and
     unbiased variance, eps 1e-6."""
-    from mixmae.method import unit_pixels
+    from mixmae.methods.target import unit_pixels
 
     unit = source.model.encoder.unit
     if source.normalised:

@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mixmae.experiment import Experiment
-from mixmae.jobs import PlannedJob, stage_jobs
-from mixmae.presentation import Declaration
-from mixmae.runs import RunFolder, line_of
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import PlannedJob, stage_jobs
+from mixmae.files.records import line_of
+from mixmae.presentation.declaration import Declaration
+from mixmae.runs.folder import RunFolder
 
 FINGERPRINT = "f" * 16
 PRETRAIN = {"epochs": 20, "batch": 64, "base_lr": 1e-3, "warmup_epochs": 1}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from made_runs import Made
-from mixmae.presentation import Column, Declaration, PlotSpec
+from mixmae.presentation.declaration import Column, Declaration, PlotSpec
 from results.collect import collect
 from results.plots import draw
 from results.plots.theme import theme

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mixmae.documents import read_experiment
-from mixmae.jobs import stage_jobs
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.experiment.reading import read_experiment
 
 
 @cache

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from mixmae.execution import execute, follow
-from mixmae.experiment import Resources
-from mixmae.place import place
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from mixmae.training.processes import join
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute, follow
+from mixmae.work.places import place
 from tiny_jobs import never
 
 

@@ -3,10 +3,11 @@
 import torch
 from pydantic import TypeAdapter
 
+from mixmae.encoders.building import build_encoder
 from mixmae.encoders.config import EncoderConfig
-from mixmae.experiment import Experiment
-from mixmae.jobs import stage_jobs
-from mixmae.models import build_encoder, build_method
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.methods.building import build_method
 
 SIZE = (32, 48)
 _SHAPE = dict(patch_size=2, widths=(8, 16, 32), depths=(2, 2, 2), heads=(1, 2, 4))

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import pytest
 
-from mixmae.bench import step
-from mixmae.documents import ConfigError
-from mixmae.encoders.costs import compute, rows
+from mixmae.cost.encoders import compute, rows
+from mixmae.cost.step import step
 from mixmae.encoders.variants import VARIANTS
+from mixmae.fields.documents import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mixmae.encoders.costs import OTHER_SIZES, count, resolved_encoder, rows
+from mixmae.cost.encoders import OTHER_SIZES, count, resolved_encoder, rows
 from mixmae.encoders.variants import VARIANTS
 
 MIXMAE = "github.com/Sense-X/MixMIM @2b2f5a9 README.md"

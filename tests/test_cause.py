@@ -5,11 +5,11 @@ import errno
 import pytest
 import torch
 
-from ablations.policy import CAUSES, WORDS
-from ablations.resources import Retries
-from mixmae.cause import Cause, cause_of, recorded_cause
+from ablations.slurm.policy import CAUSES, WORDS
+from ablations.slurm.resources import Retries
 from mixmae.data.reading import Unreadable
-from mixmae.lease import Lost
+from mixmae.runs.cause import Cause, cause_of, recorded_cause
+from mixmae.runs.lease import Lost
 from mixmae.training.progress import Diverged
 from mixmae.training.session import Stopped
 

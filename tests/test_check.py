@@ -5,8 +5,8 @@ import json
 import pytest
 
 from made_runs import FINGERPRINT, Made, declared, experiment, write_config
-from mixmae.jobs import stage_jobs
-from mixmae.presentation import Expected
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.declaration import Expected
 from results.check import check
 from results.collect import collect
 

@@ -94,7 +94,7 @@ def test_no_torch_and_no_pandas_is_imported(tmp_path, words):
     )
     modules = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(modules.stdout.splitlines()[-1].split())
-    assert "mixmae.documents" in loaded
+    assert "mixmae.fields.documents" in loaded
     assert not loaded & {
         "torch",
         "timm",
@@ -121,6 +121,8 @@ def test_plan_and_status_as_json(tmp_path):
         "method",
         "encoder",
         "state",
+        "cause",
+        "queued",
         "reason",
         "epoch",
         "epochs",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.grid import read_grid
-from ablations.planning import create_run, plan
+from ablations.grid.file import read_grid
+from ablations.plan.plan import plan
+from ablations.plan.queueing import create_run
 from cli import main
 from made_runs import write_evaluation, write_pretraining
 

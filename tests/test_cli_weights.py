@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 
 from golden_folder import GOLDEN
-from mixmae.execution import execute
-from mixmae.experiment import Resources
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from test_checkpoint_files import Runs
 from test_cli import mixmae_
 from tiny_jobs import experiment, never, planned_runs

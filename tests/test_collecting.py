@@ -22,8 +22,8 @@ from made_runs import (
     write_state,
     write_timing,
 )
-from mixmae.jobs import stage_jobs
-from mixmae.runs import RunFolder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.runs.folder import RunFolder
 from results.collect import collect
 
 

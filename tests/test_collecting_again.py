@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_runs import LONG_AGO, Made, age, experiment, runs_of, two_methods_and_references, write_state, write_timing
-from mixmae import lease
-from mixmae.runs import NewerSchema, sealed
+from mixmae.files.records import NewerSchema, sealed
+from mixmae.runs import lease
 from results.bench import collecting
 from results.cache import YOUNG_S
 from results.collect import collect

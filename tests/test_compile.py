@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from baselines.supervised import Supervised
-from mixmae.compilation import BLOCKS, compile_blocks
-from mixmae.models import build_encoder, build_method
+from mixmae.encoders.building import build_encoder
+from mixmae.evaluations.finetune.model import Supervised
+from mixmae.methods.building import build_method
+from mixmae.training.compilation import BLOCKS, compile_blocks
 from small import SIZE, pretrain_job, randomised
 
 COMPILER = next((found for name in ("g++", "clang++") if (found := shutil.which(name))), None)

@@ -12,29 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ablations.grid import read_grid
-from ablations.planning import create_run, plan, queue, remember
+from ablations.grid.file import read_grid
+from ablations.plan.launched import remember
+from ablations.plan.plan import plan
+from ablations.plan.queueing import create_run, queue
 from file_systems import fill
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.jobs import stage_jobs
-from mixmae.retrying import DELAYS_S, OF_THE_MACHINE, TRANSIENT, retried
-from mixmae.runs import (
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import (
     Damaged,
-    RunFolder,
     line_of,
     read_json,
     read_lines,
-    run_state,
     sealed,
     sha256,
     whole_lines,
     write_atomically,
     write_json,
 )
+from mixmae.files.retrying import DELAYS_S, OF_THE_MACHINE, TRANSIENT, retried
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import run_state
 from mixmae.tracking.trackers import Trackers
 from mixmae.training import checkpoints
 from mixmae.training.journal import Journal
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 
@@ -279,7 +281,7 @@ def test_a_damaged_run_does_not_hide_the_rest_of_its_grid(tmp_path):
     file.write_text("base: digits_nano\nsweeps: [{name: all, product: {seed: [0, 1]}}]\n")
     grid = read_grid(file)
     first = plan(grid.name, grid.cases, tmp_path / "runs")
-    remember(first)
+    remember(first.root, first.name, (entry.key for entry in first.entries))
     entry = first.entries[0]
     queue(create_run(first.root, entry.planned, entry.fingerprint))
     (entry.run.path / "launch.json").write_text("{")

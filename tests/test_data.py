@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 
 from mixmae.config import DigitsConfig, FinetuneRecipe, ImageFolderConfig, PretrainRecipe, Subset
 from mixmae.data import fingerprint as fingerprints
-from mixmae.data import index as indexes
 from mixmae.data.batches import Samples, evaluation_keys, load, open_split, training_keys
 from mixmae.data.counts import training_counts, training_images
 from mixmae.data.draws import generator, seed_of
 from mixmae.data.fingerprint import fingerprint
+from mixmae.data.image_folder import index as indexes
 from mixmae.data.subset import subset
 from mixmae.data.transforms import evaluation_transform, finetuning_transform, pretraining_transform
 
@@ -150,7 +150,7 @@ def test_fingerprints_and_execution_import_neither_torch_nor_sklearn():
         "import sys, pathlib\n"
         "from mixmae.config import DigitsConfig\n"
         "from mixmae.data.fingerprint import fingerprint\n"
-        "import mixmae.execution\n"
+        "import mixmae.work.execution\n"
         "print(fingerprint(DigitsConfig(), pathlib.Path('.')))\n"
         "assert not {'torch', 'sklearn', 'timm'} & set(sys.modules)\n"
     )

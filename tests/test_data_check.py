@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from mixmae.config import ImageFolderConfig
-from mixmae.data import check as checking
-from mixmae.data.check import check, lines
 from mixmae.data.fingerprint import fingerprint
+from mixmae.data.image_folder import check as checking
+from mixmae.data.image_folder.check import check, lines
 
 
 @pytest.fixture
@@ -128,5 +128,5 @@ def test_many_files_are_read_by_several_processes(tree, monkeypatch):
 
 
 def test_checking_imports_no_torch():
-    code = "import sys, mixmae.data.check; assert not {'torch', 'sklearn', 'timm'} & set(sys.modules)"
+    code = "import sys, mixmae.data.image_folder.check; assert not {'torch', 'sklearn', 'timm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

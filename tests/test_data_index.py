@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from mixmae import execution
 from mixmae.config import ImageFolderConfig
 from mixmae.data import fingerprint as fingerprints
-from mixmae.data import index as indexes
 from mixmae.data.batches import open_split
 from mixmae.data.counts import training_counts
 from mixmae.data.fingerprint import fingerprint
-from mixmae.data.index import index
-from mixmae.experiment import Resources
+from mixmae.data.image_folder import index as indexes
+from mixmae.data.image_folder.index import index
+from mixmae.training.resources import Resources
+from mixmae.work import execution
 from tiny_jobs import experiment, never, planned_runs
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixmae.execution import execute
-from mixmae.experiment import Experiment, Resources
+from mixmae.experiment.experiment import Experiment
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import DECODER, ENCODERS, FINETUNE, PRETRAIN, never, planned_runs
 
 

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references
-from mixmae.jobs import stage_jobs
-from mixmae.runs import NewerSchema, RunFolder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import NewerSchema
+from mixmae.runs.folder import RunFolder
 from results.collect import collect, write
 from results.difference import compare, document, lines, read_runs
 

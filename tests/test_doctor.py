@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import cli
-from ablations import doctor, probe
-from ablations.doctor import examine
-from mixmae.documents import ConfigError
+from ablations.doctor import examine as doctor
+from ablations.doctor import probe
+from ablations.doctor.examine import examine
+from mixmae.fields.documents import ConfigError
 
 CHECKOUT = Path(cli.__file__).parent
 ANSWERS = {

@@ -4,18 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mixmae.documents import (
-    ConfigError,
-    Value,
-    find,
-    load,
-    mark_of,
-    overlay,
-    parse,
-    plain,
-    read_experiment,
-    recipe_files,
-)
+from mixmae.experiment.reading import read_experiment, recipe_files
+from mixmae.fields.documents import ConfigError, Value, find, load, mark_of, overlay, parse, plain
 
 COMPLETE = """\
 method: mixmae

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dense import dense_tokens
-from mixmae.layouts import Layout, slots_of
+from mixmae.attention.layouts import Layout, slots_of
 from small import ENCODERS, SIZE, VIT, make_encoder
 
 SIZES = [SIZE, (32, 32), (48, 80)]

@@ -14,18 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from ablations.estimates import Estimate, Estimator, price, wall_hours
-from ablations.grid import read_grid
-from ablations.multiply_adds import encoder_costs, validation_images, work
-from ablations.planning import plan, states
-from ablations.prices import quote, quote_document, quote_lines
-from ablations.resources import Array, Slurm, resolved
-from mixmae import scheduler
-from mixmae.bench import _Bench, _experiment
-from mixmae.encoders.costs import resolved_encoder, rows
-from mixmae.experiment import Experiment, Resources
-from mixmae.jobs import stage_jobs
-from mixmae.measured import keep, records
+from ablations.cost.estimates import Estimate, Estimator, price, wall_hours
+from ablations.cost.prices import quote, quote_document, quote_lines
+from ablations.grid.file import read_grid
+from ablations.plan.plan import plan, states
+from ablations.slurm.resources import Array, Slurm, resolved
+from mixmae.cost.encoders import resolved_encoder, rows
+from mixmae.cost.measured import keep, records
+from mixmae.cost.multiply_adds import encoder_costs, validation_images, work
+from mixmae.cost.step import _Bench, _experiment
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.runs import scheduler
+from mixmae.training.resources import Resources
 
 DECODER = "{method.decoder_depth: 8, method.decoder_width: 512, method.decoder_heads: 16}"
 HEAD = f"base: digits_nano\nsweeps: [{{name: all, product: {{seed: [0, 1]}}, set: {DECODER}}}]\n"
@@ -144,9 +145,9 @@ def test_validating_counts_every_epoch():
 
 
 def read_base(stage: str) -> Experiment:
-    from mixmae.documents import read_experiment
+    from mixmae.experiment.reading import read_experiment
 
-    return read_experiment(Path(cli.__file__).parent / "mixmae" / "recipes" / "digits_nano.yaml")[0]
+    return read_experiment(Path(cli.__file__).parent / "mixmae" / "experiment" / "recipes" / "digits_nano.yaml")[0]
 
 
 # ------------------------------------------------------------------------------------------ hours, by hand, each source

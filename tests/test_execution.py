@@ -10,17 +10,18 @@ import pytest
 import torch
 
 import mixmae
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.lease import Held
-from mixmae.runs import RunFolder, run_state
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.lease import Held
+from mixmae.runs.state import run_state
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 CHILD = """
 import sys, pathlib
-from mixmae.runs import RunFolder
-from mixmae.experiment import Resources
-from mixmae.execution import execute
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 root, stage, name = sys.argv[1:]
 execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lambda: False)
 """

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import small
 from mixmae.config import MethodConfig
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from mixmae.training.checkpoints import write_weights
 from mixmae.weights import export as exporting
 from mixmae.weights import stored

@@ -15,11 +15,12 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 import small
 from made_runs import FINGERPRINT, experiment, write_config, write_pretraining
 from mixmae.data.draws import generator
-from mixmae.jobs import stage_jobs
-from mixmae.method import reconstruction_target
-from mixmae.mixmae import members_of
-from mixmae.models import build_encoder, build_method
-from mixmae.runs import RunFolder
+from mixmae.encoders.building import build_encoder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.methods.building import build_method
+from mixmae.methods.mixmae.model import members_of
+from mixmae.methods.target import reconstruction_target
+from mixmae.runs.folder import RunFolder
 from mixmae.weights.description import Description
 from results.gallery import COLOURS, draw_gallery, gallery_figure
 from results.gallery_inputs import Images, Source

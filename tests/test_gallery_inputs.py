@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mixmae.data.digits import Digits
-from mixmae.execution import execute
-from mixmae.experiment import Resources
+from mixmae.data.digits.source import Digits
+from mixmae.training.resources import Resources
 from mixmae.weights.export import export
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import save
+from mixmae.work.execution import execute
 from opened_models import opened
 from results import plots
 from results.gallery import draw_gallery

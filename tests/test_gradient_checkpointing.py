@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from baselines.supervised import Supervised
-from mixmae.attention import Block
-from mixmae.models import build_encoder, build_method
+from mixmae.attention.blocks import Block
+from mixmae.encoders.building import build_encoder
+from mixmae.evaluations.finetune.model import Supervised
+from mixmae.methods.building import build_method
 from small import ENCODERS, SIZE, VIT, pretrain_job, randomised
 
 FAMILIES = {

@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from ablations import planning
-from ablations.grid import read_grid
-from ablations.launching import in_order
-from ablations.planning import WRITERS, for_each
+from ablations.grid.file import read_grid
+from ablations.local.launching import in_order
+from ablations.plan import plan as planning
+from ablations.plan.launched import remember
+from ablations.plan.queueing import WRITERS, cancel, create_run, for_each, queue
 from mixmae.config import ImageFolderConfig
-from mixmae.documents import ConfigError
-from mixmae.experiment import Experiment
-from mixmae.identity import Neutral, Recorded, identity
-from mixmae.jobs import STAGE_JOB, stage_jobs
-from mixmae.runs import RunFolder, write_json
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import STAGE_JOB, stage_jobs
+from mixmae.fields.documents import ConfigError
+from mixmae.fields.identity import Neutral, Recorded, identity
+from mixmae.files.records import write_json
+from mixmae.runs.folder import RunFolder
 
 HEAD = "base: digits_nano\n"
 
@@ -233,8 +235,8 @@ def test_runs_that_a_changed_grid_no_longer_names_are_outside_it(tmp_path):
     grid = expand(tmp_path, SHARED)
     before = planning.plan(grid.name, grid.cases, root)
     for entry in before.entries:
-        planning.create_run(root, entry.planned, entry.fingerprint)
-    planning.remember(before)
+        create_run(root, entry.planned, entry.fingerprint)
+    remember(before.root, before.name, (entry.key for entry in before.entries))
     grid = expand(tmp_path, SHARED.replace("seed: [0, 1]", "seed: [0]"))
     after = planning.plan(grid.name, grid.cases, root)
     named = {entry.key for entry in after.entries}
@@ -245,7 +247,7 @@ def test_runs_that_a_changed_grid_no_longer_names_are_outside_it(tmp_path):
 def test_config_json_reads_back_as_the_job_it_was(tmp_path):
     grid = expand(tmp_path, SHARED)
     for entry in planning.plan(grid.name, grid.cases, tmp_path / "runs").entries:
-        run = planning.create_run(tmp_path, entry.planned, entry.fingerprint)
+        run = create_run(tmp_path, entry.planned, entry.fingerprint)
         assert STAGE_JOB.validate_python(run.read("config")["job"]) == entry.planned.job
 
 
@@ -255,15 +257,15 @@ def test_states_follow_launch_and_state_files(tmp_path):
     pretrain, evaluation = plan.entries[0], plan.entries[1]
     assert {state.state for state in planning.states(plan.entries).values()} == {"planned"}
     for entry in (pretrain, evaluation):
-        planning.create_run(plan.root, entry.planned, entry.fingerprint)
-        planning.queue(entry.run)
+        create_run(plan.root, entry.planned, entry.fingerprint)
+        queue(entry.run)
     found = planning.states(plan.entries)
     assert (found[pretrain.key].state, found[evaluation.key].state) == ("pending", "waiting")
     RunFolder(plan.root, *pretrain.key).write("state", {"state": "failed", "reason": "no", "tries": 1})
     found = planning.states(plan.entries)
     assert (found[pretrain.key].state, found[evaluation.key].state) == ("failed", "blocked")
-    planning.queue(pretrain.run)
-    planning.cancel(evaluation.run)
+    queue(pretrain.run)
+    cancel(evaluation.run)
     found = planning.states(plan.entries)
     assert (found[pretrain.key].state, found[evaluation.key].state) == ("pending", "cancelled")
 

@@ -6,19 +6,21 @@ import pytest
 import torch
 from PIL import Image
 
-from ablations.grid import Case
-from ablations.planning import create_run, plan
-from ablations.running import run_here
+from ablations.grid.file import Case
+from ablations.local.running import run_here
+from ablations.plan.plan import plan
+from ablations.plan.queueing import create_run
 from mixmae.config import ImageFolderConfig
-from mixmae.documents import ConfigError, read_experiment
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.jobs import stage_jobs
-from mixmae.runs import sha256
+from mixmae.evaluations.stored import evaluate
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.experiment.reading import read_experiment
+from mixmae.fields.documents import ConfigError
+from mixmae.files.records import sha256
+from mixmae.training.resources import Resources
 from mixmae.weights.description import Description
-from mixmae.weights.evaluation import evaluate
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import build, save
+from mixmae.work.execution import execute
 from results.collect import collect
 from tiny_jobs import ENCODERS, experiment, never, planned_runs
 

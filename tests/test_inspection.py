@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import mixmae
 from golden_folder import GOLDEN
-from mixmae.runs import sha256
+from mixmae.files.records import sha256
 from mixmae.weights import stored
 from mixmae.weights.description import Origin
 from mixmae.weights.export import export

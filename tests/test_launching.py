@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ablations.grid import read_grid
-from ablations.launching import signal_workers
-from ablations.planning import Plan, grid_folder, plan, states
-from mixmae.worklist import is_locked
+from ablations.grid.file import read_grid
+from ablations.local.launching import signal_workers
+from ablations.plan.launched import grid_folder
+from ablations.plan.plan import Plan, plan, states
+from mixmae.runs.locks import is_locked
 
 GRID = """\
 base: digits_nano

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixmae.layouts import Layout, recursive_offsets, slots_of
+from mixmae.attention.layouts import Layout, recursive_offsets, slots_of
 
 
 def test_recursive_order_of_two_is_swins_merge_order():

@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from mixmae import lease
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.lease import Held, Lost, Owner, newest, take
-from mixmae.runs import run_state
+from mixmae.runs import lease
+from mixmae.runs.lease import Held, Lost, Owner, newest, take
+from mixmae.runs.state import run_state
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import experiment, never, planned_runs
 
 FORK = multiprocessing.get_context("fork")
@@ -176,11 +176,11 @@ def test_beats_keep_a_lease_and_the_heir_of_a_silent_one_ends_it(tmp_path, monke
 
 FROZEN = """
 import sys, pathlib
-from mixmae import lease
+from mixmae.runs import lease
 lease._boot = lambda: "another machine"
-from mixmae.runs import RunFolder
-from mixmae.experiment import Resources
-from mixmae.execution import execute
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 root, stage, name = sys.argv[1:]
 print(execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lambda: False))
 """

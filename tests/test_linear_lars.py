@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from mixmae import recipes
 from mixmae.config import LinearRecipe
-from mixmae.documents import read_experiment
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.identity import hashed_fields, identity
-from mixmae.stages.linear import optimizer_of, schedule_of, steps_per_epoch
+from mixmae.evaluations.linear.run import optimizer_of, schedule_of, steps_per_epoch
+from mixmae.experiment import recipes
+from mixmae.experiment.reading import read_experiment
+from mixmae.fields.identity import hashed_fields, identity
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import experiment, lines, never, planned_runs
 
 MAE = {

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.supervised import Supervised
 from dense import dense_tokens
-from mixmae.layouts import Layout, slots_of
-from mixmae.method import reconstruction_target, unit_pixels
-from mixmae.mixmae import members_of
+from mixmae.attention.layouts import Layout, slots_of
+from mixmae.evaluations.finetune.model import Supervised
+from mixmae.methods.mixmae.model import members_of
+from mixmae.methods.target import reconstruction_target, unit_pixels
 from small import ENCODERS, METHODS, SIZE, VIT, make_encoder, make_method
 
 HIERARCHICAL = ["swin", "swin_shifted", "twins_svt", "pvt"]

@@ -139,7 +139,7 @@ def test_published_models_are_known_by_their_shapes(one):
 
 
 def test_published_checkpoints_name_repository_commit_and_known_recipes():
-    from mixmae import recipes
+    from mixmae.experiment import recipes
 
     for one in published.checkpoints():
         assert re.fullmatch(r"github\.com/[\w.-]+/[\w.-]+ @[0-9a-f]{7}", one["repository"])

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from mixmae.data.batches import Samples
 from mixmae.data.draws import seed_everything
-from mixmae.models import build_encoder, build_method
+from mixmae.encoders.building import build_encoder
+from mixmae.evaluations.finetune.loop import classify
+from mixmae.methods.building import build_method
 from mixmae.names import METHODS, resolve
-from mixmae.runs import RunFolder
-from mixmae.training.classification import classify
-from mixmae.training.pretraining import pretrain
+from mixmae.runs.folder import RunFolder
+from mixmae.training.pretrain.loop import pretrain
 from recipe_facts import job
 from tiny_jobs import session_in
 

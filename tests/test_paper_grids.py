@@ -5,11 +5,11 @@ from importlib import resources
 
 import pytest
 
-from ablations import multiply_adds
-from ablations.grid import read_grid, shipped
-from ablations.planning import plan
-from mixmae.documents import ConfigError
-from mixmae.jobs import stage_jobs
+from ablations.grid.file import read_grid, shipped
+from ablations.plan.plan import plan
+from mixmae.cost import multiply_adds
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.fields.documents import ConfigError
 from results.published import published_results, unverified
 
 PAPER = sorted(name for name in shipped() if name.startswith("paper/"))
@@ -54,13 +54,13 @@ def test_what_it_expects_was_published(name):
 
 @pytest.mark.parametrize("name", PAPER)
 def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
-    from ablations.declaring import declare
+    from ablations.plan.declaring import declare
 
     for split in ("train", "val"):
         (tmp_path / split / "a").mkdir(parents=True)
     monkeypatch.setenv("IMAGENET", str(tmp_path))
-    monkeypatch.setattr("ablations.planning.too_few_images", lambda experiment: [])
-    monkeypatch.setattr("ablations.planning.fingerprint", lambda data, root: "0" * 16)
+    monkeypatch.setattr("ablations.plan.plan.too_few_images", lambda experiment: [])
+    monkeypatch.setattr("ablations.plan.plan.fingerprint", lambda data, root: "0" * 16)
     grid = read_grid(shipped()[name])
     declaration = declare(grid, plan(grid.name, grid.cases, tmp_path))
     for expected in grid.spec.expected:
@@ -111,7 +111,7 @@ def test_where_the_images_lie_is_the_environments(tmp_path, monkeypatch):
 def test_the_published_speed_is_the_one_that_comes_with_it():
     import json
 
-    found = json.loads(resources.files("mixmae").joinpath("measured.json").read_text("utf-8"))
+    found = json.loads(resources.files("mixmae.cost").joinpath("measured.json").read_text("utf-8"))
     (record,) = [record for record in found if record.get("published")]
     assert record["images_per_s"] == pytest.approx(1_281_167 * 100 / ((7 + 11 / 60) * 32 * 3600), abs=0.005)
     assert record["macs"] == 3 * 17_580_000_000

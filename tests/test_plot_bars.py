@@ -5,7 +5,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from made_runs import Made, experiment
-from mixmae.presentation import Expected, PlotSpec, PublishedRow
+from mixmae.presentation.declaration import Expected, PlotSpec, PublishedRow
 from plotted import boxes_of, shown, texts_of
 from results.plots.theme import HATCHES
 

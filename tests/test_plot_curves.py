@@ -5,9 +5,9 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from made_runs import FINGERPRINT, PRETRAIN, Made, experiment
-from mixmae.experiment import Experiment
-from mixmae.jobs import stage_jobs
-from mixmae.presentation import Expected, PlotSpec, PublishedRow
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.declaration import Expected, PlotSpec, PublishedRow
 from plotted import Shown, shown, texts_of
 from results.cells import MixedCell
 from results.plots.costs import device_labels, macs_unit

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from made_runs import Made, experiment
-from mixmae.presentation import PlotSpec
+from mixmae.presentation.declaration import PlotSpec
 from plotted import Shown, shown, texts_of
 from results.cells import MixedCell
 from results.plots.forest import paired_difference

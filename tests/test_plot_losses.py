@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_runs import Made, experiment
-from mixmae.presentation import PlotSpec
-from mixmae.runs import Damaged, RunFolder
+from mixmae.files.records import Damaged
+from mixmae.presentation.declaration import PlotSpec
+from mixmae.runs.folder import RunFolder
 from plotted import shown, texts_of
 from results.plots.losses import as_counted, running_mean
 

@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageFont
 
 from made_runs import Made, experiment
-from mixmae.jobs import stage_jobs
-from mixmae.presentation import PlotSpec
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.declaration import PlotSpec
 from plotted import Shown, boxes_of, shown, texts_of
 from results.cells import METHOD_LABELS
 from results.plots import DPI, save, write_plots

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mixmae.execution import execute
-from mixmae.experiment import Resources
 from mixmae.training import checkpoints
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 
 DECAY = 0.9

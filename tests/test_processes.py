@@ -14,9 +14,9 @@ import torch
 import yaml
 
 import several
-from mixmae.experiment import Resources
-from mixmae.place import Place, first_host, place
-from mixmae.runs import run_state
+from mixmae.runs.state import run_state
+from mixmae.training.resources import Resources
+from mixmae.work.places import Place, first_host, place
 from tiny_jobs import ENCODERS, METHODS, experiment, lines, planned_runs
 
 STEPS = 10

@@ -7,7 +7,7 @@ import torch
 
 from mixmae.config import DigitsConfig, PretrainRecipe
 from mixmae.data.batches import Samples, open_split
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from mixmae.training import checkpoints
 from mixmae.training.feed import Feed
 from mixmae.training.processes import Processes

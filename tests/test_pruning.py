@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from ablations.pruning import DAY_S, delete, find
+from ablations.control.pruning import DAY_S, delete, find
 from made_runs import Made, experiment, write_config, write_state
-from mixmae.jobs import stage_jobs
-from mixmae.runs import RunFolder, write_json
-from mixmae.worklist import lock
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import write_json
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.locks import lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 with RunFolder(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).lease():
     print("held", flush=True)
     sys.stdin.read()
@@ -203,7 +204,7 @@ def test_what_jobs_of_a_grid_left_goes_when_all_are_done(tmp_path):
 
 
 def test_only_runs_of_the_grids_that_are_named(tmp_path):
-    from ablations.planning import Entry, Plan
+    from ablations.plan.plan import Entry, Plan
 
     run, _ = finished(tmp_path, 0)
     other, _ = finished(tmp_path, 1)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mixmae.presentation import Expected, PublishedRow
+from mixmae.presentation.declaration import Expected, PublishedRow
 from results.published import differences, named, published_for, published_results, unverified
 
 AS_PUBLISHED = {

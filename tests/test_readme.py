@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ablations.declaring import declare
-from ablations.grid import GridFile, Sweep, read_grid
-from ablations.planning import plan
-from ablations.resources import arrays, resolved
-from mixmae.documents import parse, read_experiment
-from mixmae.presentation import PlotSpec, TableSpec
+from ablations.grid.file import GridFile, Sweep, read_grid
+from ablations.plan.declaring import declare
+from ablations.plan.plan import plan
+from ablations.slurm.resources import arrays, resolved
+from mixmae.experiment.reading import read_experiment
+from mixmae.fields.documents import parse
+from mixmae.presentation.declaration import PlotSpec, TableSpec
 from results.collect import collect
 from results.plots import write_plots
 from results.tables import write_tables

@@ -6,8 +6,9 @@ from functools import lru_cache
 import pytest
 import torch
 
-from mixmae import recipes
-from mixmae.models import build_encoder, build_method
+from mixmae.encoders.building import build_encoder
+from mixmae.experiment import recipes
+from mixmae.methods.building import build_method
 from mixmae.names import METHODS, resolve
 from mixmae.training.optimisation import finetuning_optimizer, pretraining_optimizer, schedule
 from recipe_facts import FINETUNING, LAYERS_ABOVE, PRETRAINING, SPARED, job

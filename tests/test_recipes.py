@@ -8,9 +8,10 @@ from importlib import resources
 
 import pytest
 
-from mixmae import recipes
-from mixmae.documents import ConfigError, read_experiment
-from mixmae.jobs import stage_jobs
+from mixmae.experiment import recipes
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.experiment.reading import read_experiment
+from mixmae.fields.documents import ConfigError
 
 OFFICIAL = [name for name in recipes.names() if name != "digits_nano"]
 LEARNING_RATES = {
@@ -35,7 +36,7 @@ def read(name, folder, data="{path: images}"):
 
 
 def body(name):
-    text = (resources.files("mixmae") / "recipes" / f"{name}.yaml").read_text("utf-8")
+    text = (resources.files("mixmae.experiment") / "recipes" / f"{name}.yaml").read_text("utf-8")
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -120,7 +121,7 @@ def test_unknown_recipe():
 
 def test_recipes_and_costs_are_read_without_torch():
     code = (
-        "import sys; from mixmae import recipes; from mixmae.encoders.costs import rows; "
+        "import sys; from mixmae.experiment import recipes; from mixmae.cost.encoders import rows; "
         "[recipes.header(n) for n in recipes.names()]; rows(); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

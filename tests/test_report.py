@@ -24,10 +24,12 @@ from made_runs import (
     write_pretraining,
     write_state,
 )
-from mixmae.jobs import stage_jobs
-from mixmae.models import build_encoder, build_method
-from mixmae.presentation import Declaration, PlotSpec, TableSpec
-from mixmae.runs import RunFolder, line_of
+from mixmae.encoders.building import build_encoder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import line_of
+from mixmae.methods.building import build_method
+from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec
+from mixmae.runs.folder import RunFolder
 from results.collect import collect
 from results.report import write_report
 from results.report.galleries import drawable_galleries
@@ -293,7 +295,7 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
     script = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from mixmae.presentation import Declaration, PlotSpec, TableSpec\n"
+        "from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec\n"
         "from results.collect import collect\n"
         "from results.report import write_report\n"
         "root, folder, members, table, plot = sys.argv[1:]\n"

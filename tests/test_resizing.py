@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from scipy.interpolate import CubicSpline
 
-from mixmae.models import build_encoder, load_encoder
+from mixmae.encoders.building import build_encoder
 from mixmae.weights.constructors import ARGUMENTS
 from mixmae.weights.description import Description
+from mixmae.weights.loading import load_encoder
 from mixmae.weights.resizing import fitted
 from mixmae.weights.stored import save
 

@@ -9,8 +9,10 @@ import pytest
 
 import mixmae
 from made_runs import FINGERPRINT, experiment, two_methods_and_references, write_config, write_state
-from mixmae.jobs import stage_jobs
-from mixmae.runs import NewerSchema, RunFolder, run_state
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import NewerSchema
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import run_state
 from results.collect import COLUMNS, collect, write
 
 

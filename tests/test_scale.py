@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ablations.declaring import declare
-from ablations.grid import grid_path, read_grid, shipped
-from ablations.multiply_adds import work
-from ablations.planning import plan
-from ablations.scale import read_scale, shrunk
+from ablations.grid.file import grid_path, read_grid, shipped
+from ablations.grid.scale import read_scale, shrunk
+from ablations.plan.declaring import declare
+from ablations.plan.plan import plan
 from made_runs import Made
-from mixmae.documents import ConfigError
-from mixmae.experiment import Experiment
-from mixmae.presentation import Column
+from mixmae.cost.multiply_adds import work
+from mixmae.experiment.experiment import Experiment
+from mixmae.fields.documents import ConfigError
+from mixmae.presentation.declaration import Column
 from results.collect import collect
 
 FULL = """\

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from made_runs import FINGERPRINT, Made, declared, experiment, write_config
-from mixmae.jobs import stage_jobs
-from mixmae.presentation import Column, Expected, PublishedRow, TableSpec
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.declaration import Column, Expected, PublishedRow, TableSpec
 from results.collect import collect
 from results.tables import build_table, markdown, numeric
 

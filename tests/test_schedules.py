@@ -7,10 +7,10 @@ import torch
 from pydantic import ValidationError
 
 from mixmae.config import FinetuneRecipe, Optimisation, PretrainRecipe
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.identity import identity
+from mixmae.fields.identity import identity
 from mixmae.training.optimisation import schedule
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, PRETRAIN, experiment, never, planned_runs
 
 STEPS = 7

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ablations.grid import grid_path, read_grid, shipped
-from ablations.planning import plan
-from ablations.showing import plan_table, settings
-from mixmae.experiment import Experiment
-from mixmae.jobs import stage_jobs
-from mixmae.runs import RunState
+from ablations.grid.file import grid_path, read_grid, shipped
+from ablations.plan.plan import plan
+from ablations.plan.showing import plan_table, settings
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.runs.state import RunState
 
 
 class Job:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 from submitit.slurm import slurm as submitit_slurm
 
-from ablations.grid import read_grid
-from ablations.planning import plan
-from ablations.quantities import memory_text, minutes
-from ablations.resources import Slurm, arrays, directives, resolved, sbatch_text
-from mixmae.documents import ConfigError
+from ablations.grid.file import read_grid
+from ablations.plan.plan import plan
+from ablations.slurm.quantities import memory_text, minutes
+from ablations.slurm.resources import Slurm, arrays, directives, resolved, sbatch_text
+from mixmae.fields.documents import ConfigError
 
 HEAD = "base: digits_nano\nsweeps: [{name: all, product: {seed: [0, 1], encoder: [swin_nano, pvt_nano]}}]\n"
 

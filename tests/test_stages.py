@@ -11,14 +11,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from mixmae.config import DigitsConfig
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.transforms import evaluation_transform
-from mixmae.execution import execute
-from mixmae.experiment import Experiment, Resources
-from mixmae.jobs import stage_jobs
-from mixmae.runs import RunFolder
-from mixmae.stages.knn import vote
-from mixmae.stages.linear import standardised
-from mixmae.stages.start import encoder_of
-from mixmae.training.features import extract, pixels
+from mixmae.evaluations.features import extract, pixels
+from mixmae.evaluations.knn.run import vote
+from mixmae.evaluations.linear.run import standardised
+from mixmae.evaluations.start import encoder_of
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import (
     DECODER,
     ENCODERS,

@@ -5,11 +5,12 @@ import sys
 
 import yaml
 
-from ablations.grid import Case
-from ablations.planning import create_run, plan
-from mixmae.documents import read_experiment
-from mixmae.execution import execute
-from mixmae.experiment import Resources
+from ablations.grid.file import Case
+from ablations.plan.plan import plan
+from ablations.plan.queueing import create_run
+from mixmae.experiment.reading import read_experiment
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
 from tiny_jobs import experiment as tiny
 

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from ablations.launching import signal_workers
-from ablations.planning import create_run
-from ablations.steering import Chosen, cancel_grid, retry_failed
+from ablations.control.steering import Chosen, cancel_grid, retry_failed
+from ablations.local.launching import signal_workers
+from ablations.plan.queueing import create_run
 from test_launching import GRID, Launch, ended, until
 
 MANY = """\
@@ -105,9 +105,9 @@ def test_cancelling_one_running_job_leaves_the_other_running(grid):
 
 def test_a_cancel_waits_for_a_launch_on_slurm_to_end(many):
     """Which would submit anew what is being cancelled."""
-    from ablations.planning import grid_folder
-    from mixmae import scheduler
-    from mixmae.lease import take
+    from ablations.plan.launched import grid_folder
+    from mixmae.runs import scheduler
+    from mixmae.runs.lease import take
 
     lease = take(grid_folder(many.plan.root, "tiny"), scheduler.listed)
     waiting = many.start("grid", "cancel", "tiny.yaml", "--seed", "0")

@@ -11,9 +11,9 @@ from made_runs import (
     write_config,
     write_state,
 )
-from mixmae.jobs import stage_jobs
-from mixmae.presentation import Declaration, TableSpec
-from mixmae.runs import RunFolder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.declaration import Declaration, TableSpec
+from mixmae.runs.folder import RunFolder
 from results.cells import MixedCell, differing_fields
 from results.collect import collect
 from results.tables import build_table, markdown, numeric, write_tables

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from ablations.pruning import delete, find
-from mixmae.execution import execute
-from mixmae.experiment import Resources
+from ablations.control.pruning import delete, find
 from mixmae.tracking.tracker import tracked
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 from tracked_runs import ALL, in_tensorboard, mlflow_run, pretraining, said, set_up, shows, wandb_records
 
 CHILD = """
 import sys, pathlib
-from mixmae.runs import RunFolder
-from mixmae.experiment import Resources
-from mixmae.execution import execute
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 root, stage, name = sys.argv[1:]
 execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=3, track=("tensorboard",)), lambda: False)
 """

@@ -6,18 +6,19 @@ import time
 import pytest
 
 import cli
-from ablations.grid import read_grid
-from ablations.launching import launch
-from ablations.planning import plan
-from ablations.submitting import submit
-from mixmae import names, task
-from mixmae.documents import ConfigError
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.runs import RunFolder
+from ablations.grid.file import read_grid
+from ablations.local.launching import launch
+from ablations.plan.plan import plan
+from ablations.slurm.submitting import submit
+from mixmae import names
+from mixmae.fields.documents import ConfigError
+from mixmae.runs.folder import RunFolder
 from mixmae.tracking import trackers
 from mixmae.tracking.asked import check_installed
-from mixmae.worklist import WorkList
+from mixmae.training.resources import Resources
+from mixmae.work import task
+from mixmae.work.execution import execute
+from mixmae.work.worker import WorkList
 from tiny_jobs import StopAfter, never
 from tracked_runs import pretraining, said, set_up, shows
 

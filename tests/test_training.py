@@ -12,19 +12,20 @@ from mixmae.data.batches import Samples, load, open_split, training_keys
 from mixmae.data.draws import generator, seed_everything
 from mixmae.data.subset import subset
 from mixmae.data.transforms import pretraining_transform
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.jobs import stage_jobs
-from mixmae.models import build_encoder, build_method
+from mixmae.encoders.building import build_encoder
+from mixmae.evaluations.finetune.loop import Softening
+from mixmae.evaluations.start import encoder_of
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import sha256
+from mixmae.methods.building import build_method
 from mixmae.names import METHODS, resolve
-from mixmae.runs import sha256
-from mixmae.stages.start import encoder_of
 from mixmae.training import checkpoints
-from mixmae.training.classification import Softening
 from mixmae.training.feed import Feed
 from mixmae.training.optimisation import finetuning_optimizer, learning_rate, pretraining_optimizer, schedule
 from mixmae.training.processes import Processes
+from mixmae.training.resources import Resources
 from mixmae.training.session import computation
+from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, PRETRAIN, StopAfter, experiment, lines, never, planned_runs
 
 # ------------------------------------------------------------------------------------------------------- learning rate

@@ -9,10 +9,10 @@ import time
 import pytest
 
 import tiny_jobs
-from ablations.explaining import FRAMES, LINES, explain, last_traceback, lines
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.runs import write_json
+from ablations.control.explaining import FRAMES, LINES, explain, last_traceback, lines
+from mixmae.files.records import write_json
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 
 COMMAND = [sys.executable, "-c", "import cli; cli.main()"]
 PATIENCE_S = 60

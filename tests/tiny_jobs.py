@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from mixmae.data.fingerprint import fingerprint
-from mixmae.experiment import Experiment, Resources
-from mixmae.jobs import stage_jobs
-from mixmae.runs import RunFolder, read_lines
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.files.records import read_lines
+from mixmae.runs.folder import RunFolder
 from mixmae.tracking.trackers import Trackers
 from mixmae.training.processes import Processes
+from mixmae.training.resources import Resources
 from mixmae.training.session import Session
 
 DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mixmae import names
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from mixmae.tracking import trackers
 from tiny_jobs import experiment, lines, planned_runs
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from mixmae.config import DataConfig, DigitsConfig, Subset
 from mixmae.data.fingerprint import digits_file
-from mixmae.data.index import data_root, index
-from mixmae.experiment import Experiment
+from mixmae.data.image_folder.index import data_root, index
+from mixmae.experiment.experiment import Experiment
 
 
 @lru_cache

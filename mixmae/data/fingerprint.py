@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 from mixmae.config import DataConfig, DigitsConfig, ImageFolderConfig
-from mixmae.data.index import Index, data_root, index, remember
-from mixmae.runs import read_json, write_json
+from mixmae.data.image_folder.index import Index, data_root, index, remember
+from mixmae.files.records import read_json, write_json
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from mixmae.cause import Cause
-from mixmae.retrying import OF_THE_MACHINE, retried
+from mixmae.files.retrying import OF_THE_MACHINE, retried
 
 FIRST_TRIED = ("JPEG", "PNG", "WEBP")
 NEEDS_OTHER_PROGRAMS = ("EPS",)
@@ -30,7 +29,7 @@ WHITE_16 = 65535
 class Unreadable(ValueError):
     """The file is not an image that can be read, today or tomorrow; the message begins with its path."""
 
-    cause = Cause.BAD_DATA
+    cause = "bad_data"
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mixmae.encoders.variants import VARIANTS
-from mixmae.fields import Ints, Model, NotNegative, Positive, impossible, named
-from mixmae.identity import Neutral, Recorded
+from mixmae.fields.identity import Neutral, Recorded
+from mixmae.fields.model import Ints, Model, NotNegative, Positive, impossible, named
 
 
 class Hierarchical(Model):

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from mixmae.attention import Block, strided_convolution
-from mixmae.layouts import Layout, StageLayout, recursive_offsets, whole_layout
+from mixmae.attention.blocks import Block, strided_convolution
+from mixmae.attention.layouts import Layout, StageLayout, recursive_offsets, whole_layout
 
 
 class HierarchicalEncoder(nn.Module):

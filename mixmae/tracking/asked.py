@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-from mixmae.fields import impossible
+from mixmae.fields.model import impossible
 from mixmae.names import TRACKERS
 
 INSTALL = {

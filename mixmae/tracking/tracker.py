@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 from queue import SimpleQueue
 
 from mixmae.names import TRACKERS, resolve
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
 from mixmae.tracking.tracker import Tracker, tracked
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mixmae.retrying import retried
-from mixmae.runs import write_atomically
+from mixmae.files.records import write_atomically
+from mixmae.files.retrying import retried
 
 log = logging.getLogger(__name__)
 

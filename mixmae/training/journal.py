@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mixmae.retrying import naming, retried
-from mixmae.runs import line_of, whole_lines, write_atomically
+from mixmae.files.records import line_of, whole_lines, write_atomically
+from mixmae.files.retrying import naming, retried
 from mixmae.tracking.trackers import Trackers
 
 

@@ -21,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mixmae.cause import Cause
-from mixmae.place import Place
+from mixmae.runs.cause import Cause
+from mixmae.work.places import Place
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from mixmae.cause import Cause
 from mixmae.config import Optimisation
-from mixmae.runs import whole_lines
+from mixmae.files.records import whole_lines
+from mixmae.runs.cause import Cause
 from mixmae.training import checkpoints
 from mixmae.training.display import Display
 from mixmae.training.feed import Feed

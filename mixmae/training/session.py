@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mixmae.cause import Cause
-from mixmae.compilation import compile_blocks
-from mixmae.experiment import Resources
-from mixmae.runs import RunFolder
+from mixmae.runs.cause import Cause
+from mixmae.runs.folder import RunFolder
 from mixmae.tracking.trackers import Trackers
+from mixmae.training.compilation import compile_blocks
 from mixmae.training.processes import Processes
+from mixmae.training.resources import Resources
 
 
 class Stopped(Exception):

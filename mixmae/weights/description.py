@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from mixmae.config import MethodConfig
 from mixmae.encoders.config import EncoderConfig
-from mixmae.fields import Model, Positive, Size
-from mixmae.runs import NewerSchema
+from mixmae.fields.model import Model, Positive, Size
+from mixmae.files.records import NewerSchema
 
 SCHEMA = 1
 METADATA = "mixmae"

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import mixmae
-from mixmae.runs import write_atomically
+from mixmae.files.records import write_atomically
 from mixmae.weights import stored
 from mixmae.weights.card import card, code, hub_card
 from mixmae.weights.description import METADATA, Description, Origin

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mixmae.documents import load, mark_of, plain
-from mixmae.runs import sha256
+from mixmae.fields.documents import load, mark_of, plain
+from mixmae.files.records import sha256
 from mixmae.weights.description import Origin
 from mixmae.weights.files import read_checkpoint
 from mixmae.weights.official import Imported, WrongConfig, imported

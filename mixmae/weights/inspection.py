@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mixmae import names
-from mixmae.runs import sha256
+from mixmae.files.records import sha256
 from mixmae.weights import published
 from mixmae.weights.constructors import ARGUMENTS
 from mixmae.weights.description import METADATA, about, header

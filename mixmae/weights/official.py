@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mixmae import names
-from mixmae.positions import sincos_positions
+from mixmae.attention.positions import sincos_positions
+from mixmae.encoders.keys import some
 from mixmae.weights import published
 from mixmae.weights.constructors import ARGUMENTS
 from mixmae.weights.constructors.arguments import Shapes
 from mixmae.weights.description import Description
 from mixmae.weights.files import unwrapped
-from mixmae.weights.keys import some
 from mixmae.weights.stored import build
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from mixmae.jobs import STAGE_JOB, FinetuneJob, PretrainJob
-from mixmae.runs import RunFolder, run_state, sha256
+from mixmae.encoders.keys import some
+from mixmae.experiment.jobs import STAGE_JOB, FinetuneJob, PretrainJob
+from mixmae.files.records import sha256
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import run_state
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description, about
-from mixmae.weights.keys import some
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor, nn
 
-from mixmae.positions import resized_positions
-from mixmae.weights.keys import some
+from mixmae.attention.positions import resized_positions
+from mixmae.encoders.keys import some
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mixmae import names
-from mixmae.models import build_encoder, build_method
-from mixmae.runs import write_atomically
+from mixmae.encoders.building import build_encoder
+from mixmae.files.records import write_atomically
+from mixmae.methods.building import build_method
 from mixmae.weights.description import METADATA, Description, Origin, about, document
 
 

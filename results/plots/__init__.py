@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec
+from mixmae.presentation.declaration import Declaration, PlotSpec
 from results.plots.bars import draw_bars
 from results.plots.curves import draw_curves
 from results.plots.files import FORMATS, save

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec
+from mixmae.presentation.declaration import Declaration, PlotSpec
 from results.cells import STAGE_LABELS, cells, member_rows, separating_columns, shown
 from results.plots.layout import (
     PANEL_INCHES,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from mixmae.presentation import Declaration
+from mixmae.presentation.declaration import Declaration
 
 COSTS = ("pretrain_macs", "pretrain_hours")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec
+from mixmae.presentation.declaration import Declaration, PlotSpec
 from results.cells import STAGE_LABELS, cells, member_rows, separating_columns
 from results.plots.costs import COSTS, device_labels, macs_unit, with_macs
 from results.plots.layout import compose, few_round_ticks, panels, say_in, thin_tick_labels

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from mixmae.runs import write_atomically
+from mixmae.files.records import write_atomically
 from results.plots.layout import printable
 from results.plots.theme import DPI, theme
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration, Key, PlotSpec
+from mixmae.fields.identity import Key
+from mixmae.presentation.declaration import Column, Declaration, PlotSpec
 from results.cells import MISSING, STAGE_LABELS, member_ids, member_rows, separating_columns, shown
 from results.declared import meets
 from results.plots.layout import compose, few_round_ticks, line_inches, panels, wrapped

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec
-from mixmae.runs import RunFolder, read_lines
+from mixmae.files.records import read_lines
+from mixmae.presentation.declaration import Declaration, PlotSpec
+from mixmae.runs.folder import RunFolder
 from results.cells import MISSING, member_rows, separating_columns, shown
 from results.plots.layout import compose, panels, say_in
 from results.plots.lines import draw_lines, handle, repetitions, set_dashes, styles_of, told_apart, with_names

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec, PublishedRow
+from mixmae.presentation.declaration import Declaration, PlotSpec, PublishedRow
 from results.cells import member_ids, shown
 from results.declared import meets
 from results.plots.lines import Told, names_of

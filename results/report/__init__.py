@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from mixmae.presentation import Declaration, PlotSpec, TableSpec
-from mixmae.runs import RunFolder, write_atomically
+from mixmae.files.records import write_atomically
+from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec
+from mixmae.runs.folder import RunFolder
 from results import collect
 from results.cells import member_rows
 from results.report import facts

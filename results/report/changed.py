@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import mixmae
-from mixmae.runs import Damaged, read_json, sha256, write_json
+from mixmae.files.records import Damaged, read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,11 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration, Key
-from mixmae.runs import STATES, Damaged, RunFolder, whole_lines
+from mixmae.fields.identity import Key
+from mixmae.files.records import Damaged, whole_lines
+from mixmae.presentation.declaration import Column, Declaration
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import STATES
 from results.cells import MISSING, STAGE_LABELS, cells, member_ids, shown
 from results.collect import COLUMNS
 from results.tables import COLUMN_LABELS

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.runs import Damaged, RunFolder, write_atomically
+from mixmae.files.records import Damaged, write_atomically
+from mixmae.runs.folder import RunFolder
 from results.report.changed import Output, file_hash, hashed
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from mixmae.presentation import Column, Declaration, TableSpec
+from mixmae.presentation.declaration import Column, Declaration, TableSpec
 from results.cells import REFERENCES, STAGE_LABELS, cells, member_ids, separating_columns, shown
 from results.declared import NO_RUN, RAN, declared_rows, meets, ran
 from results.published import IMAGENET, Published, comparable, differences, named, published_for

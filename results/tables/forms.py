@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixmae.presentation import Declaration
-from mixmae.runs import write_atomically
+from mixmae.files.records import write_atomically
+from mixmae.presentation.declaration import Declaration
 from results.cells import MISSING
 from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
 from results.tables.layout import Entry, Head, Layout, laid_out

@@ -10,10 +10,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
-from mixmae.jobs import stage_jobs
-from mixmae.models import build_encoder, build_method
-from mixmae.presentation import PlotSpec, TableSpec
-from mixmae.runs import RunFolder
+from mixmae.encoders.building import build_encoder
+from mixmae.experiment.jobs import stage_jobs
+from mixmae.methods.building import build_method
+from mixmae.presentation.declaration import PlotSpec, TableSpec
+from mixmae.runs.folder import RunFolder
 from results.collect import collect
 from results.report import write_report
 from results.tables import build_table, latex, markdown

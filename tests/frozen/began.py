@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.runs import RunFolder
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 
 path, steps = Path(sys.argv[1]), int(sys.argv[2])
 run = RunFolder(path.parents[1], path.parent.name, path.name)

@@ -12,7 +12,7 @@ import torch
 from golden_file import GoldenFile
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mixmae.compilation import compile_blocks
+from mixmae.training.compilation import compile_blocks
 
 SCALARS = ("loss", "logits")
 LIMITS = dict.fromkeys(SCALARS, 1e-5)

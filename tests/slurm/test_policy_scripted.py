@@ -9,15 +9,16 @@ import pytest
 import yaml
 from grids import BASE, KNN, SLURM, write_grid
 
-from ablations.following import follow
-from ablations.grid import read_grid
-from ablations.planning import cancel, create_run, plan
-from ablations.policy import seen
-from ablations.submissions import submissions, task_of
-from ablations.submitting import submit
-from mixmae import task
-from mixmae.place import Place
-from mixmae.scheduler import NoAnswer, requeue
+from ablations.control.following import follow
+from ablations.grid.file import read_grid
+from ablations.plan.plan import plan
+from ablations.plan.queueing import cancel, create_run
+from ablations.slurm.policy import seen
+from ablations.slurm.submissions import submissions, task_of
+from ablations.slurm.submitting import submit
+from mixmae.runs.scheduler import NoAnswer, requeue
+from mixmae.work import task
+from mixmae.work.places import Place
 
 
 @pytest.fixture
@@ -302,7 +303,7 @@ def test_a_task_that_gets_no_further_asks_so_often_and_not_for_ever(scripted, gr
 def test_of_a_stopped_run_process_0_alone_says_how_the_task_ends(scripted, grid, monkeypatch, state):
     """srun --kill-on-bad-exit would end process 0 before its requeue, where this one has not heard the signal yet."""
     _, planned = grid()
-    monkeypatch.setattr("mixmae.execution.follow", lambda *_: state)
+    monkeypatch.setattr("mixmae.work.execution.follow", lambda *_: state)
     monkeypatch.setattr("mixmae.training.processes.join", lambda _: SimpleNamespace(rank=1))
     monkeypatch.setattr(task, "place", lambda: Place(1, 2, 1, "here", 1234))
     monkeypatch.setattr(task, "StopFlag", lambda *_: Told())

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 from grids import KNN, write_grid
 
-from ablations.explaining import explain, lines
-from ablations.grid import read_grid
-from ablations.planning import plan, states
-from ablations.steering import Chosen, cancel_grid
-from ablations.submissions import submissions, task_of
-from ablations.submitting import submit
-from mixmae.scheduler import NoAnswer
+from ablations.control.explaining import explain, lines
+from ablations.control.steering import Chosen, cancel_grid
+from ablations.grid.file import read_grid
+from ablations.plan.plan import plan, states
+from ablations.slurm.submissions import submissions, task_of
+from ablations.slurm.submitting import submit
+from mixmae.runs.scheduler import NoAnswer
 
 
 class Submitted:

@@ -24,12 +24,13 @@ from PIL import Image
 
 from mixmae.config import ImageFolderConfig, PretrainRecipe
 from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
-from mixmae.data.check import check
 from mixmae.data.draws import seed_everything
+from mixmae.data.image_folder.check import check
 from mixmae.data.reading import Unreadable
 from mixmae.data.transforms import pretraining_transform
-from mixmae.execution import execute
-from mixmae.experiment import Experiment, Resources
+from mixmae.experiment.experiment import Experiment
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from tiny_jobs import experiment, never, planned_runs
 
 IMAGES = 12

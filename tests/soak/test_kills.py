@@ -63,7 +63,14 @@ def spawning():
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
     context = multiprocessing.get_context("forkserver")
-    modules = ["torch", "cli", "mixmae.stages.pretrain", "mixmae.stages.finetune", "mixmae.mixmae", "baselines.mae"]
+    modules = [
+        "torch",
+        "cli",
+        "mixmae.training.pretrain.run",
+        "mixmae.evaluations.finetune.run",
+        "mixmae.methods.mixmae.model",
+        "baselines.mae.model",
+    ]
     context.set_forkserver_preload(modules)
     return context
 

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from ablations.planning import queue
+from ablations.plan.queueing import queue
 from file_systems import fill
-from mixmae.execution import execute
-from mixmae.experiment import Resources
-from mixmae.lease import Held
-from mixmae.runs import Damaged, NewerSchema, RunFolder, read_lines, run_state
+from mixmae.files.records import Damaged, NewerSchema, read_lines
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.lease import Held
+from mixmae.runs.state import run_state
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
 from results.collect import collect
 from results.plots import losses
 from tiny_jobs import StopAfter, experiment, never, planned_runs

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mixmae.fields import Model, NotNegative, Positive
+from mixmae.fields.model import Model, NotNegative, Positive
 from mixmae.weights.description import Description
 
 Shapes = dict[str, tuple[int, ...]]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from mixmae.encoders.config import PvtConfig, TwinsConfig
-from mixmae.fields import NotNegative, Positive
+from mixmae.fields.model import NotNegative, Positive
 from mixmae.weights.constructors.arguments import Arguments, PerStage, Shapes, Whole, depths_of, square
 from mixmae.weights.description import Description
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mixmae.config import MaeConfig, MixmaeConfig, SimmimConfig
 from mixmae.encoders.config import SwinConfig
-from mixmae.fields import Model, NotNegative, Positive, Ratio
+from mixmae.fields.model import Model, NotNegative, Positive, Ratio
 from mixmae.weights.constructors.arguments import Arguments, PerStage, Shapes, Whole, decoder_of, depths_of, square
 from mixmae.weights.description import Description
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mixmae.config import MaeConfig, SimmimConfig
 from mixmae.encoders.config import VitConfig
-from mixmae.fields import NotNegative, Positive, Ratio
+from mixmae.fields.model import NotNegative, Positive, Ratio
 from mixmae.weights.constructors.arguments import Arguments, Shapes, Whole, count, decoder_of, square
 from mixmae.weights.description import Description
 

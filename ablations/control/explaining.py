@@ -1,0 +1,343 @@
+"""What became of one run: its folder, its traceback, its Slurm task and what to do next; and its log (no torch).
+
+All that is asked of Slurm is one call of squeue and one of sacct.
+"""
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.plan.launched import grid_folder
+from ablations.plan.plan import Entry, Plan
+from ablations.slurm.policy import seen
+from ablations.slurm.submissions import Submission, submissions
+from mixmae.experiment.jobs import STAGE_JOB, PlannedJob
+from mixmae.fields.identity import Key
+from mixmae.files.records import Damaged, read_json
+from mixmae.runs.folder import RunFolder, default_root
+from mixmae.runs.locks import is_locked
+from mixmae.runs.scheduler import NoAnswer, accounted
+from mixmae.runs.state import RunState, run_state
+
+FRAMES = 3
+"""Of a traceback: the innermost ones."""
+LINES = 8
+"""Of an error's message, and of a Slurm log's end."""
+TAIL_BYTES = 256 * 1024
+LOOK_S = 1.0
+ASK_S = 15.0
+"""How often a log that is followed is looked at, and Slurm asked about its run."""
+UNDER_WAY = ("running", "waiting", "pending")
+ADVICE = {
+    "Resources": "no node is free yet",
+    "Priority": "others come first",
+    "Dependency": "its pretraining has not ended",
+    "DependencyNeverSatisfied": "its pretraining's task ended badly",
+    "JobHeldUser": "on hold: its launch died half-way",
+    "JobArrayTaskLimit": "as many tasks of the array run as may at once",
+    "BeginTime": "put back into the queue a moment ago",
+    "PartitionTimeLimit": "it asks for more time than the partition grants",
+    "ReqNodeNotAvail": "the nodes it needs are down or reserved",
+    "AssocGrpGRES": "your account's share of GPUs is in use",
+    "QOSMaxJobsPerUserLimit": "as many of your jobs run as may at once",
+}
+"""What squeue's reasons mean."""
+HINTS = {
+    "OUT_OF_MEMORY": "out of memory: ask for more first (resources.slurm.memory in the grid's file)",
+    "TIMEOUT": "its time limit came: it goes on from what it saved; a longer resources.slurm.time saves starts",
+}
+"""By what accounting says."""
+LAST_SIGNAL = 64
+"""What Slurm writes in a signal's place beyond it, such as 125 for out of memory, is none."""
+STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]+) ?(.*)")
+
+
+def explain(root: Path, run: RunFolder) -> dict:
+    """All that is known of the run, as plain data. Raises ValueError where its config.json is missing or damaged."""
+    entry, needs = _entries(root, run)
+    grid = _grid(root, run)
+    plan = Plan(grid or "", root, 0, tuple(filter(None, (needs, entry))), ())
+    launch, said = _read(run, "launch"), _read(run, "state")
+    submission = submissions(plan.root).get(launch["submission"]) if grid and "submission" in launch else None
+    found = seen(plan) if submission else _from_folders(entry, needs)
+    state = found[entry.key]
+    trace = last_traceback(_tail(run.path / "log.txt")) if state.state not in ("done", "cancelled") else None
+    document = {
+        "schema": 1,
+        **{"id": run.id, "stage": run.stage, "method": entry.method, "encoder": entry.encoder, "grid": grid},
+        **state.__dict__,
+        "pid": said.get("pid"),
+        "asked_for": launch.get("tries", 0),
+        "log": _where(run.path / "log.txt"),
+        "traceback": trace,
+        "slurm": _slurm(grid_folder(root, grid), submission, launch["task"]) if submission else None,
+        "needs": {"id": needs.planned.id, **_short(found[needs.key])} if needs else None,
+    }
+    silent = trace is None or launch.get("tries", 0) > state.tries
+    if document["slurm"] and silent and state.state not in ("done", "running", "cancelled"):
+        document["slurm"]["log_end"] = _end_of(document["slurm"]["log"])
+    return {**document, "next": _next(root, document)}
+
+
+def _entries(root: Path, run: RunFolder) -> tuple[Entry, Entry | None]:
+    """The run as its plan holds it, and the pretraining it needs."""
+    if (config := run.read("config")) is None:
+        raise ValueError(f"{run.path / 'config.json'}: missing; mixmae run or mixmae grid run writes it anew")
+    job = STAGE_JOB.validate_python(config["job"])
+    needs = vars(job).get("pretraining")
+    pretraining = RunFolder(root, "pretrain", needs) if needs else None
+    method = job.method.name if run.stage == "pretrain" else None
+    before = None
+    if pretraining and (asked := pretraining.read("config")):
+        planned = PlannedJob(needs, STAGE_JOB.validate_python(asked["job"]))
+        before = Entry(planned, planned.job.method.name, asked["data_fingerprint"], (), pretraining)
+        method = planned.job.method.name
+    entry = Entry(PlannedJob(run.id, job, needs if before else None), method, config["data_fingerprint"], (), run)
+    return entry, before
+
+
+def _from_folders(entry: Entry, needs: Entry | None) -> dict:
+    before = {needs.key: run_state(needs.run)} if needs else {}
+    return {**before, entry.key: run_state(entry.run, before[needs.key] if needs else None)}
+
+
+def _grid(root: Path, run: RunFolder) -> str | None:
+    """The grid that submitted it last, else the first that launched it."""
+    if submission := _read(run, "launch").get("submission"):
+        for path in root.glob(f"grids/*/submissions/{submission}.json"):
+            return path.parents[1].name
+    return next((name for name, runs in launched(root).items() if (run.stage, run.id) in runs), None)
+
+
+def launched(root: Path) -> dict[str, set[Key]]:
+    """The runs that each grid has launched, by the grid's name; of one that died on the way, what it was about to
+    submit. Raises Damaged."""
+    found: dict[str, set[Key]] = {}
+    try:
+        for path in sorted((root / "grids").glob("*.json")):
+            found[path.stem] = {(stage, id) for stage, id in read_json(path)["launched"]}
+        for path in sorted((root / "grids").glob("*/submissions/*.json")):
+            tasks = read_json(path)["tasks"]
+            found.setdefault(path.parents[1].name, set()).update((stage, id) for runs in tasks for stage, id in runs)
+    except Damaged as error:
+        raise Damaged(f"{error}; mixmae grid run writes it anew, a record of a submission can be removed") from None
+    return found
+
+
+def _read(run: RunFolder, name: str) -> dict:
+    """{} where it is missing or damaged, which the run's state says."""
+    try:
+        return run.read(name) or {}
+    except Damaged:
+        return {}
+
+
+def _short(state: RunState) -> dict:
+    return {"state": state.state, "reason": state.reason}
+
+
+def _where(path: Path) -> str | None:
+    return str(path) if path.exists() else None
+
+
+# ------------------------------------------------------------------------------------------------------------- log.txt
+
+
+def last_traceback(text: str) -> dict | None:
+    """{"time", "lines"}: the innermost frames of the last traceback in a log, and its error; None without one."""
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.endswith("Traceback (most recent call last):")]
+    if not starts:
+        return None
+    stamp = STAMP.fullmatch(lines[starts[-1]])
+    body = []
+    for line in lines[starts[-1] + 1 :]:
+        found = STAMP.fullmatch(line)
+        if found and found[2] != "ERROR":
+            break
+        body.append(found[3] if found else line)
+    frames = [number for number, line in enumerate(body) if line.lstrip().startswith('File "')]
+    error = next((n for n in range(frames[-1] + 1 if frames else 0, len(body)) if not body[n].startswith(" ")), None)
+    end = len(body) if error is None else min(error + LINES, len(body))
+    return {"time": stamp[1] if stamp else None, "lines": body[frames[-FRAMES:][0] if frames else 0 : end]}
+
+
+def _tail(path: Path) -> str:
+    """The file's last TAIL_BYTES; "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _end_of(path: str | None) -> list[str]:
+    return _tail(Path(path)).splitlines()[-LINES:] if path else []
+
+
+# --------------------------------------------------------------------------------------------------------------- Slurm
+
+
+def _slurm(folder: Path, submission: Submission, number: int) -> dict:
+    if submission.job is None:
+        return {"task": None, "accounting": None, "said": "its launch died before sbatch answered", "log": None}
+    task = submission.task(number)
+    try:
+        found = accounted([submission.job]).get(task)
+        said = None if found else "accounting knows nothing of it (yet)"
+    except NoAnswer as error:
+        found, said = None, f"no accounting: {error}"
+    logs = sorted((folder / "submitit").glob(f"{task}_[0-9]*_log.out"))
+    return {"task": task, "accounting": found and vars(found), "said": said, "log": str(logs[0]) if logs else None}
+
+
+# ---------------------------------------------------------------------------------------------------------------- next
+
+
+def _next(root: Path, document: dict) -> list[str]:
+    """Commands, in the order to give them; [] where there is nothing to do but wait, or all is done."""
+    first = "mixmae" if root == default_root().resolve() else shlex.join(["mixmae", "--root", str(root)])
+    if document["grid"]:
+        slurm = " --executor slurm" if document["slurm"] else ""
+        retry, start = f"{first} grid retry {document['grid']}.yaml", f"{first} grid run {document['grid']}.yaml{slurm}"
+    else:
+        retry, start = None, f"{first} run EXPERIMENT"
+    match document["state"]:
+        case "failed":
+            return [command for command in (retry, start) if command]
+        case "blocked":
+            return [f"{first} grid why {document['needs']['id'][:8]}"]
+        case "stopped" if _accounted_state(document) == "OUT_OF_MEMORY" and retry:
+            return [start, retry, start]  # the first finds that it has failed
+        case "planned" | "stopped" | "cancelled":
+            return [start]
+        case "running":
+            return [f"{first} grid logs {document['id'][:8]} --follow"]
+        case "pending" if document["queued"] == "JobHeldUser" or not _is_launched(root, document):
+            return [start]
+        case "waiting" if document["needs"]["state"] not in UNDER_WAY:
+            return [start]
+    return []
+
+
+def _accounted_state(document: dict) -> str | None:
+    slurm = document["slurm"]
+    return slurm["accounting"]["state"] if slurm and slurm["accounting"] else None
+
+
+def _is_launched(root: Path, document: dict) -> bool:
+    """Whether its task is in the queue, or a launcher of this machine will come to it."""
+    if document["slurm"]:
+        return document["slurm"]["task"] is not None
+    return bool(document["grid"]) and is_locked(grid_folder(root, document["grid"]) / "launcher.lock")
+
+
+# ----------------------------------------------------------------------------------------------------------- for people
+
+
+def lines(document: dict) -> list[str]:
+    """The same in a few lines."""
+    title = (document["stage"], document["id"], document["method"], document["encoder"])
+    reason = document["reason"]
+    why = f": {reason}" if reason else ""
+    if document["queued"] in ADVICE:
+        why += f" ({ADVICE[document['queued']]})"
+    made = [f"{' '.join(word for word in title if word)}: {document['state']}{why}", *_progress(document)]
+    if needs := document["needs"]:
+        why = f": {needs['reason']}" if needs["reason"] else ""
+        made.append(f"pretraining {needs['id']}: {needs['state']}{why}")
+    if slurm := document["slurm"]:
+        made += _slurm_lines(slurm)
+    if trace := document["traceback"]:
+        at = f" ({trace['time']})" if trace["time"] else ""
+        made += [f"the end of the last traceback{at}, of {document['log']}:", *(f"  {line}" for line in trace["lines"])]
+    if document["state"] in ("stopped", "failed") and (hint := HINTS.get(_accounted_state(document))):
+        made.append(hint)
+    if document["next"]:
+        return [*made, f"next: {' && '.join(document['next'])}"]
+    return [*made, "next: nothing, it is done" if document["state"] == "done" else "next: nothing, it starts by itself"]
+
+
+def _progress(document: dict) -> list[str]:
+    if not document["tries"]:
+        return [f"never started (asked for {document['asked_for']} times)"]
+    epoch = f", epoch {document['epoch'] or 0} of {document['epochs']}" if document["epochs"] else ""
+    process = f", process {document['pid']}" if document["pid"] else ""
+    return [f"started {document['tries']} of {document['asked_for']} times, last on {document['node']}{process}{epoch}"]
+
+
+def _slurm_lines(slurm: dict) -> list[str]:
+    if found := slurm["accounting"]:
+        by = f", killed by signal {found['signal']}" if 0 < found["signal"] <= LAST_SIGNAL else ""
+        by = by or (f", exit code {found['code']}" if not found["signal"] else "")
+        said = f"{found['state']}{by}" + (f", on {found['node']}" if found["node"] else "")
+    else:
+        said = slurm["said"]
+    made = [f"Slurm task {slurm['task'] or '(none)'}: {said}"]
+    if slurm["log"]:
+        made.append(f"Slurm log: {slurm['log']}" + (", which ends:" if slurm.get("log_end") else ""))
+        made += [f"  {line}" for line in slurm.get("log_end", ())]
+    elif slurm["task"]:
+        made.append("Slurm log: not written (yet)")
+    return made
+
+
+# ----------------------------------------------------------------------------------------------------------- following
+
+
+class Growing:
+    """A file that grows, is cut short or replaced, or does not exist yet."""
+
+    def __init__(self, path: Path):
+        self._path, self._inode, self._offset = path, None, 0
+
+    def new(self) -> bytes:
+        """What was added since the last call; all of it where another file is in its place."""
+        try:
+            with self._path.open("rb") as file:
+                now = os.fstat(file.fileno())
+                if now.st_ino != self._inode or now.st_size < self._offset:
+                    self._inode, self._offset = now.st_ino, 0
+                file.seek(self._offset)
+                found = file.read()
+        except FileNotFoundError:
+            return b""
+        self._offset += len(found)
+        return found
+
+
+def follow_log(run: RunFolder, write: Callable[[bytes], None]) -> None:
+    """Writes the run's log, and what is added to it, until the run neither runs nor waits."""
+    log, under_way = Growing(run.path / "log.txt"), UnderWay(run)
+    while True:
+        goes_on = under_way()  # asked first, so that the last lines are not missed
+        if found := log.new():
+            write(found)
+        if not goes_on:
+            return
+        time.sleep(LOOK_S)
+
+
+class UnderWay:
+    """Whether a run runs or waits. Slurm, which puts a stopped run back into its queue, is only asked now and then."""
+
+    def __init__(self, run: RunFolder):
+        self._entry, self._needs = _entries(run.root, run)
+        self._grid = _grid(run.root, run)
+        self._asked_at, self._answer = -ASK_S, True
+
+    def __call__(self) -> bool:
+        state = _from_folders(self._entry, self._needs)[self._entry.key].state
+        if state in ("running", "done", "failed", "cancelled") or not _read(self._entry.run, "launch").get(
+            "submission"
+        ):
+            return state in UNDER_WAY
+        if time.monotonic() - self._asked_at >= ASK_S:
+            entries = tuple(filter(None, (self._needs, self._entry)))
+            found = seen(Plan(self._grid or "", self._entry.run.root, 0, entries, ()))
+            self._asked_at, self._answer = time.monotonic(), found[self._entry.key].state in UNDER_WAY
+        return self._answer

@@ -1,0 +1,137 @@
+"""How a sweep expands into documents, one for every case (no torch)."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from itertools import product
+
+from pydantic import BaseModel
+
+from mixmae.experiment.experiment import Experiment
+from mixmae.fields.documents import CHOICES, Mark, Value, assign, find, plain
+from mixmae.fields.messages import dotted, models_in
+
+# ---------------------------------------------------------------------------------------------------------- expansion
+
+Assignment = tuple[str, Value]
+
+
+def _trees(base: Value, sweep: Value) -> Iterator[Value]:
+    """One document for every case of the sweep that is not excluded."""
+    base = _with_set(base, sweep)
+    excluded = _entries(sweep, "exclude")
+    dropped = [0] * len(excluded)
+    kept = 0
+    for combination in product(*_axes(sweep)):
+        tree = _assigned(base, [assignment for part in combination for assignment in part])
+        hits = [place for place, entry in enumerate(excluded) if _matches_all(tree, entry)]
+        for place in hits:
+            dropped[place] += 1
+        if not hits:
+            kept += 1
+            yield tree
+    for count, entry in zip(dropped, excluded, strict=True):
+        if not count:
+            raise entry.mark.error("matches no case; correct it or leave it out", ("exclude",))
+    if not kept:
+        raise sweep.mark.error("every case is excluded; exclude fewer", (sweep.data["name"].data,))
+
+
+def _axes(sweep: Value) -> list[list[list[Assignment]]]:
+    """The independent choices of a sweep: each a list of alternatives, each a list of assignments."""
+    axes = [[[(name, value)] for value in _filled(values, name)] for name, values in _mapping(sweep, "product")]
+    walked = [[(name, value) for value in _filled(values, name)] for name, values in _mapping(sweep, "zip")]
+    if walked:
+        _check_lengths(_mapping(sweep, "zip"))
+        axes.append([list(together) for together in zip(*walked, strict=True)])
+    if "list" in sweep.data:
+        axes.append([list(case.data.items()) for case in _filled(sweep.data["list"], "list")])
+    _check_set_once(axes)
+    return axes
+
+
+def _mapping(block: Value, name: str) -> list[tuple[str, Value]]:
+    return list(block.data[name].data.items()) if name in block.data else []
+
+
+def _entries(block: Value, name: str) -> list[Value]:
+    return block.data[name].data if name in block.data else []
+
+
+def _filled(values: Value, name: str) -> list[Value]:
+    if not values.data:
+        raise values.mark.error("an empty list; write at least one value", (name,))
+    return values.data
+
+
+def _check_lengths(lists: list[tuple[str, Value]]) -> None:
+    first, values = lists[0]
+    for name, others in lists[1:]:
+        if len(others.data) != len(values.data):
+            what = f"{len(others.data)} values beside the {len(values.data)} of {first}; write lists of one length"
+            raise others.mark.error(what, ("zip", name))
+
+
+def _check_set_once(axes: list[list[list[Assignment]]]) -> None:
+    seen: dict[str, Mark] = {}
+    for axis in axes:
+        own = {name: value.mark for alternative in axis for name, value in alternative}
+        for name, mark in own.items():
+            if name in seen:
+                what = f"is swept twice, first on line {seen[name].line}; leave one of them out"
+                raise mark.error(what, tuple(name.split(".")))
+        seen |= own
+
+
+def _with_set(tree: Value, block: Value) -> Value:
+    """`tree` with the block's `set:` laid over it."""
+    return _assigned(tree, _mapping(block, "set"))
+
+
+def _assigned(tree: Value, assignments: list[Assignment]) -> Value:
+    """`tree` with every value laid over its dotted path, wholes before their parts."""
+    for name, value in sorted(assignments, key=lambda assignment: assignment[0].count(".")):
+        path = tuple(name.split("."))
+        _check_leads_somewhere(tree, path, value.mark)
+        tree = assign(tree, path, value)
+    return tree
+
+
+def _check_leads_somewhere(tree: Value, path: tuple, mark: Mark) -> None:
+    for depth in range(1, len(path)):
+        around = path[:depth]
+        found = find(tree, around)
+        there = found is not None and (isinstance(found.data, dict) or (around[0] in CHOICES and found.data))
+        if not there and not (found is None and _made_by_default(around)):
+            known = [field for model in _models_at(around[:-1]) for field in model.model_fields]
+            near = [] if around[-1] in known else get_close_matches(around[-1], known, 1)
+            instead = f"did you mean {near[0]}?" if near else f"write {dotted(around)}: {{…}} as a whole first"
+            raise mark.error(f"leads into nothing, there is no {dotted(around)} here; {instead}", path)
+
+
+def _made_by_default(path: tuple) -> bool:
+    fields = [model.model_fields[path[-1]] for model in _models_at(path[:-1]) if path[-1] in model.model_fields]
+    return any(isinstance(field.default, BaseModel) for field in fields)
+
+
+def _models_at(path: tuple) -> list[type[BaseModel]]:
+    """The models that can stand at a path of an experiment."""
+    models: list[type[BaseModel]] = [Experiment]
+    for part in path:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [inner for field in fields for inner in models_in(field.annotation)]
+    return models
+
+
+def _matches_all(tree: Value, entry: Value) -> bool:
+    return all(_matches(find(tree, tuple(name.split("."))), wanted) for name, wanted in entry.data.items())
+
+
+def _matches(found: Value | None, wanted: Value) -> bool:
+    """Whether `found` is `wanted`; a choice such as a method is matched by its name."""
+    if found is None:
+        return wanted.data is None
+    if isinstance(found.data, dict) and isinstance(wanted.data, str):
+        return "name" in found.data and found.data["name"].data == wanted.data
+    if isinstance(found.data, dict) and isinstance(wanted.data, dict):
+        return all(_matches(found.data.get(name), item) for name, item in wanted.data.items())
+    return plain(found) == plain(wanted)

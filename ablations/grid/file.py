@@ -1,0 +1,184 @@
+"""A grid file, and how it expands into experiments: the union of its sweeps over one base (no torch)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ablations.grid.expansion import _trees, _with_set
+from ablations.grid.scale import made_of, scale_names, shrunk
+from ablations.slurm.resources import GridSlurm
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.reading import load_base
+from mixmae.fields.documents import ConfigError, Mark, Value, load, mark_of, validated
+from mixmae.fields.model import Model, Positive
+from mixmae.presentation.declaration import Expected, PlotSpec, TableSpec
+from mixmae.training.resources import Resources
+
+MOST_ERRORS = 20
+"""Lines of errors shown at once."""
+
+
+class GridResources(Resources):
+    """How and where the grid runs; never part of an id."""
+
+    executor: Literal["local", "slurm"] = "local"
+    """Where, unless the command says it."""
+    slots: Positive = 1
+    """Jobs at once on this machine."""
+    slurm: GridSlurm = GridSlurm()
+    """What jobs ask of a cluster."""
+
+
+class Sweep(Model):
+    """A block of cases: `product`, `zip` and `list` crossed with one another. Names are dotted paths."""
+
+    name: str
+    set: dict[str, Any] = Field({})
+    """Laid over the base in this sweep only."""
+    exclude: tuple[dict[str, Any], ...] = Field((), strict=False)
+    """Cases that match every value of an entry are dropped."""
+    product: dict[str, list[Any]] = Field({})
+    """Every combination of these."""
+    zip: dict[str, list[Any]] = Field({})
+    """Lists of one length, walked together."""
+    list: tuple[dict[str, Any], ...] = Field((), strict=False)
+    """Cases written out."""
+
+
+class AtScale(Model):
+    """What a grid does otherwise at a scale."""
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = ()
+    """Each case once for each of these; default: as the sweeps say."""
+
+
+class GridFile(Model):
+    """A grid as a user writes it."""
+
+    title: str = ""
+    base: str
+    """A recipe's name, or a path from this file's folder."""
+    set: dict[str, Any] = Field({})
+    """Laid over the base in every sweep."""
+    sweeps: Annotated[tuple[Sweep, ...], Field(strict=False, min_length=1)]
+    resources: GridResources = GridResources()
+    tables: Annotated[tuple[TableSpec, ...], Field(strict=False)] = ()
+    plots: Annotated[tuple[PlotSpec, ...], Field(strict=False)] = ()
+    expected: Annotated[tuple[Expected, ...], Field(strict=False)] = ()
+    """What its runs should reach, for `mixmae results check`."""
+    scales: dict[str, AtScale] = Field({})
+    """By the name of a scale."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment of a sweep, and where its values were written."""
+
+    sweep: str
+    experiment: Experiment
+    document: Value
+    full: Experiment | None = None
+    """The experiment as the grid declares it, where a scale has made another of it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    name: str
+    """The file's stem, and the scale where there is one."""
+    spec: GridFile
+    cases: tuple[Case, ...]
+    document: Value
+    """The file, and where its parts were written."""
+    scale: str | None = None
+
+
+def shipped() -> dict[str, Path]:
+    """The grids that come with this package, by the names that can stand for their files."""
+    folder = Path(str(resources.files("ablations")))
+    found = (*folder.glob("*.yaml"), *folder.glob("paper/*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(found)}
+
+
+def grid_path(named: Path) -> Path:
+    """The file that is meant: a path, or the name of a grid that comes with this package, such as paper/methods. Raises
+    ConfigError where it is neither."""
+    if named.exists():
+        return named
+    own = shipped()
+    if named.as_posix() not in own:
+        near = get_close_matches(named.with_suffix("").as_posix(), own, 1)
+        instead = f"did you mean {near[0]}?" if near else "write the path of a YAML file;"
+        raise ConfigError([f"{named}: no such file; {instead} mixmae grid list shows the grids that come with mixmae"])
+    return own[named.as_posix()]
+
+
+def read_grid(path: Path, scale: str | None = None) -> Grid:
+    """The grid in the file at `path`, expanded, at a scale where one is named. Raises ConfigError for all that is wrong
+    in it."""
+    document = load(path)
+    spec = validated(GridFile, document)
+    _check_names(spec, document)
+    base = _with_set(load_base(document.data["base"], (path.resolve(),)), document)
+    cases, lines = [], {}
+    for sweep in document.data["sweeps"].data:
+        for tree in _trees(base, sweep):
+            try:
+                case = Case(sweep.data["name"].data, validated(Experiment, tree), tree)
+                cases += _at_scale(case, scale, spec, sweep.mark) if scale else [case]
+            except ConfigError as error:
+                lines |= dict.fromkeys(error.lines)
+    if lines:
+        more = [f"and {len(lines) - MOST_ERRORS} more errors"] if len(lines) > MOST_ERRORS else []
+        raise ConfigError([*list(lines)[:MOST_ERRORS], *more])
+    name = f"{path.stem}-{scale}" if scale else path.stem
+    return Grid(name, spec, tuple(cases), document, scale)
+
+
+def _at_scale(case: Case, scale: str, spec: GridFile, sweep: Mark) -> Iterator[Case]:
+    """The case as `scale` makes it, once for each seed that the grid names for that scale. sweep: where its sweep is
+    written, since the values of a case may be a recipe's."""
+    seeds = spec.scales[scale].seeds if scale in spec.scales else ()
+    for seed in seeds or (case.experiment.seed,):
+        full = case.experiment.model_copy(update={"seed": seed})
+        try:
+            yield Case(case.sweep, shrunk(full, scale), case.document, full)
+        except ValidationError as error:
+            said = "; ".join(_said(each, full, scale) for each in error.errors())
+            raise sweep.error(f"not possible at the scale {scale}: {said}", (case.sweep,)) from None
+
+
+def _said(error: Any, full: Experiment, scale: str) -> str:
+    """What is wrong with what a scale made of `full`, after what it was made of."""
+    context = error.get("ctx", {})
+    field = (*error["loc"], *context.get("path", ()))[-1:]
+    made = made_of(full, scale, *field) if field else []
+    return "; ".join([*made, context.get("what", error["msg"])])
+
+
+def _check_names(spec: GridFile, document: Value) -> None:
+    for scale in spec.scales:
+        if scale not in scale_names():
+            path = ("scales", scale)
+            raise mark_of(document, path).error(f"no such scale; {_instead(scale, scale_names())}", path)
+    sweeps = [sweep.name for sweep in spec.sweeps]
+    for block in ("sweeps", "tables", "plots"):
+        seen: set[str] = set()
+        for place, entry in enumerate(getattr(spec, block)):
+            path = (block, place, "name")
+            if entry.name in seen:
+                raise mark_of(document, path).error(f"{entry.name!r} is taken; write a name of its own", path)
+            seen.add(entry.name)
+            for index, named in enumerate(getattr(entry, "sweeps", ())):
+                if named not in sweeps:
+                    path = (block, place, "sweeps", index)
+                    raise mark_of(document, path).error(f"no sweep {named!r}; {_instead(named, sweeps)}", path)
+
+
+def _instead(wrong: str, known: list[str]) -> str:
+    near = get_close_matches(wrong, known, 1)
+    return f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"

@@ -1,0 +1,111 @@
+"""Scales: a declared rule by which every experiment of a grid is shrunk to a size that runs elsewhere (no torch).
+
+A scale is a YAML file under `ablations/scales`; its name is the file's. At a scale, a grid has runs of its own: what is
+computed differs, and so do the ids.
+"""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from mixmae.encoders.config import EncoderConfig
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.reading import load_base
+from mixmae.fields.documents import ConfigError, Mark, Value, load, validated
+from mixmae.fields.model import Model, Positive
+
+_ENCODER: TypeAdapter = TypeAdapter(EncoderConfig)
+_WITH = {"decoder_width": ("decoder_heads",), "ratio": ("image_size",), "mask_unit": ("image_size",)}
+"""What decides, beside a field, whether it is possible."""
+
+
+class Divisors(Model):
+    """By what numbers are divided; the quotients are rounded up."""
+
+    epochs: Positive
+    batch: Positive
+    decoder_depth: Positive
+    decoder_width: Positive
+    decoder_heads: Positive
+
+
+class Scale(Model):
+    recipe: str
+    """Whose image size, data, optimisation and evaluations take the place of the grid's."""
+    encoders: dict[str, str]
+    """The variant that stands for each family."""
+    divide: Divisors
+
+
+def scale_names() -> list[str]:
+    return sorted(file.name.removesuffix(".yaml") for file in _files())
+
+
+def _files():
+    return [file for file in (resources.files("ablations") / "scales").iterdir() if file.name.endswith(".yaml")]
+
+
+@cache
+def read_scale(name: str) -> tuple[Scale, Experiment]:
+    """The scale and the experiment of its recipe. Raises ConfigError where there is no such scale."""
+    if name not in scale_names():
+        raise ConfigError([f"no scale {name!r}; write one of {', '.join(scale_names())}"])
+    path = Path(str(resources.files("ablations") / "scales" / f"{name}.yaml"))
+    document = load(path)
+    scale = validated(Scale, document)
+    return scale, validated(Experiment, load_base(Value(scale.recipe, Mark(str(path), 1, 1)), (path,)))
+
+
+def shrunk(experiment: Experiment, name: str) -> Experiment:
+    """The experiment at a scale. Raises pydantic's ValidationError where what comes out is not possible."""
+    scale, recipe = read_scale(name)
+    divide = scale.divide
+    decoder = {
+        field: _divided(getattr(experiment.method, field), getattr(divide, field))
+        for field in ("decoder_depth", "decoder_width", "decoder_heads")
+        if hasattr(experiment.method, field)
+    }
+    return Experiment(
+        method=experiment.method.model_copy(update=decoder),
+        encoder=_ENCODER.validate_python(scale.encoders[experiment.encoder.family]),
+        image_size=recipe.image_size,
+        data=recipe.data,
+        pretrain=_pretraining(experiment, recipe, divide),
+        evaluations=recipe.evaluations.model_copy(
+            update={stage: None for stage, asked in experiment.evaluations if asked is None}
+        ),
+        seed=experiment.seed,
+    )
+
+
+def made_of(experiment: Experiment, name: str, field: str) -> list[str]:
+    """In words what the scale makes of the values that an error about `field` may come from."""
+    scale, recipe = read_scale(name)
+    words = []
+    for one in (field, *_WITH.get(field, ())):
+        block = experiment.method if hasattr(experiment.method, one) else experiment.pretrain
+        if hasattr(scale.divide, one) and hasattr(block, one):
+            number, by = getattr(block, one), getattr(scale.divide, one)
+            words.append(f"{one} {number} becomes {_divided(number, by)} (divided by {by})")
+        elif one == "image_size" and experiment.image_size != recipe.image_size:
+            words.append("image_size {} x {} becomes {} x {}".format(*experiment.image_size, *recipe.image_size))
+    return words
+
+
+def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors):
+    if experiment.pretrain is None:
+        return None
+    small = recipe.pretrain
+    epochs = _divided(experiment.pretrain.epochs, divide.epochs)
+    changed = {
+        "epochs": epochs,
+        "batch": _divided(experiment.pretrain.batch, divide.batch),
+        "warmup_epochs": small.warmup_epochs / small.epochs * epochs,
+    }
+    return type(small).model_validate({**dict(small), **changed})
+
+
+def _divided(number: int, by: int) -> int:
+    return -(-number // by)

@@ -1,0 +1,156 @@
+"""Plans and states as tables for the terminal (no torch)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.table import Table
+
+from ablations.control.watching import remaining, span
+from ablations.plan.plan import Entry, Plan
+from ablations.slurm.quantities import many
+from ablations.slurm.submissions import Submission
+from mixmae.config import MethodConfig
+from mixmae.experiment.jobs import PretrainJob
+from mixmae.fields.identity import Key
+from mixmae.runs.state import STATES, RunState
+
+TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
+DECODER = ("decoder_depth", "decoder_width", "decoder_heads")
+"""Shown together."""
+
+
+def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
+    """One row for jobs that differ in nothing but their seed."""
+    groups: dict[str, list[Entry]] = {}
+    texts: dict[Key | None, str] = {None: ""}
+    for entry in plan.entries:
+        texts[entry.key] = _but_for_the_seed(entry) + texts[entry.needs]
+        groups.setdefault(texts[entry.key], []).append(entry)
+    row_of = {entry.key: number for number, group in enumerate(groups.values(), start=1) for entry in group}
+    table = Table("#", "stage", "method", "encoder", "settings", "seeds", "needs", "state")
+    for number, group in enumerate(groups.values(), start=1):
+        first = group[0]
+        needs = f"#{row_of[first.needs]}" if first.needs else ""
+        seeds = ", ".join(str(entry.planned.job.seed) for entry in group)
+        names = (first.planned.stage, first.method, first.encoder or "-")
+        table.add_row(str(number), *names, settings(first), seeds, needs, _counts(found[entry.key] for entry in group))
+    return table
+
+
+def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
+    stages = Counter(entry.planned.stage for entry in plan.entries)
+    shared = Counter(entry.needs for entry in plan.entries if entry.needs)
+    jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
+    lines = [
+        f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {_counts(found.values())}",
+        f"{many(sum(count > 1 for count in shared.values()), 'pretraining')} shared by several evaluations, run once",
+    ]
+    if plan.outside:
+        lines.append(f"{many(len(plan.outside), 'run')} outside the grid (launched before, no longer named; kept):")
+        lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
+    return lines
+
+
+def most_telling(entries: Sequence[Entry], found: dict[Key, RunState], most: int) -> list[Entry]:
+    """All of them in their order, or the `most` that say most: what runs, then what needs a look, then what waits."""
+    if len(entries) <= most:
+        return list(entries)
+    order = {name: place for place, name in enumerate(TELLING)}
+    return sorted(entries, key=lambda entry: order[found[entry.key].state])[:most]
+
+
+def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
+    """A row a job, in columns that say something of at least one of them."""
+    columns: dict[str, list[str]] = {}
+    for entry in entries:
+        for name, value in _status_row(entry, found[entry.key]).items():
+            columns.setdefault(name, []).append(value)
+    columns = {name: values for name, values in columns.items() if any(values)}
+    table = Table()
+    for name in columns:
+        words = name in ("settings", "reason")
+        table.add_column(name, no_wrap=not words, min_width=16 if words else None)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
+    after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
+    return {
+        "id": entry.planned.id[:8],
+        "stage": entry.planned.stage,
+        "method": entry.method,
+        "encoder": entry.encoder or "-",
+        "settings": settings(entry) + after,
+        "seed": str(entry.planned.job.seed),
+        "state": state.state,
+        "epoch": f"{state.epoch}/{state.epochs}" if state.epochs else "",
+        "ETA": span(remaining(entry, state)) if state.state == "running" else "",
+        "loss": "" if state.loss is None else f"{state.loss:.4g}",
+        "metric": "" if state.metric is None else f"{state.metric:.4g}",
+        "node": state.node or "" if state.state == "running" else "",
+        "tries": str(state.tries or ""),
+        "reason": state.reason or "",
+    }
+
+
+def settings(entry: Entry) -> str:
+    """The settings that tell the jobs of a grid apart, in a few words."""
+    job = entry.planned.job
+    recipe = job.recipe
+    words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
+    if hasattr(recipe, "epochs"):
+        words.append(f"{recipe.epochs} epochs")
+    if isinstance(job, PretrainJob):
+        words += [f"batch {recipe.batch}", *_of_method(job.method)]
+    subset = getattr(recipe, "subset", None)
+    if subset and subset.fraction:
+        words.append(f"{subset.fraction:.3g} of the images")
+    if subset and subset.labels_per_class:
+        words.append(f"{subset.labels_per_class} labels a class")
+    return ", ".join(words)
+
+
+def _of_method(method: MethodConfig) -> Iterator[str]:
+    """The ratio, and every other setting of a pretraining method that is not its default: "no masked attention"."""
+    yield f"ratio {method.ratio:.3g}"
+    fields = type(method).model_fields
+    given = {name: value for name, value in method if name not in ("name", "ratio") and value != fields[name].default}
+    if given.get("fill"):  # which mixes no images: these two cannot be on
+        given = {name: value for name, value in given.items() if name not in ("dual", "masked_attention")}
+    if given.keys() & {*DECODER}:
+        depth, width, heads = (getattr(method, name) for name in DECODER)
+        yield f"decoder {depth} x {width} ({heads} heads)"
+    for name, value in given.items():
+        words = name.replace("_", " ")
+        if isinstance(value, bool):
+            yield words if value else f"no {words}"
+        elif name not in DECODER:
+            yield f"{value} {words}" if name == "images" else f"{words} {value}"
+
+
+def _but_for_the_seed(entry: Entry) -> str:
+    fields = {"seed": 0, "pretraining": None}
+    job = entry.planned.job
+    return job.model_copy(update={name: fields[name] for name in fields if hasattr(job, name)}).model_dump_json()
+
+
+def _counts(found: Iterable[RunState]) -> str:
+    counts = Counter(state.state for state in found)
+    if len(counts) == 1 and counts.total() == 1:
+        return next(iter(counts))
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+def submitted(made: list[Submission], named: str) -> list[str]:
+    """What a launch has submitted, and how to follow it."""
+    if not made:
+        return [f"nothing to submit; mixmae grid status {named}"]
+    lines = [f"job {one.job}: {many(len(one.tasks), 'task')}, {_stages(one)}" for one in made]
+    return [*lines, f"follow them with: mixmae grid status {named}"]
+
+
+def _stages(one: Submission) -> str:
+    counts = Counter(stage for runs in one.tasks for stage, _ in runs)
+    return ", ".join(f"{count} {stage}" for stage, count in counts.items())

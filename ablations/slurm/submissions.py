@@ -1,0 +1,85 @@
+"""What a grid has submitted to Slurm: a record of each job array, and which of its tasks a run is (no torch).
+
+A record, ROOT/grids/NAME/submissions/ID.json, is written before sbatch is called.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.plan.launched import grid_folder
+from ablations.plan.plan import Entry, Plan
+from mixmae.fields.identity import Key
+from mixmae.files.records import Damaged, read_json, write_json
+from mixmae.runs.lease import Held, Lease, take
+from mixmae.runs.scheduler import PREFIX, listed
+
+
+@dataclass(frozen=True)
+class Submission:
+    """id: of its record. tasks: the runs of each, by stage and id. job: its number in Slurm, None before sbatch."""
+
+    folder: Path
+    id: str
+    grid: str
+    tasks: tuple[tuple[Key, ...], ...]
+    job: str | None = None
+    released: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the job in the queue."""
+        return f"{PREFIX}{self.grid}-{self.id}"
+
+    def task(self, number: int) -> str:
+        """As squeue and scontrol name it: submitit makes no array of a single task."""
+        return f"{self.job}_{number}" if len(self.tasks) > 1 else f"{self.job}"
+
+    def write(self) -> "Submission":
+        said = {"grid": self.grid, "tasks": self.tasks, "job": self.job, "released": self.released}
+        write_json(self.folder / f"{self.id}.json", said)
+        return self
+
+
+def submissions(root: Path) -> dict[str, Submission]:
+    """Those of all grids under the root, which may share runs, by id."""
+    found = {}
+    for path in sorted(root.glob("grids/*/submissions/*.json")):
+        said = read_json(path)
+        tasks = tuple(tuple((stage, id) for stage, id in runs) for runs in said["tasks"])
+        found[path.stem] = Submission(path.parent, path.stem, said["grid"], tasks, said["job"], said["released"])
+    return found
+
+
+def records(plan: Plan) -> Path:
+    return grid_folder(plan.root, plan.name) / "submissions"
+
+
+def task_of(entry: Entry, known: dict[str, Submission]) -> str | None:
+    """The task that the run was last submitted as, such as "17_3"; None where it was not, or not to the end."""
+    try:
+        launch = entry.run.read("launch") or {}
+    except Damaged:
+        return None
+    submission = known.get(launch.get("submission", ""))
+    return submission.task(launch["task"]) if submission and submission.job else None
+
+
+@contextmanager
+def alone(plan: Plan, patience_s: float) -> Iterator[Lease]:
+    """Of those that submit runs of this grid, or take them out of the queue, one at a time. Raises Held."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            lease = take(grid_folder(plan.root, plan.name), listed)
+            break
+        except Held:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+    try:
+        yield lease
+    finally:
+        lease.release()

@@ -1,0 +1,134 @@
+"""Plain vision transformers: MAE's (He et al. 2022) and the BEiT kind that SimMIM trains (Xie et al. 2022)."""
+
+from functools import partial
+
+import torch
+from timm.layers import calculate_drop_path_rates, trunc_normal_
+from timm.models.beit import Block as BeitBlock
+from timm.models.beit import RelativePositionBias
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mixmae.attention.positions import fixed_positions, resized_positions
+from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
+
+
+class ViT(nn.Module):
+    """A class token and one stage of global attention; a unit is a patch.
+
+    style "mae": sin-cos positions, fixed until `train_positions` is called, bicubically resized where the grid differs.
+    "beit": no absolute positions, one relative position bias shared by all blocks or (`shared_bias` off) one in each,
+    for `image_size` only; LayerScale, and no bias for keys.
+    """
+
+    hierarchical = False
+    stages = 1
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        patch_size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: int,
+        style: str,
+        norm_eps: float,
+        drop_path: float,
+        shared_bias: bool = True,
+    ):
+        super().__init__()
+        self.image_size, self.patch_size, self.unit = tuple(image_size), patch_size, patch_size
+        self.width, self.style, self.depth, self.shared_bias = width, style, depth, shared_bias
+        self.made_for = tuple(side // patch_size for side in image_size)
+        norm = partial(nn.LayerNorm, eps=norm_eps)
+        rates = calculate_drop_path_rates(drop_path, depth)
+        self.patch_embed = PatchEmbedding(3, width, patch_size, norm=nn.Identity)
+        self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
+        if style == "beit":
+            if shared_bias:
+                self.rel_pos_bias = RelativePositionBias(window_size=self.made_for, num_heads=heads)
+            own = None if shared_bias else self.made_for
+            block = partial(BeitBlock, init_values=0.1, window_size=own)
+        else:
+            self.pos_embed = fixed_positions(width, self.made_for, class_row=True)
+            block = Block
+        self.blocks = nn.ModuleList(
+            block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
+        )
+        self.norm = norm(width)
+        self.checkpointed = False
+
+    grid = HierarchicalEncoder.grid
+    pixels = HierarchicalEncoder.pixels
+    whole = HierarchicalEncoder.whole
+    embed = HierarchicalEncoder.embed
+
+    def patch_embedding(self) -> PatchEmbedding:
+        return self.patch_embed
+
+    def checkpoint_blocks(self, on: bool) -> None:
+        """Gradient checkpointing: every block keeps its input alone and is computed again in the backward pass."""
+        self.checkpointed = on
+
+    def train_positions(self) -> None:
+        """Lets go of the fixed positions, as MAE's fine-tuning does."""
+        if self.style == "mae":
+            self.pos_embed.requires_grad_(True)
+
+    def encode(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None = None) -> Tensor:
+        """Patch tokens (B, n, width) -> normed tokens (B, 1 + n, width), the class token first.
+
+        index: (B, n) row-major places of the patches that are present; None: all of them.
+        """
+        return self.norm(self._transformed(tokens, grid, index))
+
+    def _transformed(self, tokens: Tensor, grid: tuple[int, int], index: Tensor | None) -> Tensor:
+        class_token, bias = self.cls_token, None
+        if self.style == "mae":
+            class_row, positions = self._positions(grid).split([1, grid[0] * grid[1]], 1)
+            class_token = class_token + class_row
+            tokens = tokens + (positions if index is None else positions[0, index])
+        else:
+            bias = self._bias(grid, index)
+        x = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
+        for block in self.blocks:
+            run = partial(checkpoint, block, use_reentrant=False) if self.checkpointed else block
+            x = run(x) if bias is None else run(x, shared_rel_pos_bias=bias)
+        return x
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        if grid == self.made_for:
+            return self.pos_embed
+        patches = resized_positions(self.pos_embed[:, 1:], self.made_for, grid, "bicubic")
+        return torch.cat([self.pos_embed[:, :1], patches], 1)
+
+    def _bias(self, grid: tuple[int, int], index: Tensor | None) -> Tensor | None:
+        if grid != self.made_for or index is not None:
+            raise ValueError(f"style beit encodes all patches of {self.made_for} grids only, not of {grid}")
+        return self.rel_pos_bias() if self.shared_bias else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, patches, width), row-major."""
+        return self.encode(self.embed(self.pixels(images)), self.grid(images))[:, 1:]
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, width): the mean over patch tokens, then the norm (as both fine-tune)."""
+        tokens = self._transformed(self.embed(self.pixels(images)), self.grid(images), None)
+        return self.norm(tokens[:, 1:].mean(1))
+
+    def no_weight_decay(self) -> set[str]:
+        own = ("cls_token", "pos_embed")
+        tables = ("relative_position_bias_table",)
+        return {name for name, _ in self.named_parameters() if name in own or name.endswith(tables)}
+
+    @property
+    def last_layer(self) -> int:
+        return self.depth + 1
+
+    def layer_of(self, name: str) -> int:
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return self.last_layer if parts[0] == "norm" else 0

@@ -1,0 +1,53 @@
+"""Stage job: weighted k nearest neighbours (Wu et al. 2018, section 3.4), on frozen features or on raw pixels."""
+
+import torch
+from timm.utils import accuracy
+from torch.nn import functional as F
+
+from mixmae.data.subset import subset
+from mixmae.evaluations.accuracy import percents
+from mixmae.evaluations.features import extract, frozen, pixels
+from mixmae.evaluations.start import central_crops, encoder_of
+from mixmae.experiment.jobs import KnnJob
+from mixmae.training.session import Session
+
+CHUNK = 256
+
+
+def run(session: Session, job: KnnJob) -> dict:
+    """Returns {"top1", "top5" (percent)} of the val split; "loss" is None: votes are no probabilities. Raises Stopped,
+    and ValueError where there are fewer than k training images."""
+    recipe = job.recipe
+    train, val = central_crops(job)
+    indices = subset(train.split.labels, recipe.subset, job.seed)
+    if recipe.k > len(indices):
+        raise ValueError(f"k: {recipe.k} neighbours among {len(indices)} training images; write {len(indices)} or less")
+    if recipe.features == "pixels":
+        features = pixels
+    else:
+        features = frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
+    known, known_labels = extract(session, features, train, indices)
+    asked, asked_labels = extract(session, features, val, list(range(len(val.split))))
+    votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)
+    top1, top5 = accuracy(votes, asked_labels, topk=(1, 5))
+    found = percents(top1, top5)
+    session.report(epoch=0, epochs=0, loss=None, metric=found["top1"])
+    return {**found, "loss": None, "epochs": 0}
+
+
+def vote(
+    known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor, classes: int, k: int, temperature: float
+) -> torch.Tensor:
+    """(M, classes): the k known features of largest cosine each vote exp(cosine / temperature) for their label.
+
+    known: (N, width), labels: (N,), asked: (M, width).
+    """
+    bank = F.normalize(known, dim=1).T
+    votes = []
+    for queries in asked.split(CHUNK):
+        cosine, neighbours = (F.normalize(queries, dim=1) @ bank).topk(k, dim=1)
+        weights = (cosine / temperature).exp()
+        votes.append(
+            torch.zeros(len(queries), classes, device=asked.device).scatter_add_(1, labels[neighbours], weights)
+        )
+    return torch.cat(votes)

@@ -1,0 +1,78 @@
+"""The base of every config model, the kinds of numbers in them, and the error for a field that cannot be (no torch)."""
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic_core import PydanticCustomError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+
+
+Ints = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], ...], Field(strict=False, min_length=2, max_length=4)]
+
+
+Betas = Annotated[tuple[Ratio, Ratio], Field(strict=False)]
+
+
+Range = Annotated[tuple[float, float], Field(strict=False)]
+
+
+def square(value: Any) -> Any:
+    """One number for a square's two sides."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def named(value: Any) -> Any:
+    """A bare name for a mapping that holds nothing else."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Size = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], StrictInt], Field(strict=False), BeforeValidator(square)]
+"""Height and width in pixels; one number is a square."""
+
+
+class Model(BaseModel):
+    """Frozen, strict about types, refusing unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def impossible(path: tuple, what: str) -> PydanticCustomError:
+    """An error about the field at `path`, relative to the model that raises it; `what` ends in what to write."""
+    return PydanticCustomError("impossible", "{what}", {"path": list(path), "what": what})
+
+
+NAME_BYTES = 200
+"""Of a file's name at most: file systems allow 255, and endings are added."""
+
+
+def _file_name(name: str) -> str:
+    """The name as it is. Raises the error `impossible` where it would lead elsewhere, hide the file, or be no name."""
+    wrong = None
+    if not name.strip():
+        wrong = "is empty"
+    elif name.startswith("."):
+        wrong = f"{name!r} begins with a dot"
+    elif separators := [one for one in "/\\" if one in name]:
+        wrong = f"{name!r} holds a {separators[0]}"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        wrong = f"{name!r} holds a character that is not printed"
+    elif len(name.encode()) > NAME_BYTES:
+        wrong = f"takes {len(name.encode())} bytes, more than {NAME_BYTES}"
+    if wrong:
+        raise impossible((), f"{wrong}; it becomes a file's name, write letters, digits, spaces, - or _")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""A name that files are given, in any language: it can lie in no other folder."""

@@ -1,0 +1,64 @@
+"""The light decoder of MixMAE and MAE: transformer blocks over unit tokens, then the units' pixels."""
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from mixmae.attention.positions import sincos_positions
+
+
+class Decoder(nn.Module):
+    """in_width: of the encoder's tokens. outputs: numbers predicted a unit. class_token: a token before the units'."""
+
+    def __init__(
+        self,
+        in_width: int,
+        outputs: int,
+        depth: int,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        eps: float,
+        class_token: bool = False,
+    ):
+        super().__init__()
+        norm = partial(nn.LayerNorm, eps=eps)
+        self.class_token = class_token
+        self.embed = nn.Linear(in_width, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        block = partial(Block, width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        self.norm = norm(width)
+        self.pred = nn.Linear(width, outputs)
+
+    def reset_tokens(self) -> None:
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int], slots: list[Tensor]) -> Tensor:
+        """Decodes each slot's tokens, with mask tokens at all other units, as one batch.
+
+        tokens: (B, n, in_width), sorted by slot (after the class token, where there is one). slots: for each slot the
+        row-major units of its tokens, (n_slot,) shared or (B, n_slot) per sample.
+        Returns (len(slots) * B, units, outputs), units row-major: first slot 0 of all B, then slot 1, …
+        """
+        x = self.embed(tokens)
+        head = []
+        if self.class_token:
+            head, x = [x[:, :1]], x[:, 1:]
+        parts = x.split([slot.shape[-1] for slot in slots] + [x.shape[1] - sum(s.shape[-1] for s in slots)], 1)
+        # Without dual reconstruction the last part holds the tokens of slots that are not decoded.
+        full = [self._placed(part, slot, grid) for part, slot in zip(parts, slots, strict=False)]
+        x = torch.cat([torch.cat([*head, slot], 1) for slot in full]) if head else torch.cat(full)
+        for block in self.blocks:
+            x = block(x)
+        x = self.pred(self.norm(x))
+        return x[:, 1:] if self.class_token else x
+
+    def _placed(self, tokens: Tensor, slot: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, n, width) -> (B, units, width): tokens at the units of `slot`, mask tokens elsewhere, plus positions."""
+        batch, _, width = tokens.shape
+        index = slot.expand(batch, -1).unsqueeze(-1).expand(-1, -1, width)
+        full = self.mask_token.to(tokens.dtype).expand(batch, grid[0] * grid[1], -1).scatter(1, index, tokens)
+        return full + sincos_positions(width, grid).to(tokens.device)

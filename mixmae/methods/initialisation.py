@@ -1,0 +1,13 @@
+"""How MAE's and MixMAE's layers start."""
+
+from torch import nn
+
+
+def reset_as_mae(method: nn.Module) -> None:
+    """Patch embedding and linear layers: Xavier uniform, zero bias, as MAE and MixMAE start."""
+    nn.init.xavier_uniform_(method.encoder.patch_embedding().proj.weight.data.flatten(1))
+    for layer in method.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,126 @@
+"""The run folder, shared by writers and readers: its layout, states, lease and atomic JSON (no torch).
+
+`ROOT/<stage>/<id>/` holds `config.json` (the stage job), `environment.json`, `launch.json` (written by the launcher
+alone), `state.json` (by the job alone), `metrics.jsonl` and `result.json` (repeatable bit for bit), `timing.jsonl` (all
+that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute path to another run.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mixmae.files.records import Damaged, log, read_json, sha256, write_json
+from mixmae.runs.lease import Lease, is_held, take
+from mixmae.runs.scheduler import listed
+
+ADVICE = {
+    "config": "mixmae run or mixmae grid run writes it anew",
+    "launch": "mixmae grid retry writes it anew",
+    "state": "mixmae run or mixmae grid retry writes it anew",
+    "environment": "running the job again writes it anew",
+    "result": "put a copy back, or remove the run's folder and run it again",
+}
+"""What to do about a damaged document of a run folder."""
+
+
+def default_root() -> Path:
+    """`MIXMAE_ROOT`, else `runs/` in the working directory."""
+    return Path(os.environ.get("MIXMAE_ROOT") or "runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    root: Path
+    stage: str
+    id: str
+
+    @cached_property
+    def path(self) -> Path:
+        return self.root / self.stage / self.id
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """The final weights of a run that trains, written when it is done."""
+        return self.checkpoints / "final.safetensors"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """`config`, `state`, `launch`, `result` or `environment`; None where it is not written yet. Raises Damaged."""
+        try:
+            return read_json(self.path / f"{name}.json")
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            raise Damaged(f"{error}; {ADVICE[name]}") from None
+
+    def recovered(self, name: str) -> dict[str, Any]:
+        """A document that this program can write anew: {} where there is none, and, the file put aside under another
+        name and a warning given, where it is damaged."""
+        path = self.path / f"{name}.json"
+        try:
+            return self.read(name) or {}
+        except Damaged as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            log.warning("%s; kept as %s and written anew", error, aside.name)
+            path.replace(aside)
+            return {}
+
+    def write(self, name: str, data: dict) -> None:
+        write_json(self.path / f"{name}.json", data)
+
+    def commit(self, result: dict) -> None:
+        """Writes `result.json`, which makes the run done: the figures, and under "files" the sha256 of what else the
+        run leaves behind."""
+        written = [path for path in (self.metrics, self.weights) if path.exists()]
+        files = {path.relative_to(self.path).as_posix(): sha256(path) for path in written}
+        self.write("result", {**result, "files": files})
+
+    def check(self, path: Path) -> None:
+        """Raises Damaged where `path`, of a run that is done, is not the file that `result.json` names."""
+        result, advice = self.read("result"), f"put a copy back, or remove {self.path} and run it again"
+        if result is None:
+            raise Damaged(f"{self.path / 'result.json'}: missing, of a run that is done; {advice}")
+        wanted = result.get("files", {}).get(path.relative_to(self.path).as_posix())
+        if wanted is None:
+            return
+        if not path.is_file():
+            raise Damaged(f"{path}: missing; {advice}")
+        if (found := sha256(path)) != wanted:
+            raise Damaged(f"{path}: damaged or changed (sha256 {found}, result.json says {wanted}); {advice}")
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Holds the run for this process. Raises Held."""
+        found = take(self.path, listed)
+        try:
+            yield found
+        finally:
+            found.release()
+
+    def is_held(self) -> bool:
+        """Whether a process runs it."""
+        return is_held(self.path, self.root)
+
+
+def newest_step(run: RunFolder) -> int:
+    """Of its newest checkpoint within an unfinished training; -1 where there is none."""
+    steps = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
+    return max((int(found[1]) for found in steps if found), default=-1)
+
+
+def all_runs(root: Path) -> Iterator[RunFolder]:
+    """Every run folder under `root`, by stage and id."""
+    for config in sorted(root.glob("*/*/config.json")):
+        yield RunFolder(root, config.parent.parent.name, config.parent.name)

@@ -1,0 +1,68 @@
+"""How a run stands, by what its folder says (no torch)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mixmae.files.records import Damaged
+from mixmae.runs.cause import Cause, recorded_cause
+from mixmae.runs.folder import RunFolder
+
+STATES = ("planned", "waiting", "pending", "running", "stopped", "done", "failed", "blocked", "cancelled")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What `state.json` and `launch.json` together say of a run."""
+
+    state: str
+    cause: Cause | None = None
+    """Why, for programs."""
+    reason: str | None = None
+    """Why, in a sentence for people."""
+    queued: str | None = None
+    """Why the scheduler has not started it, in the scheduler's own word."""
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    metric: float | None = None
+    node: str | None = None
+    tries: int = 0
+
+
+def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
+    """The state of `run`; `needs` is that of the pretraining it waits for, where it waits for one.
+
+    `launch.json` asks for `tries` starts; `state.json` counts the starts made. A failed or stopped run that is asked
+    for once more is pending again. One with a damaged file has failed.
+    """
+    try:
+        launch, state = run.read("launch") or {}, run.read("state") or {}
+        if state.get("state") == "done":
+            run.read("result")
+    except Damaged as error:
+        return RunState("failed", Cause.DAMAGED, reason=str(error))
+    return state_by(launch, state, run.is_held, needs)
+
+
+def state_by(
+    launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
+) -> RunState:
+    """`run_state` by the contents of `launch.json` and `state.json`, {} where there is none."""
+    said = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
+    said |= {"tries": state.get("tries", 0)}
+    name, why = state.get("state"), {"cause": recorded_cause(state), "reason": state.get("reason")}
+    if name == "running" and not is_held():
+        name, why = "stopped", {"cause": Cause.KILLED, "reason": "its process died"}
+    if name in ("running", "done"):
+        return RunState(name, **why, **said)
+    if launch.get("cancelled"):
+        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **said)
+    if name and launch.get("tries", 0) <= said["tries"]:
+        return RunState(name, **why, **said)
+    if needs and needs.state in ("failed", "blocked", "cancelled"):
+        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **said)
+    if not launch:
+        return RunState(name or "planned", **why, **said)
+    waits = needs and needs.state != "done"
+    return RunState("waiting" if waits else "pending", **said)

@@ -1,0 +1,319 @@
+"""Runs one stage job in its folder: lease, states, environment, log. Loads torch only when called.
+
+On several processes the first does all of this; the others `follow` it: they compute with it and write nothing.
+"""
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mixmae
+from mixmae.data.fingerprint import fingerprint, recall
+from mixmae.experiment.jobs import STAGE_JOB
+from mixmae.fields.identity import identity
+from mixmae.files.retrying import naming
+from mixmae.names import STAGES, resolve
+from mixmae.runs.cause import Cause, cause_of
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.lease import Lease, Lost
+from mixmae.tracking.trackers import Trackers
+from mixmae.training.resources import Resources
+from mixmae.work.places import node
+
+if TYPE_CHECKING:
+    from mixmae.training.processes import Ending
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 1.0
+"""state.json is rewritten after an epoch, but not more often than this."""
+ROOM = 1 << 16
+"""Bytes that a run keeps in its folder, and gives back to say what ended it, should the disk be full."""
+
+
+def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
+    """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
+
+    A stopped run is gone on with. `stop()` is asked between steps. processes: training.processes.Processes, where there
+    are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
+    in log.txt. Raises lease.Held where another process has the run.
+    """
+    from mixmae.training.processes import Ending, Processes
+
+    processes = processes or Processes()
+    with run.lease() as lease, _logging_to(run.path / "log.txt"):
+        state, trackers, ended = _State(run, lease), Trackers(run, resources.track), "stopped"
+        try:
+            if run.read("result") is None:
+                state.start()
+                with processes.watched(state.end):
+                    result = _result(run, resources, stop, state, processes, trackers)
+                lease.check()
+                run.commit(result)
+            ended = _done(run, state)
+        except Lost as error:
+            processes.ends(Ending("failed", cause_of(error), str(error)), error)
+            log.error("%s", error)
+            ended = None  # its trackers are the other's too
+        except KeyboardInterrupt:
+            state.end(Ending("stopped", Cause.SIGNAL, "interrupted; goes on from its last checkpoint"))
+            raise
+        except Exception as error:
+            ended = _ended_early(error, state, processes)
+        finally:
+            trackers.close(ended)
+        return ended or "failed"
+
+
+def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
+    """Computes what process 0 executes, until there is nothing more: "done"; or until something ends it: "stopped" or
+    "failed", which process 0 is told and writes down."""
+    import torch
+
+    torch.set_num_threads(resources.threads)
+    try:
+        while (told := processes.told(None)) is not None:
+            run = RunFolder(Path(told["root"]), told["stage"], told["id"])
+            _compute(run, resources, stop, _nothing, _nothing, processes, Trackers(run, ()))
+        processes.leave()
+    except Exception as error:
+        ending = processes.ends(_ending_of(error), error)
+        print(f"process {processes.rank} ends: {ending.state}: {ending.reason}", file=sys.stderr, flush=True)
+        return ending.state
+    return "done"
+
+
+def _nothing(**_) -> None:
+    pass
+
+
+def _done(run: RunFolder, state: "_State") -> str:
+    from mixmae.training.checkpoints import remove_steps
+
+    remove_steps(run.checkpoints)
+    state.done()
+    return "done"
+
+
+def _result(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes, trackers: Trackers
+) -> dict:
+    import torch
+
+    torch.set_num_threads(resources.threads)
+    _check_config(run)
+    _record_environment(run, resources, processes)
+    processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
+    return _compute(run, resources, stop, state.report, state.lease.check, processes, trackers)
+
+
+def _compute(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes, trackers: Trackers
+) -> dict:
+    from mixmae.training.session import Session
+
+    job = STAGE_JOB.validate_python(run.read("config")["job"])
+    if not processes.leads:  # process 0 knows it from the fingerprint
+        recall(job.data, run.root)
+    on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
+    log.info("%s %s on %s", job.stage, run.id, on)
+    session = Session(run, resources, processes, stop, report, check_lease, trackers)
+    return resolve(STAGES[job.stage])(session, job)
+
+
+def _check_config(run: RunFolder) -> None:
+    """Raises where the config is missing or damaged, another run's, or of data that have changed."""
+    config = run.read("config")
+    if config is None:
+        raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
+    job = STAGE_JOB.validate_python(config["job"])
+    found = fingerprint(job.data, run.root)
+    if found != config["data_fingerprint"]:
+        what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
+        raise DataChanged(f"the data has changed: {what}; plan again")
+    if identity(job, data=found) != run.id:
+        raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
+
+
+class DataChanged(ValueError):
+    """The data is no longer what the run was planned with."""
+
+    cause = Cause.BAD_DATA
+
+
+def _ending_of(error: Exception) -> "Ending":
+    """How an exception ends the run."""
+    from mixmae.training.processes import Ending
+    from mixmae.training.session import Stopped
+
+    stopped = isinstance(error, Stopped)
+    return Ending("stopped" if stopped else "failed", cause_of(error), _reason(error, stopped))
+
+
+def _ended_early(error: Exception, state: "_State", processes) -> str:
+    state.give_room()
+    ending = processes.ends(_ending_of(error), error)
+    if ending.state == "failed":
+        for line in ending.trace.splitlines():
+            log.error(line)
+    try:
+        state.end(ending)
+    except OSError as unwritten:  # a full disk, which may be what ended the run
+        log.critical("%s: %s; state.json does not say so: %s", ending.state, ending.reason, unwritten)
+    return ending.state
+
+
+def _reason(error: Exception, stopped: bool) -> str:
+    """One line."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    if _came_from_a_loading_process(lines):
+        return lines[-1].removeprefix("ValueError: ")
+    if isinstance(error, ValueError) or stopped:
+        return " ".join(lines)  # a file's name may hold line breaks
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _came_from_a_loading_process(lines: list[str]) -> bool:
+    """torch hands an error of a data loading process on with its traceback as the message, whose last line says it."""
+    return "DataLoader worker" in lines[0]
+
+
+class _State:
+    """state.json, which this process alone writes."""
+
+    def __init__(self, run: RunFolder, lease: Lease):
+        self._run, self.lease, self._room = run, lease, run.path / ".room"
+        known = run.recovered("state")
+        names = ("epoch", "epochs", "loss", "metric", "node", "pid")
+        self._data = {"state": None, "cause": None, "reason": None, **{name: known.get(name) for name in names}}
+        self._data["tries"] = known.get("tries", 0)
+        self._written_at = 0.0
+
+    def start(self) -> None:
+        self._data.update(node=node(), pid=os.getpid(), tries=self._data["tries"] + 1)
+        self._write(state="running", cause=None, reason=None)
+        with naming(self._room):
+            self._room.write_bytes(os.urandom(ROOM))
+
+    def give_room(self) -> None:
+        with suppress(OSError):  # gone already, or read-only by now
+            self._room.unlink()
+
+    def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
+        self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
+        if time.monotonic() - self._written_at >= REPORT_EVERY_S:
+            self._write()
+
+    def end(self, ending: "Ending") -> None:
+        self.give_room()
+        self._write(state=ending.state, cause=ending.cause, reason=ending.reason)
+        log.info("%s: %s", ending.state, ending.reason)
+
+    def done(self) -> None:
+        self.give_room()
+        self._write(state="done", cause=None, reason=None)
+        log.info("done")
+
+    def _write(self, **changed) -> None:
+        self._data.update(changed)
+        self.lease.check()
+        self._run.write("state", self._data)
+        self._written_at = time.monotonic()
+
+
+# --------------------------------------------------------------------------------------------------------- environment
+
+
+def _record_environment(run: RunFolder, resources: Resources, processes) -> None:
+    """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of."""
+    now = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "timm", "numpy")},
+        "mixmae": mixmae.__version__,
+        "commit": _commit(),
+        "cpu": _cpu(),
+        "host": node(),
+        "threads": resources.threads,
+        "workers": resources.workers,
+        "checkpoint_activations": resources.checkpoint_activations,
+        "compile_blocks": resources.compile_blocks,
+        "track": list(resources.track),
+        "processes": processes.count,
+        "device": _device_name(processes.device),
+    }
+    before = run.recovered("environment")
+    earlier = before.pop("earlier", [])
+    before.pop("schema", None)
+    if before and before != now:
+        earlier = [*earlier, before]
+        for name in sorted(now.keys() & before.keys()):
+            if now[name] != before[name] and name not in ("host", "workers", "track"):
+                log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
+    run.write("environment", {**now, "earlier": earlier})
+
+
+def _commit() -> str | None:
+    """The commit of a checkout this runs from, "-dirty" after it where files differ; None for an installed package."""
+    checkout = Path(mixmae.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _device_name(device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class _LogFile(logging.FileHandler):
+    """A full disk loses lines, which standard error shows too, not the run."""
+
+    def handleError(self, record):  # noqa: N802
+        pass
+
+    def close(self):
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Sends what `mixmae` logs to `path`, with the time, and to standard error, without."""
+    to_file = _LogFile(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("mixmae")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in (to_file, to_terminal):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (to_file, to_terminal):
+            logger.removeHandler(handler)
+        to_file.close()
+        logger.setLevel(level)

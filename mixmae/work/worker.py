@@ -1,0 +1,156 @@
+"""What a slot runs: one process that takes stage jobs off a shared list, one after another (torch loads once).
+
+A work list is a small JSON file of run folders under one root, best first. Whoever may run a job holds two locks, both
+let go by the system however the process ends: `claim` in the run folder, for taking it off the list, and the run's
+lease, for running it. Where the launcher is gone (its lock is free), no new job is taken.
+"""
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mixmae.files.records import read_json, write_json
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.lease import Held
+from mixmae.runs.locks import is_locked, lock
+from mixmae.runs.state import RunState, run_state
+from mixmae.training.resources import Resources
+
+POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class Item:
+    stage: str
+    id: str
+    needs: str | None
+    """The id of the pretraining it waits for."""
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """Lies in ROOT/grids/NAME/worklist.json, so that ROOT need not be written in it."""
+
+    items: tuple[Item, ...]
+    resources: Resources
+    visible_devices: str | None
+    """CUDA_VISIBLE_DEVICES as the launcher found it, which submitit's local executor empties; None: not set."""
+
+    def write(self, path: Path) -> None:
+        items = [asdict(item) for item in self.items]
+        resources = self.resources.model_dump(mode="json")
+        write_json(path, {"items": items, "resources": resources, "visible_devices": self.visible_devices})
+
+    @classmethod
+    def read(cls, path: Path) -> "WorkList":
+        data = read_json(path)
+        items = tuple(Item(**item) for item in data["items"])
+        return cls(items, Resources.model_validate(data["resources"]), data["visible_devices"])
+
+
+def root_of(worklist: Path) -> Path:
+    return worklist.parents[2]
+
+
+# ------------------------------------------------------------------------------------------------------------- working
+
+
+class StopFlag:
+    """Raised by a signal; asked between steps. A second Ctrl-C ends the process at once."""
+
+    def __init__(self, *signals: signal.Signals):
+        self.raised: signal.Signals | None = None
+        for number in signals:
+            signal.signal(number, self._raise)
+
+    def _raise(self, number: int, frame) -> None:
+        self.raised = self.raised or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        return self.raised is not None
+
+
+def work(path: str) -> None:
+    """Runs jobs of the work list at `path` until none is left that this process could run, or a signal says stop."""
+    _own_session()
+    worklist = WorkList.read(Path(path))
+    _show_devices(worklist.visible_devices)
+    stop = StopFlag(signal.SIGTERM, signal.SIGUSR2)
+    folder = Path(path).parent
+    own = folder / "workers" / f"{os.getpid()}"
+    with lock(own) as free:
+        assert free, f"{own} is held"
+        _work(worklist, root_of(Path(path)), folder / "launcher.lock", stop)
+    own.unlink()
+
+
+def _own_session() -> None:
+    """Leaves the terminal's process group, so that one group is one worker and its data loaders."""
+    if os.getpid() != os.getsid(0):
+        os.setsid()
+
+
+def _show_devices(visible: str | None) -> None:
+    if visible is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def _work(worklist: WorkList, root: Path, launcher: Path, stop: StopFlag) -> None:
+    done: dict[Item, RunState] = {}
+    while not stop() and is_locked(launcher):
+        found = _states(worklist, root, done)
+        ready = [item for item, state in found.items() if state.state == "pending"]
+        if any(_take(item, root, worklist.resources, stop) for item in ready):
+            continue
+        if not ready and "running" not in {state.state for state in found.values()}:
+            return
+        time.sleep(POLL_S)
+
+
+def _states(worklist: WorkList, root: Path, done: dict[Item, RunState]) -> dict[Item, RunState]:
+    """How each item that is not done stands; `done` keeps the others, which need no second look."""
+    by_id: dict[str, RunState] = {}
+    found: dict[Item, RunState] = {}
+    for item in worklist.items:
+        if item not in done:
+            needs = _pretraining(root, item.needs, by_id) if item.needs else None
+            found[item] = run_state(RunFolder(root, item.stage, item.id), needs)
+            if found[item].state == "done":
+                done[item] = found[item]
+    return found
+
+
+def _pretraining(root: Path, id: str, by_id: dict[str, RunState]) -> RunState:
+    if id not in by_id:
+        by_id[id] = run_state(RunFolder(root, "pretrain", id))
+    return by_id[id]
+
+
+def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
+    """Runs the job unless another process has it or had it; says whether it ran here."""
+    run = RunFolder(root, item.stage, item.id)
+    with lock(run.path / "claim") as free:
+        needs = run_state(RunFolder(root, "pretrain", item.needs)) if item.needs else None
+        if not free or run_state(run, needs).state != "pending":
+            return False
+        try:
+            state = run_job(run, resources, stop)
+        except Held:
+            return False
+    print(json.dumps({"stage": item.stage, "id": item.id, "state": state}), flush=True)
+    return True
+
+
+def run_job(run: RunFolder, resources: Resources, stop: StopFlag, processes=None) -> str:
+    """Runs one stage job in its folder; "done", "stopped" or "failed". Raises Held where another process runs it."""
+    from mixmae.work.execution import execute
+
+    os.chdir(run.path)
+    return execute(run, resources, stop, processes)
