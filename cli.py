@@ -170,10 +170,10 @@ def data_check(
     as_json: AsJson = False,
 ) -> None:
     """Read every image of a folder and say what is there and what cannot be read."""
-    from mixmae.config import ImageFolderConfig
     from mixmae.data.image_folder.check import check, lines
+    from mixmae.data.sources import folder_of_images
 
-    found = check(ImageFolderConfig(path=str(folder)))
+    found = check(folder_of_images(folder))
     if as_json:
         print_json(**found)
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mixmae.names import KEY_MAPS
+from mixmae.weights.kinds import kinds
 
 _OUT = "FILE.safetensors, of mmdet-keys FILE.pth, of hf a folder; default: named after RUN, here."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -19,7 +19,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Official weights in, weigh
 @weights_app.command("import")
 def weights_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An official checkpoint or state dict.")],
-    kind: Annotated[str, typer.Option("--as", metavar="KIND", help=f"What it is: {', '.join(KEY_MAPS)}.")],
+    kind: Annotated[str, typer.Option("--as", metavar="KIND", help=f"What it is: {', '.join(kinds())}.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The weights file to write.")],
     config: Annotated[Path | None, typer.Option(help="YAML of what the official constructor took.")] = None,
     encoder_only: Annotated[bool, typer.Option(help="Leave decoder or head behind.")] = False,
@@ -80,10 +80,10 @@ def weights_evaluate(
     workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
 ) -> None:
     """Measure a classifier's accuracy on the val images of a folder; prints JSON."""
-    from mixmae.config import ImageFolderConfig
+    from mixmae.data.sources import folder_of_images
     from mixmae.evaluations.stored import evaluate
 
-    print_json(**evaluate(file, ImageFolderConfig(path=str(data)), eval_crop, batch, workers))
+    print_json(**evaluate(file, folder_of_images(data), eval_crop, batch, workers))
 
 
 @weights_app.command("published")

@@ -74,7 +74,7 @@ def _peak_memory() -> int | None:
 def _make(root: Path, runs: int, epochs: int) -> tuple[int, RunFolder]:
     """Bytes written, and the last run."""
     journal, size = _journal(epochs), 0
-    jobs = (job for seed in count() for job in stage_jobs(_experiment(epochs, seed), _FINGERPRINT))
+    jobs = (job for seed in count() for job in stage_jobs(_experiment(epochs, seed), lambda data: _FINGERPRINT))
     for planned in islice(jobs, runs):
         run = RunFolder(root, planned.stage, planned.id)
         run.path.mkdir(parents=True)

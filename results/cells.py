@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from mixmae.encoders.variants import VARIANTS
+from mixmae.encoders.families import variants
 from mixmae.presentation.declaration import Column
 
 Members = dict[str, set[tuple[str, str]]]
@@ -132,7 +132,7 @@ def _varies(rows: pd.DataFrame, columns: Sequence[str], other: str) -> pd.Series
 
 def _position(column: str, value) -> tuple:
     """Sorts methods and encoders as they are listed, other values by size, missing ones last."""
-    order = {"method": list(METHOD_LABELS), "encoder": list(VARIANTS)}.get(column, [])
+    order = {"method": list(METHOD_LABELS), "encoder": list(variants())}.get(column, [])
     if value is None:
         return (2, 0, "")
     if value in order:

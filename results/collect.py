@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import mixmae
+from mixmae.experiment.stages import stages
 from mixmae.files.records import SCHEMA, write_atomically
-from mixmae.names import STAGES
 from mixmae.runs.folder import RunFolder
 from results.cache import Cache
 from results.cells import differing_fields
@@ -58,7 +58,7 @@ def collect(*roots: Path) -> pd.DataFrame:
         for id, state in _read("pretrain", source, {}, problems):
             if state == "done" or id not in pretrainings:
                 pretrainings[id] = state
-    for stage in STAGES:
+    for stage in stages.names():
         if stage != "pretrain":
             for source in sources:
                 _read(stage, source, pretrainings, problems)
@@ -169,7 +169,7 @@ def _rows(source: _Source) -> pd.DataFrame:
 
 def _once(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     """Each run once, by stage and id, of `rows`, those of the first root first."""
-    order = rows["stage"].map({stage: number for number, stage in enumerate(STAGES)})
+    order = rows["stage"].map({stage: number for number, stage in enumerate(stages.names())})
     rows = rows.assign(order=order, late=rows["state"] != "done")
     rows = rows.sort_values(["order", "id", "late"], kind="stable", ignore_index=True)
     again = rows.duplicated(["stage", "id"])

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mixmae.config import DataConfig, MixmaeConfig
-from mixmae.experiment.jobs import STAGE_JOB, PretrainJob
+from mixmae.data.sources import DataModel
+from mixmae.data.sources import sources as data_sources
+from mixmae.experiment.jobs import PretrainJob, job_of
+from mixmae.experiment.stages import stages
+from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder, newest_step
 from mixmae.runs.state import run_state
 from mixmae.weights.description import Description
-from results.cells import METHOD_LABELS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,18 +40,19 @@ class Source:
     label: str
     model: "nn.Module"
     description: Description
-    data: DataConfig | None = None
+    data: DataModel | None = None
 
     @property
     def mixed(self) -> int:
         """How many images it mixes into one; 1 where it mixes none."""
         method = self.description.method
-        return method.images if isinstance(method, MixmaeConfig) and method.fill == "image" else 1
+        return methods[method.name].images_together(method) if method else 1
 
     @property
     def normalised(self) -> bool:
         """Whether it predicts units less their mean, over their contrast."""
-        return vars(self.description.method).get("normalised_target", False)
+        method = self.description.method
+        return method is not None and methods[method.name].normalises(method)
 
 
 @dataclass(frozen=True)
@@ -153,17 +156,18 @@ def _pretrain_job(run: RunFolder) -> PretrainJob:
     config = run.read("config")
     if config is None:
         raise ValueError(f"no run in {run.path}: config.json is missing; {WANTED}")
-    job = STAGE_JOB.validate_python(config["job"])
+    job = job_of(config["job"])
     if not isinstance(job, PretrainJob):
-        instead = f"write that of its pretraining {job.pretraining}" if job.pretraining else WANTED
+        instead = f"write that of its {stages[job.start[0]].label} {job.start[1]}" if job.start else WANTED
         raise ValueError(f"{run.stage}/{run.id}: is no pretraining and reconstructs nothing; {instead}")
     return job
 
 
 def _label(description: Description, trained: str) -> str:
     encoder, method = description.encoder, description.method
-    named = encoder.name if encoder.name != "custom" else encoder.family
-    return " · ".join([METHOD_LABELS[method.name], named, trained, f"{method.ratio:.0%} hidden".replace("%", " %")])
+    return " · ".join(
+        [methods[method.name].label, encoder.label, trained, f"{method.ratio:.0%} hidden".replace("%", " %")]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ images
@@ -185,7 +189,7 @@ def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed:
         if data is None:
             raise ValueError(f"{sources[0].name}: does not say what it was trained on; name a folder with --images")
         found = _validation_images(data, wanted, seed)
-        of = f"validation images of {Path(data.path).name if data.name == 'image_folder' else data.name}"
+        of = f"validation images of {data_sources[data.name].title(data)}"
     if len(found) < most.mixed:
         raise ValueError(f"{most.name} mixes {most.mixed} images into one; found {len(found)} ({of})")
     return Images(tuple(found), min(rows, len(found)), of)
@@ -204,7 +208,7 @@ def _folder_images(folder: Path, wanted: int, seed: int) -> list["Image.Image"]:
     return [chosen[index] for index in sorted(chosen)]
 
 
-def _validation_images(data: DataConfig, wanted: int, seed: int) -> list["Image.Image"]:
+def _validation_images(data: DataModel, wanted: int, seed: int) -> list["Image.Image"]:
     from mixmae.data.batches import open_split
 
     split = open_split(data, "val")

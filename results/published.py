@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixmae.config import MaeConfig, MixmaeConfig, SimmimConfig
+from mixmae.methods.methods import methods
 from mixmae.presentation.declaration import Expected, PublishedRow
 
 IMAGENET = "ImageNet-1K"
@@ -42,7 +42,6 @@ _ENCODERS = {
 """Our names of a method and an encoder to the published ones; those of other window sizes differ by image size."""
 
 _FIRST_HAND = ("official_repo", "paper_text_seen")
-_AS_PUBLISHED = {"mixmae": MixmaeConfig(), "simmim": SimmimConfig(mask_unit=32), "mae": MaeConfig()}
 _EVALUATION_EPOCHS = re.compile(r"(?:^|FT |retrain; )(\d+) ep(?! \()")
 """How a setting says how long was fine-tuned, probed or trained from scratch; "(B)" would be of one encoder."""
 _FIELDS = (
@@ -151,7 +150,8 @@ def _of_authors() -> pd.DataFrame:
 def _at_published_settings(row: Mapping[str, Any]) -> bool:
     if any(not pd.isna(row[name]) for name in _SUBSETS):
         return False
-    config = _AS_PUBLISHED.get(row["method"])
+    spec = methods.get(row["method"])
+    config = spec and spec.published()
     return config is None or all(row[name] == getattr(config, name) for name in _FIELDS if hasattr(config, name))
 
 

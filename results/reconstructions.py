@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixmae.methods.methods import methods
 from results.gallery_inputs import Images, Source
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
 HIDDEN = -1
 GREY, WHITE = 0.5, 1.0
 """What hidden units are shown as: replaced by something, and absent."""
-INPUTS = {
-    "simmim": ("masked input", GREY, "grey: mask tokens in place of hidden units"),
-    "mae": ("visible only", WHITE, "white: hidden units, which are left out"),
-    "zero": ("masked by zeros", GREY, "grey: zeros in place of hidden units"),
-    "token": ("masked input", GREY, "grey: mask tokens in place of hidden units"),
-    "noise": ("masked by noise", GREY, "grey: noise in place of hidden units"),
-}
-"""Title, shade and note of the input of methods that mix no images; of MixMAE's by what fills its hidden units."""
 GIVEN_BACK = "*: hidden units are given the true unit's mean and contrast, which a normalised target leaves out"
 
 
@@ -111,9 +104,10 @@ def _masked(source: Source, images: "Tensor", rows: int, seed: int) -> list[Colu
     own, method = images[:rows], source.description.method
     mask, prediction = _predicted(source, own, seed)
     visible = (mask == 0).expand(rows, -1, -1)
-    title, shade, note = INPUTS[vars(method).get("fill", method.name)]
+    hidden = methods[method.name].hidden_as(method)
+    shade = WHITE if hidden.left_out else GREY
     pixels = _pixels(visible, own).permute(0, 2, 3, 1).numpy()
-    left = Column(title, np.where(pixels, _pictures(own), shade), _shown(visible, 0), note)
+    left = Column(hidden.title, np.where(pixels, _pictures(own), shade), _shown(visible, 0), hidden.note)
     return [left, _reconstruction("reconstruction", source, prediction, own, visible, 0)]
 
 

@@ -43,7 +43,7 @@ class Made:
 
     def add(self, what: Experiment, sweep: str = "main", **figures) -> list[PlannedJob]:
         """Makes the folders of an experiment, all done; `figures` are top-1 in percent by stage, and `loss`."""
-        jobs = stage_jobs(what, FINGERPRINT)
+        jobs = stage_jobs(what, lambda data: FINGERPRINT)
         for planned in jobs:
             if planned.stage == "pretrain":
                 write_pretraining(self.root, planned, figures.get("loss", 0.5))
@@ -100,7 +100,8 @@ def write_timing(run: RunFolder, seconds: list[float], processes: int = 1, devic
 def runs_of(root: Path, method: str, seed: int = 0) -> list[RunFolder]:
     """The folders of `experiment(method, seed=seed)`: pretraining, fine-tuning, linear and kNN."""
     return [
-        RunFolder(root, planned.stage, planned.id) for planned in stage_jobs(experiment(method, seed=seed), FINGERPRINT)
+        RunFolder(root, planned.stage, planned.id)
+        for planned in stage_jobs(experiment(method, seed=seed), lambda data: FINGERPRINT)
     ]
 
 

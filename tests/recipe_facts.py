@@ -28,7 +28,7 @@ def experiment(name: str):
 
 def job(name: str, stage: str):
     """The recipe's resolved stage job: "pretrain" or "finetune"."""
-    return next(planned.job for planned in stage_jobs(experiment(name), "") if planned.stage == stage)
+    return next(planned.job for planned in stage_jobs(experiment(name), lambda data: "") if planned.stage == stage)
 
 
 def table(text: str) -> dict[str, dict]:

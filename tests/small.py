@@ -4,7 +4,7 @@ import torch
 from pydantic import TypeAdapter
 
 from mixmae.encoders.building import build_encoder
-from mixmae.encoders.config import EncoderConfig
+from mixmae.encoders.families import EncoderConfig
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.methods.building import build_method
@@ -52,7 +52,7 @@ def pretrain_job(method: str, encoder: dict | str, image_size=SIZE, batch=12, **
             pretrain=dict(epochs=1, batch=batch, base_lr=1e-3, **recipe),
         )
     )
-    return stage_jobs(experiment, "test")[0].job
+    return stage_jobs(experiment, lambda data: "test")[0].job
 
 
 def make_encoder(encoder: dict | str, image_size=SIZE, seed=0):

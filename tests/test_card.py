@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 import small
-from mixmae.names import KEY_MAPS
-from mixmae.weights.card import LICENCES, Facts, card, code, escaped, fenced, hub_card
+from mixmae.weights.card import Facts, card, code, escaped, fenced, hub_card
 from mixmae.weights.description import Description
+from mixmae.weights.kinds import kinds
 
 NASTY = "a`b``c\n# heading\n---\n```\n| x | <script>alert(1)</script> [l](http://e) {{ x }}: 'q' \"d\" & *b* _i_"
 
@@ -97,12 +97,12 @@ def test_imported_weights_carry_the_terms_of_their_repository(kind, terms):
     trained = card(description(), facts(origin=origin), "", [])
     assert f"The weights they started from were published under the terms of their repository: {terms}" in trained
     matter = front_matter(hub_card("", description(), Facts(origin=origin), "mixmae"))
-    assert matter["license"] == LICENCES[kind].hub
+    assert matter["license"] == kinds()[kind].licence.hub
     assert front_matter(hub_card("", description(), facts(origin=origin), "mixmae"))["license"] == "unknown"
 
 
 def test_every_kind_of_weights_has_terms():
-    assert LICENCES.keys() == KEY_MAPS.keys()
+    assert all(kind.licence.terms and kind.licence.repository for kind in kinds().values())
 
 
 def test_what_users_write_cannot_break_out():

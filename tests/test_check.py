@@ -49,7 +49,7 @@ def test_each_stage_has_its_own(made):
 
 
 def test_what_is_not_finished_is_missing(made):
-    (planned,) = [job for job in stage_jobs(experiment("mae"), FINGERPRINT) if job.stage == "finetune"]
+    (planned,) = [job for job in stage_jobs(experiment("mae"), lambda data: FINGERPRINT) if job.stage == "finetune"]
     write_config(made.root, planned)
     made.members["main"].add((planned.stage, planned.id))
     found = checked(made, Expected(where={"method": "mae"}, top1=85.0), Expected(where={"ratio": 0.1}, top1=85.0))

@@ -44,7 +44,7 @@ def make_runs(grid: Path, root: Path, more: float = 0.0) -> None:
             write_pretraining(root, entry.planned, 0.5)
         else:
             write_evaluation(root, entry.planned, top1[entry.planned.stage] + entry.planned.job.seed)
-        create_run(root, entry.planned, entry.fingerprint)
+        create_run(root, entry.planned)
 
 
 @pytest.fixture

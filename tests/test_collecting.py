@@ -117,7 +117,7 @@ def test_an_evaluation_finds_its_pretraining_in_another_root(made, tmp_path):
 
 
 def test_a_run_waits_for_a_pretraining_in_another_root(made, tmp_path):
-    pretrain, finetune, *_ = stage_jobs(experiment("mae"), FINGERPRINT)
+    pretrain, finetune, *_ = stage_jobs(experiment("mae"), lambda data: FINGERPRINT)
     write_state(write_config(tmp_path / "other", pretrain), "failed", "diverged")
     write_config(made.root, finetune).write("launch", {"tries": 1, "cancelled": False})
     assert row_of(collect(made.root), RunFolder(made.root, "finetune", finetune.id))["state"] == "pending"

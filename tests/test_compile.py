@@ -9,8 +9,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from mixmae.encoders.building import build_encoder
-from mixmae.evaluations.finetune.model import Supervised
 from mixmae.methods.building import build_method
+from mixmae.methods.classifier import Classifier
 from mixmae.training.compilation import BLOCKS, compile_blocks
 from small import SIZE, pretrain_job, randomised
 
@@ -28,7 +28,7 @@ def made(method: str) -> torch.nn.Module:
     job = pretrain_job("simmim" if method == "supervised" else method, ENCODER)
     encoder = build_encoder(job.encoder, job.image_size, drop_path=0.4)
     if method == "supervised":
-        return randomised(Supervised(encoder, classes=5, head_init_std=0.02)).train()
+        return randomised(Classifier(encoder, classes=5, head_init_std=0.02)).train()
     return randomised(build_method(job.method, encoder)).train()
 
 

@@ -267,7 +267,8 @@ def test_what_can_be_written_anew_is(done, tmp_path, name):
     else:
         assert found.state == "failed" and f"{name}.json: damaged" in found.reason and "writes it anew" in found.reason
     create_run(
-        tmp_path, stage_jobs(exp, done.read("config")["data_fingerprint"])[0], done.read("config")["data_fingerprint"]
+        tmp_path,
+        stage_jobs(exp, lambda data: done.read("config")["data_fingerprint"])[0],
     )
     queue(run)
     assert execute(run, Resources(), never) == "done" and run_state(run).state == "done"
@@ -283,7 +284,7 @@ def test_a_damaged_run_does_not_hide_the_rest_of_its_grid(tmp_path):
     first = plan(grid.name, grid.cases, tmp_path / "runs")
     remember(first.root, first.name, (entry.key for entry in first.entries))
     entry = first.entries[0]
-    queue(create_run(first.root, entry.planned, entry.fingerprint))
+    queue(create_run(first.root, entry.planned))
     (entry.run.path / "launch.json").write_text("{")
     (first.root / "grids" / "grid.json").write_text("{")
     command = [

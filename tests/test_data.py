@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,20 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mixmae.config import DigitsConfig, FinetuneRecipe, ImageFolderConfig, PretrainRecipe, Subset
-from mixmae.data import fingerprint as fingerprints
 from mixmae.data.batches import Samples, evaluation_keys, load, open_split, training_keys
-from mixmae.data.counts import training_counts, training_images
-from mixmae.data.draws import generator, seed_of
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.digits.spec import DigitsConfig
+from mixmae.data.draws import generator, seed_of, subset
+from mixmae.data.image_folder import fingerprint as fingerprints
 from mixmae.data.image_folder import index as indexes
-from mixmae.data.subset import subset
-from mixmae.data.transforms import evaluation_transform, finetuning_transform, pretraining_transform
+from mixmae.data.image_folder.fingerprint import fingerprint
+from mixmae.data.image_folder.spec import ImageFolderConfig
+from mixmae.data.sources import sources
+from mixmae.data.subset import Subset, training_images
+from mixmae.data.transforms import evaluation_transform
+from mixmae.evaluations.finetune.spec import FinetuneRecipe
+from mixmae.evaluations.finetune.transform import finetuning_transform
+from mixmae.training.pretrain.spec import PretrainRecipe
+from mixmae.training.pretrain.transform import pretraining_transform
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -141,21 +147,20 @@ def test_large_folders_are_cached_by_real_path(tree, tmp_path, monkeypatch):
 def test_a_root_that_cannot_be_written_only_costs_the_cache(tree, monkeypatch):
     monkeypatch.setattr(fingerprints, "CACHED_FROM", 0)
     monkeypatch.setattr(indexes, "SETTLED_NS", 0)
-    readonly = fingerprints.Path("/sys/mixmae-runs")
+    readonly = Path("/sys/mixmae-runs")
     assert fingerprint(folder(tree), readonly) == fingerprint(folder(tree), readonly)
 
 
 def test_fingerprints_and_execution_import_neither_torch_nor_sklearn():
     code = (
         "import sys, pathlib\n"
-        "from mixmae.config import DigitsConfig\n"
-        "from mixmae.data.fingerprint import fingerprint\n"
+        "from mixmae.data.digits.spec import SPEC, DigitsConfig\n"
         "import mixmae.work.execution\n"
-        "print(fingerprint(DigitsConfig(), pathlib.Path('.')))\n"
+        "print(SPEC.fingerprint(DigitsConfig(), pathlib.Path('.')))\n"
         "assert not {'torch', 'sklearn', 'timm'} & set(sys.modules)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == fingerprint(DigitsConfig(), fingerprints.Path("."))
+    assert found.stdout.strip() == sources["digits"].fingerprint(DigitsConfig(), Path("."))
 
 
 # ------------------------------------------------------------------------------------------------------------- subsets
@@ -182,7 +187,9 @@ def test_a_fraction_is_of_every_class():
 def test_counts_before_loading_are_those_of_the_loaded_splits(tree):
     for data in (DigitsConfig(), folder(tree)):
         labels = open_split(data, "train").labels
-        assert list(training_counts(data)) == [labels.count(label) for label in range(len(set(labels)))]
+        assert list(sources[data.name].counts(data, "train")) == [
+            labels.count(label) for label in range(len(set(labels)))
+        ]
         for part in (Subset(), Subset(fraction=0.3), Subset(labels_per_class=1)):
             assert training_images(data, part) == len(subset(labels, part, seed=0))
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixmae.config import ImageFolderConfig
-from mixmae.data.fingerprint import fingerprint
 from mixmae.data.image_folder import check as checking
 from mixmae.data.image_folder.check import check, lines
+from mixmae.data.image_folder.fingerprint import fingerprint
+from mixmae.data.image_folder.spec import ImageFolderConfig
 
 
 @pytest.fixture

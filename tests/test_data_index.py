@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from mixmae.config import ImageFolderConfig
-from mixmae.data import fingerprint as fingerprints
 from mixmae.data.batches import open_split
-from mixmae.data.counts import training_counts
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.image_folder import fingerprint as fingerprints
 from mixmae.data.image_folder import index as indexes
+from mixmae.data.image_folder.fingerprint import fingerprint
 from mixmae.data.image_folder.index import index
+from mixmae.data.image_folder.spec import ImageFolderConfig
+from mixmae.data.sources import sources
 from mixmae.training.resources import Resources
 from mixmae.work import execution
 from tiny_jobs import experiment, never, planned_runs
@@ -80,7 +80,7 @@ def test_folders_within_classes_and_links_are_followed(tree, tmp_path):
         "dog": ["a.png", "z.png"],
         "emu": ["deep/z.png"],
     }
-    assert training_counts(config(tree)) == (3, 2, 1)
+    assert sources["image_folder"].counts(config(tree), "train") == (3, 2, 1)
 
 
 @pytest.mark.parametrize("target", ["..", ".", "../../.."])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixmae.config import ImageFolderConfig
 from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
+from mixmae.data.image_folder.spec import ImageFolderConfig
 from mixmae.data.reading import Unreadable
 
 COUNT = 12

@@ -57,7 +57,7 @@ def test_a_set_does_not_differ_from_itself(tmp_path):
 def test_a_run_with_other_figures_or_another_state_is_named(tmp_path):
     made = two_methods_and_references(tmp_path / "a")
     shutil.copytree(made.root, tmp_path / "b")
-    _, finetune, linear, _ = stage_jobs(experiment("mixmae", seed=0), FINGERPRINT)
+    _, finetune, linear, _ = stage_jobs(experiment("mixmae", seed=0), lambda data: FINGERPRINT)
     other = RunFolder(tmp_path / "b", "finetune", finetune.id)
     other.write("result", {**other.read("result"), "top1": 91.25})
     (RunFolder(tmp_path / "b", "linear", linear.id).path / "state.json").unlink()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import cli
 from ablations.doctor import examine as doctor
@@ -147,7 +148,7 @@ def test_data_is_read(tmp_path, commands):
     for split, count in (("train", 3), ("val", 1)):
         (tmp_path / "images" / split / "cat").mkdir(parents=True)
         for number in range(count):
-            (tmp_path / "images" / split / "cat" / f"{number}.png").write_bytes(b"x")
+            Image.new("RGB", (4, 4)).save(tmp_path / "images" / split / "cat" / f"{number}.png")
     good = found(tmp_path, data=tmp_path / "images")["data"][0]
     assert (good.level, good.said.split(": ")[1]) == ("ok", "3 training and 1 validation images")
 

@@ -21,7 +21,7 @@ from ablations.plan.plan import plan, states
 from ablations.slurm.resources import Array, Slurm, resolved
 from mixmae.cost.encoders import resolved_encoder, rows
 from mixmae.cost.measured import keep, records
-from mixmae.cost.multiply_adds import encoder_costs, validation_images, work
+from mixmae.cost.multiply_adds import encoder_costs, split_images
 from mixmae.cost.step import _Bench, _experiment
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
@@ -71,7 +71,8 @@ def work_of(method, encoder: str, size: int = 32, **more):
     written = {"method": method, "encoder": encoder, "image_size": size, **more}
     if method != "supervised":
         written["pretrain"] = {"epochs": 1, "batch": 4, "base_lr": 1e-3}
-    return work(stage_jobs(Experiment.model_validate(written), fingerprint="")[0].job)
+    job = stage_jobs(Experiment.model_validate(written), lambda data: "")[0].job
+    return job.spec.work(job)
 
 
 # -------------------------------------------------------------------------------------------------------- multiply-adds
@@ -138,9 +139,9 @@ def test_encoders_at_counted_sizes_are_exact_others_scaled():
 
 def test_validating_counts_every_epoch():
     experiment = read_base("finetune")
-    finetune = stage_jobs(experiment, "")[1].job
-    found = work(finetune)
-    assert found.passed == finetune.recipe.epochs * 355 == finetune.recipe.epochs * validation_images(finetune.data)
+    finetune = stage_jobs(experiment, lambda data: "")[1].job
+    found = finetune.spec.work(finetune)
+    assert found.passed == finetune.recipe.epochs * 355 == finetune.recipe.epochs * split_images(finetune.data, "val")
     assert found.step == 3 * found.forward
 
 
@@ -241,7 +242,7 @@ def prices(made, hours: dict[str, float], max_running: dict[str, int], pack: int
     for stage in hours:
         slurm = Slurm(time=60, cpus_per_task=1, max_running=max_running[stage], pack=pack)
         entries = tuple(entry for entry in made.entries if entry.planned.stage == stage)
-        parts.append(price(Array(stage, slurm, entries), set(), found))
+        parts.append(price(Array(stage, slurm, entries, depth=len(parts)), set(), found))
     return parts, found
 
 

@@ -10,16 +10,15 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 import small
-from mixmae.config import MethodConfig
+from mixmae.methods.methods import MethodConfig
 from mixmae.runs.folder import RunFolder
 from mixmae.training.checkpoints import write_weights
 from mixmae.weights import export as exporting
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description, Origin
-from mixmae.weights.export import export
+from mixmae.weights.export import export, timm_model
 from mixmae.weights.opened import open_file, open_run
-from mixmae.weights.timm_models import timm_model
 from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from tiny_jobs import experiment, planned_runs
 

@@ -301,7 +301,7 @@ def test_the_caption_says_what_outlines_shades_and_contrast_mean(methods, said):
 def finished(root, method="mixmae", **fields):
     """A finished pretraining with untrained weights."""
     decoder = {} if method == "simmim" else {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2}
-    planned = stage_jobs(experiment({"name": method, **decoder}, **fields), FINGERPRINT)[0]
+    planned = stage_jobs(experiment({"name": method, **decoder}, **fields), lambda data: FINGERPRINT)[0]
     run = write_pretraining(root, planned, 0.5)
     torch.manual_seed(0)
     model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
@@ -321,7 +321,7 @@ def test_files_are_the_same_again(tmp_path):
 def test_a_run_that_is_not_there_or_not_done_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no run in .*0123: config.json is missing; write the id of a pretraining"):
         gallery_figure([RunFolder(tmp_path, "pretrain", "0123")])
-    planned = stage_jobs(experiment("mixmae"), FINGERPRINT)[0]
+    planned = stage_jobs(experiment("mixmae"), lambda data: FINGERPRINT)[0]
     write_config(tmp_path, planned)
     with pytest.raises(ValueError, match=f"pretrain/{planned.id}: is planned; finish it first$"):
         gallery_figure([RunFolder(tmp_path, "pretrain", planned.id)])

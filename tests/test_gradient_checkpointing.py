@@ -9,8 +9,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mixmae.attention.blocks import Block
 from mixmae.encoders.building import build_encoder
-from mixmae.evaluations.finetune.model import Supervised
 from mixmae.methods.building import build_method
+from mixmae.methods.classifier import Classifier
 from small import ENCODERS, SIZE, VIT, pretrain_job, randomised
 
 FAMILIES = {
@@ -37,7 +37,7 @@ def made(method: str, family: str) -> torch.nn.Module:
     job = pretrain_job("simmim" if method == "supervised" else method, FAMILIES[family])
     encoder = build_encoder(job.encoder, job.image_size, drop_path=DROP_PATH)
     if method == "supervised":
-        return randomised(Supervised(encoder, classes=5, head_init_std=0.02)).train()
+        return randomised(Classifier(encoder, classes=5, head_init_std=0.02)).train()
     return randomised(build_method(job.method, encoder)).train()
 
 

@@ -15,12 +15,13 @@ from ablations.local.launching import in_order
 from ablations.plan import plan as planning
 from ablations.plan.launched import remember
 from ablations.plan.queueing import WRITERS, cancel, create_run, for_each, queue
-from mixmae.config import ImageFolderConfig
+from mixmae.data.image_folder.spec import ImageFolderConfig
 from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.jobs import STAGE_JOB, stage_jobs
+from mixmae.experiment.jobs import job_of, stage_jobs
 from mixmae.fields.documents import ConfigError
 from mixmae.fields.identity import Neutral, Recorded, identity
 from mixmae.files.records import write_json
+from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder
 
 HEAD = "base: digits_nano\n"
@@ -81,7 +82,8 @@ def test_the_number_of_cases_is_the_product_less_the_excluded(tmp_path_factory, 
 """
     grid = expand(tmp_path_factory.mktemp("grid"), text)
     found = [
-        (c.experiment.seed, c.experiment.pretrain.epochs - 10, c.experiment.evaluations.knn.k - 1) for c in grid.cases
+        (c.experiment.seed, c.experiment.pretrain.epochs - 10, c.experiment.evaluations["knn"].k - 1)
+        for c in grid.cases
     ]
     every = itertools.product(range(seeds), range(pairs), range(cases))
     assert sorted(found) == [case for case in every if case[:2] not in gone]
@@ -100,7 +102,7 @@ sweeps:
 """,
     )
     assert [case.experiment.pretrain.epochs for case in grid.cases] == [8, 7]
-    assert all(case.experiment.evaluations.finetune is None for case in grid.cases)
+    assert all(case.experiment.evaluations.get("finetune") is None for case in grid.cases)
 
 
 def test_wholes_are_set_before_their_parts(tmp_path):
@@ -189,7 +191,7 @@ def test_what_is_shared_runs_once(tmp_path):
     assert {stage: stages.count(stage) for stage in stages} == {"pretrain": 2, "finetune": 2, "linear": 2, "knn": 3}
     assert len(plan.members["a"] & plan.members["b"]) == 4
     assert {entry.needs for entry in plan.entries if entry.needs} == {
-        entry.key for entry in plan.entries if planning.is_pretraining(entry)
+        entry.key for entry in plan.entries if entry.planned.stage == "pretrain"
     }
 
 
@@ -197,7 +199,7 @@ def test_what_unblocks_most_is_first_among_pretrainings(tmp_path):
     grid = expand(tmp_path, SHARED)
     plan = planning.plan(grid.name, reversed(grid.cases), tmp_path / "runs")
     order = in_order(plan.entries)
-    kinds = [(bool(entry.needs), planning.is_pretraining(entry)) for entry in order]
+    kinds = [(bool(entry.needs), entry.planned.stage == "pretrain") for entry in order]
     assert kinds == [(True, False)] * 7 + [(False, True)] * 2
     assert order[7].planned.job.seed == 0
 
@@ -235,7 +237,7 @@ def test_runs_that_a_changed_grid_no_longer_names_are_outside_it(tmp_path):
     grid = expand(tmp_path, SHARED)
     before = planning.plan(grid.name, grid.cases, root)
     for entry in before.entries:
-        create_run(root, entry.planned, entry.fingerprint)
+        create_run(root, entry.planned)
     remember(before.root, before.name, (entry.key for entry in before.entries))
     grid = expand(tmp_path, SHARED.replace("seed: [0, 1]", "seed: [0]"))
     after = planning.plan(grid.name, grid.cases, root)
@@ -247,8 +249,8 @@ def test_runs_that_a_changed_grid_no_longer_names_are_outside_it(tmp_path):
 def test_config_json_reads_back_as_the_job_it_was(tmp_path):
     grid = expand(tmp_path, SHARED)
     for entry in planning.plan(grid.name, grid.cases, tmp_path / "runs").entries:
-        run = create_run(tmp_path, entry.planned, entry.fingerprint)
-        assert STAGE_JOB.validate_python(run.read("config")["job"]) == entry.planned.job
+        run = create_run(tmp_path, entry.planned)
+        assert job_of(run.read("config")["job"]) == entry.planned.job
 
 
 def test_states_follow_launch_and_state_files(tmp_path):
@@ -257,7 +259,7 @@ def test_states_follow_launch_and_state_files(tmp_path):
     pretrain, evaluation = plan.entries[0], plan.entries[1]
     assert {state.state for state in planning.states(plan.entries).values()} == {"planned"}
     for entry in (pretrain, evaluation):
-        create_run(plan.root, entry.planned, entry.fingerprint)
+        create_run(plan.root, entry.planned)
         queue(entry.run)
     found = planning.states(plan.entries)
     assert (found[pretrain.key].state, found[evaluation.key].state) == ("pending", "waiting")
@@ -291,8 +293,11 @@ def examples() -> list[BaseModel]:
         written = dict(
             method=method, encoder=encoder, image_size=32, data=data, pretrain=pretrain, evaluations=evaluations
         )
-        jobs += [planned.job for planned in stage_jobs(Experiment.model_validate(written), "data")]
+        jobs += [planned.job for planned in stage_jobs(Experiment.model_validate(written), lambda data: "data")]
     return jobs
+
+
+WEIGHTS = methods["imported"].config(path="/weights.safetensors", sha256="0" * 64)
 
 
 def changed(model: BaseModel) -> list[tuple[str, bool, BaseModel]]:
@@ -308,7 +313,8 @@ def changed(model: BaseModel) -> list[tuple[str, bool, BaseModel]]:
         else:
             neutral = [mark.value for mark in field.metadata if isinstance(mark, Neutral)]
             assert value in neutral or not neutral, f"{name} should be neutral in the example"
-            copies.append((name, Recorded not in field.metadata, model.model_copy(update={name: another(value)})))
+            other = WEIGHTS if name == "weights" else another(value)
+            copies.append((name, Recorded not in field.metadata, model.model_copy(update={name: other})))
     return copies
 
 

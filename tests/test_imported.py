@@ -10,7 +10,7 @@ from ablations.grid.file import Case
 from ablations.local.running import run_here
 from ablations.plan.plan import plan
 from ablations.plan.queueing import create_run
-from mixmae.config import ImageFolderConfig
+from mixmae.data.image_folder.spec import ImageFolderConfig
 from mixmae.evaluations.stored import evaluate
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.experiment.reading import read_experiment
@@ -30,7 +30,7 @@ EVALUATIONS = f"{{knn: {{k: 5}}, linear: {{epochs: 2}}, finetune: {FINETUNE}}}"
 
 def description(classes: int | None = None, family: str = "swin") -> Description:
     """Of a tiny encoder for 32 px, with or without a head."""
-    job = stage_jobs(experiment("mixmae", family), "")[0].job
+    job = stage_jobs(experiment("mixmae", family), lambda data: "")[0].job
     return Description(encoder=job.encoder, image_size=job.image_size, classes=classes)
 
 
@@ -50,7 +50,7 @@ def case(folder, weights: str, encoder: str = "swin") -> Case:
 def test_evaluations_start_from_the_file(tmp_path):
     file = weights_file(tmp_path / "encoder.safetensors")
     planned = plan("imported", [case(tmp_path, str(file))], tmp_path / "runs")
-    assert [entry.planned.stage for entry in planned.entries] == ["finetune", "linear", "knn"]
+    assert [entry.planned.stage for entry in planned.entries] == ["knn", "linear", "finetune"], "as written"
     assert {entry.method for entry in planned.entries} == {"imported"}
     assert run_here(planned, Resources()) == 0
     frame = collect(tmp_path / "runs").set_index("stage")
@@ -75,7 +75,7 @@ def test_weights_that_changed_since_the_plan_are_refused(tmp_path):
     file = weights_file(tmp_path / "encoder.safetensors")
     planned = plan("imported", [case(tmp_path, str(file))], tmp_path / "runs")
     entry = next(entry for entry in planned.entries if entry.planned.stage == "knn")
-    run = create_run(planned.root, entry.planned, entry.fingerprint)
+    run = create_run(planned.root, entry.planned)
     weights_file(file, seed=1)
     assert execute(run, Resources(), never) == "failed"
     assert "not the file that was planned" in run.read("state")["reason"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dense import dense_tokens
 from mixmae.attention.layouts import Layout, slots_of
-from mixmae.evaluations.finetune.model import Supervised
+from mixmae.methods.classifier import Classifier
 from mixmae.methods.mixmae.model import members_of
 from mixmae.methods.target import reconstruction_target, unit_pixels
 from small import ENCODERS, METHODS, SIZE, VIT, make_encoder, make_method
@@ -269,7 +269,7 @@ def test_other_image_sizes_without_a_new_model(method):
 @pytest.mark.parametrize("encoder", [*ENCODERS, VIT], ids=[*ENCODERS, "vit"])
 def test_supervised_learns_soft_and_hard_targets(encoder):
     torch.manual_seed(0)
-    model = Supervised(make_encoder(encoder), classes=3, head_init_std=2e-5)
+    model = Classifier(make_encoder(encoder), classes=3, head_init_std=2e-5)
     images, labels = images_of(6), torch.arange(6) % 3
     soft = torch.nn.functional.one_hot(labels, 3).float()
     torch.testing.assert_close(model(images, labels).loss, model(images, soft).loss)

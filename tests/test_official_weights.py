@@ -14,11 +14,12 @@ from timm.models.swin_transformer import get_relative_position_index
 from timm.models.vision_transformer import VisionTransformer
 
 from golden_folder import GOLDEN
-from mixmae.names import KEY_MAPS
+from mixmae.encoders.families import families
+from mixmae.methods.methods import methods
 from mixmae.weights import from_official, published
-from mixmae.weights.constructors import ARGUMENTS
-from mixmae.weights.description import about
+from mixmae.weights.description import Description, about
 from mixmae.weights.importing import import_file
+from mixmae.weights.kinds import kinds
 from mixmae.weights.official import _inferred, imported
 from mixmae.weights.stored import build, load, save
 
@@ -43,8 +44,9 @@ def of_kind(kind: str) -> tuple[dict, dict]:
 # ---------------------------------------------------------------------------------------------------- all or nothing
 
 
-def test_every_kind_has_arguments_and_a_map():
-    assert ARGUMENTS.keys() == KEY_MAPS.keys()
+def test_every_kind_has_a_name_of_its_own():
+    every = [kind.name for spec in (*methods, *families) for kind in spec.official()]
+    assert len(every) == len(set(every)) == len(kinds()) == 13
 
 
 @files
@@ -125,11 +127,11 @@ def test_shapes_that_decide_need_no_config(kind):
 
 @pytest.mark.parametrize("one", published.checkpoints(), ids=lambda one: one["name"])
 def test_published_models_are_known_by_their_shapes(one):
-    arguments = ARGUMENTS[one["kind"]].model_validate(one["config"])
+    arguments = kinds()[one["kind"]].arguments.model_validate(one["config"])
     with torch.device("meta"):
-        model = build(arguments.description())
+        model = build(Description.model_validate(arguments.description()))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = ARGUMENTS[one["kind"]].model_validate(_inferred(one["kind"], shapes, encoder_only=False))
+    found = kinds()[one["kind"]].arguments.model_validate(_inferred(kinds()[one["kind"]], shapes, encoder_only=False))
     assert found.description() == arguments.description()
     part = model.encoder if "encoder only" in one["name"] else model
     count = sum(parameter.numel() for parameter in part.parameters()) / 1e6

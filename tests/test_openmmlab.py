@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import small
+from mixmae.encoders.swin.official import unfold_order
 from mixmae.weights.export import export
-from mixmae.weights.openmmlab import unfold_order
 from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 
 

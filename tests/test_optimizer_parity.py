@@ -18,7 +18,7 @@ from mixmae.data.draws import seed_everything
 from mixmae.encoders.building import build_encoder
 from mixmae.evaluations.finetune.loop import classify
 from mixmae.methods.building import build_method
-from mixmae.names import METHODS, resolve
+from mixmae.methods.classifier import Classifier
 from mixmae.runs.folder import RunFolder
 from mixmae.training.pretrain.loop import pretrain
 from recipe_facts import job
@@ -122,7 +122,7 @@ def finetuning(tmp_path_factory) -> Recorded:
     torch.manual_seed(0)
     encoder = build_encoder(planned.encoder, planned.image_size, planned.recipe.drop_path)
     # The release starts with a head of 2e-5, from which ten steps would hardly get away.
-    model = lively(resolve(METHODS["supervised"])(encoder, classes=CLASSES, head_init_std=0.1))
+    model = lively(Classifier(encoder, classes=CLASSES, head_init_std=0.1))
     record = recorded(model)
     count, folder = BATCH * STEPS_PER_EPOCH, tmp_path_factory.mktemp("run")
     classify(

@@ -8,6 +8,7 @@ import pytest
 from ablations.grid.file import read_grid, shipped
 from ablations.plan.plan import plan
 from mixmae.cost import multiply_adds
+from mixmae.data.sources import sources
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.fields.documents import ConfigError
 from results.published import published_results, unverified
@@ -60,7 +61,7 @@ def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
         (tmp_path / split / "a").mkdir(parents=True)
     monkeypatch.setenv("IMAGENET", str(tmp_path))
     monkeypatch.setattr("ablations.plan.plan.too_few_images", lambda experiment: [])
-    monkeypatch.setattr("ablations.plan.plan.fingerprint", lambda data, root: "0" * 16)
+    monkeypatch.setattr("mixmae.data.image_folder.spec.ImageFolder.fingerprint", lambda spec, data, root: "0" * 16)
     grid = read_grid(shipped()[name])
     declaration = declare(grid, plan(grid.name, grid.cases, tmp_path))
     for expected in grid.spec.expected:
@@ -77,14 +78,14 @@ def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
 def test_its_header_says_what_it_costs(name, monkeypatch):
     """With ImageNet's counts; hours from MAE's published fine-tuning of ViT-B/16 on 32 V100."""
     monkeypatch.setattr(multiply_adds, "training_images", lambda data, subset: 1_281_167)
-    monkeypatch.setattr(multiply_adds, "validation_images", lambda data: 50_000)
-    monkeypatch.setattr(multiply_adds, "training_counts", lambda data: [1281] * 1000)
+    counts = {"train": (1281,) * 1000, "val": (50,) * 1000}
+    monkeypatch.setattr(type(sources["image_folder"]), "counts", lambda self, config, split: counts[split])
     jobs = {
         (one.stage, one.id): one.job
         for case in read_grid(shipped()[name]).cases
-        for one in stage_jobs(case.experiment, "")
+        for one in stage_jobs(case.experiment, lambda data: "")
     }
-    macs = sum(multiply_adds.work(job).macs for job in jobs.values())
+    macs = sum(job.spec.work(job).macs for job in jobs.values())
     row = published_results().query("task == 'finetune_cost' and encoder == 'ViT-B/16'").iloc[0]
     assert row["setting"] == "7h11m on 32 V100"
     speed = 3 * 17.58e9 * 1_281_167 * 100 / ((7 + 11 / 60) * 32 * 3600)

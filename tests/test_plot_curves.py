@@ -263,7 +263,7 @@ def test_an_expectation_that_is_in_no_published_row_is_an_error(full):
 
 def test_of_what_was_only_planned_nothing_is_drawn(tmp_path):
     made = Made(tmp_path)
-    for planned in stage_jobs(experiment("mixmae"), FINGERPRINT):
+    for planned in stage_jobs(experiment("mixmae"), lambda data: FINGERPRINT):
         made.members.setdefault("main", set()).add((planned.stage, planned.id))
     figure = shown(made).draw(EPOCHS)
     assert not figure.axes[0].get_lines() and "no finished run" in texts_of(figure)

@@ -145,7 +145,7 @@ def test_a_scale_is_said_first(runs, spec):
 @pytest.mark.parametrize("spec", SPECS, ids=named)
 def test_a_grid_without_finished_runs_says_so(tmp_path, spec):
     made = Made(tmp_path)
-    for planned in stage_jobs(experiment("mixmae"), "f" * 16):
+    for planned in stage_jobs(experiment("mixmae"), lambda data: "f" * 16):
         made.members.setdefault("main", set()).add((planned.stage, planned.id))
     if spec.kind == "forest":
         with pytest.raises(ValueError, match="no setting has method: mixmae"):

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from mixmae.config import DigitsConfig, PretrainRecipe
 from mixmae.data.batches import Samples, open_split
+from mixmae.data.digits.spec import DigitsConfig
 from mixmae.runs.folder import RunFolder
 from mixmae.training import checkpoints
 from mixmae.training.feed import Feed
+from mixmae.training.pretrain.spec import PretrainRecipe
 from mixmae.training.processes import Processes
 from mixmae.training.progress import Progress
 from tiny_jobs import session_in

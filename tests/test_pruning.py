@@ -208,7 +208,7 @@ def test_only_runs_of_the_grids_that_are_named(tmp_path):
 
     run, _ = finished(tmp_path, 0)
     other, _ = finished(tmp_path, 1)
-    planned = stage_jobs(experiment(seed=0, evaluations={"knn": {}}), "f" * 16)[0]
+    planned = stage_jobs(experiment(seed=0, evaluations={"knn": {}}), lambda data: "f" * 16)[0]
     plan = Plan("one", tmp_path, 1, (Entry(planned, "mixmae", "f" * 16, (), run),), ())
     assert {path.split("/")[1] for path in pruned(tmp_path, [plan])[0]} == {run.id}
     assert (other.path / STEP).exists()
@@ -218,7 +218,7 @@ def test_only_runs_of_the_grids_that_are_named(tmp_path):
 
 def test_the_command_deletes_only_when_told(tmp_path):
     run, _ = finished(tmp_path, 0)
-    write_config(tmp_path, stage_jobs(experiment(seed=3, evaluations={}), "f" * 16)[0])
+    write_config(tmp_path, stage_jobs(experiment(seed=3, evaluations={}), lambda data: "f" * 16)[0])
     command = [sys.executable, "-c", "import cli; cli.main()", "--root", str(tmp_path), "runs", "prune"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"1 kB  pretrain/{run.id}/{STEP}  (optimizer state of a done run)\n" in shown

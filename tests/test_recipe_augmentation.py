@@ -4,7 +4,9 @@ import pytest
 from timm.data.auto_augment import RandAugment
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from mixmae.data.transforms import evaluation_transform, finetuning_transform, pretraining_transform
+from mixmae.data.transforms import evaluation_transform
+from mixmae.evaluations.finetune.transform import finetuning_transform
+from mixmae.training.pretrain.transform import pretraining_transform
 from recipe_facts import FINETUNING, PRETRAINING, job
 
 NORMALISED = ("Normalize", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from mixmae.encoders.building import build_encoder
+from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
 from mixmae.experiment import recipes
 from mixmae.methods.building import build_method
-from mixmae.names import METHODS, resolve
-from mixmae.training.optimisation import finetuning_optimizer, pretraining_optimizer, schedule
+from mixmae.methods.classifier import Classifier
+from mixmae.training.optimisation import pretraining_optimizer, schedule
 from recipe_facts import FINETUNING, LAYERS_ABOVE, PRETRAINING, SPARED, job
 
 IMAGES = 1_281_167
@@ -31,7 +32,7 @@ def classifier(name: str) -> torch.nn.Module:
     planned = job(name, "finetune")
     with without_memory(planned):
         encoder = build_encoder(planned.encoder, planned.image_size)
-        return resolve(METHODS["supervised"])(encoder, classes=1000, head_init_std=0.02).to("meta")
+        return Classifier(encoder, classes=1000, head_init_std=0.02).to("meta")
 
 
 def without_memory(planned) -> torch.device:

@@ -44,7 +44,7 @@ def body(name):
 def test_is_an_experiment_once_data_is_named(name, tmp_path):
     experiment = read(name, tmp_path)
     assert experiment.data.name == "image_folder"
-    stages = [job.stage for job in stage_jobs(experiment, "")]
+    stages = [job.stage for job in stage_jobs(experiment, lambda data: "")]
     assert "finetune" in stages
     assert ("pretrain" in stages) == (not name.startswith("supervised"))
 
@@ -89,13 +89,13 @@ def test_expected_accuracy_is_a_published_one(name):
 def test_absolute_learning_rates(name, tmp_path):
     experiment = read(name, tmp_path)
     pretrain, finetune = LEARNING_RATES[name]
-    assert experiment.evaluations.finetune.lr == pytest.approx(finetune)
+    assert experiment.evaluations["finetune"].lr == pytest.approx(finetune)
     assert pretrain == (experiment.pretrain and pytest.approx(experiment.pretrain.lr))
 
 
 def test_windows(tmp_path):
     def windows(name):
-        return [job.job.encoder.windows for job in stage_jobs(read(name, tmp_path), "")]
+        return [job.job.encoder.windows for job in stage_jobs(read(name, tmp_path), lambda data: "")]
 
     assert windows("mixmae_swin_base_600ep") == [(14, 14, 14, 7), (14, 14, 14, 7)]
     assert windows("mixmae_swin_base_384") == [(14, 14, 14, 7), (16, 16, 24, 12)]
@@ -104,7 +104,7 @@ def test_windows(tmp_path):
 
 
 def test_the_384_px_recipe_shares_the_pretraining(tmp_path):
-    first = [stage_jobs(read(f"mixmae_swin_base_{end}", tmp_path), "")[0].id for end in ("600ep", "384")]
+    first = [stage_jobs(read(f"mixmae_swin_base_{end}", tmp_path), lambda data: "")[0].id for end in ("600ep", "384")]
     assert first[0] == first[1]
 
 

@@ -98,12 +98,12 @@ def page(folder) -> Read:
 
 
 def pretraining(made, **fields) -> RunFolder:
-    planned = stage_jobs(experiment(**fields), FINGERPRINT)[0]
+    planned = stage_jobs(experiment(**fields), lambda data: FINGERPRINT)[0]
     return RunFolder(made.root, planned.stage, planned.id)
 
 
 def finetuning(made, **fields) -> RunFolder:
-    planned = stage_jobs(experiment(**fields), FINGERPRINT)[1]
+    planned = stage_jobs(experiment(**fields), lambda data: FINGERPRINT)[1]
     return RunFolder(made.root, planned.stage, planned.id)
 
 
@@ -176,7 +176,7 @@ def test_costs_count_every_run_once(made, folder):
 
 
 def test_what_is_not_done_is_said_with_its_reason(made, folder):
-    jobs = stage_jobs(experiment("mae"), FINGERPRINT)
+    jobs = stage_jobs(experiment("mae"), lambda data: FINGERPRINT)
     made.members["main"] |= {(planned.stage, planned.id) for planned in jobs}
     failed = write_config(made.root, jobs[0])
     write_state(failed, "failed", f"{failed.path}/checkpoints: disk full")
@@ -383,7 +383,7 @@ def test_a_gallery_shows_each_method_as_it_is_meant(tmp_path):
 
 
 def test_damaged_weights_are_in_no_gallery(tmp_path):
-    planned = stage_jobs(experiment("mixmae"), FINGERPRINT)[0]
+    planned = stage_jobs(experiment("mixmae"), lambda data: FINGERPRINT)[0]
     run = write_pretraining(tmp_path, planned, 0.5)
     with_weights(run, planned)
     run.commit(run.read("result"))

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from scipy.interpolate import CubicSpline
 
 from mixmae.encoders.building import build_encoder
-from mixmae.weights.constructors import ARGUMENTS
 from mixmae.weights.description import Description
+from mixmae.weights.kinds import kinds
 from mixmae.weights.loading import load_encoder
 from mixmae.weights.resizing import fitted
 from mixmae.weights.stored import save
@@ -21,7 +21,7 @@ VIT = dict(patch_size=8, embed_dim=16, depth=2, num_heads=2)
 
 def encoder(kind: str, **config):
     torch.manual_seed(0)
-    description = ARGUMENTS[kind].model_validate(config).description()
+    description = Description.model_validate(kinds()[kind].arguments.model_validate(config).description())
     made = build_encoder(description.encoder, description.image_size)
     with torch.no_grad():
         for parameter in made.parameters():

@@ -29,7 +29,7 @@ def row_of(frame, planned):
 
 
 def test_an_evaluation_has_the_columns_of_its_pretraining(made):
-    pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=1), FINGERPRINT)
+    pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=1), lambda data: FINGERPRINT)
     frame = collect(made.root)
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == 15
@@ -58,7 +58,7 @@ def test_without_pretraining_the_method_says_what_was_evaluated(made):
 
 
 def test_states_other_than_done_are_rows_without_figures(made):
-    jobs = stage_jobs(experiment("mae", seed=0), FINGERPRINT)
+    jobs = stage_jobs(experiment("mae", seed=0), lambda data: FINGERPRINT)
     for planned, state in zip(jobs, ("stopped", "failed", None, "running"), strict=True):
         run = write_config(made.root, planned)
         if state:
@@ -72,7 +72,7 @@ def test_states_other_than_done_are_rows_without_figures(made):
 
 
 def test_the_state_is_that_of_mixmae_runs(made):
-    pretrain, finetune, *_ = stage_jobs(experiment("mae", seed=0), FINGERPRINT)
+    pretrain, finetune, *_ = stage_jobs(experiment("mae", seed=0), lambda data: FINGERPRINT)
     write_state(write_config(made.root, pretrain), "failed", "diverged")
     run = write_config(made.root, finetune)
     run.write("launch", {"tries": 1, "cancelled": False})
@@ -81,7 +81,7 @@ def test_the_state_is_that_of_mixmae_runs(made):
 
 
 def test_broken_folders_are_named_and_left_out(made, caplog):
-    jobs = stage_jobs(experiment("mae", seed=0), FINGERPRINT)
+    jobs = stage_jobs(experiment("mae", seed=0), lambda data: FINGERPRINT)
     half, no_result, renamed, empty = (write_config(made.root, planned) for planned in jobs)
     (half.path / "config.json").write_text('{"schema": 1, "id": "ab')
     write_state(no_result, "done")
@@ -106,7 +106,7 @@ def test_broken_folders_are_named_and_left_out(made, caplog):
 @pytest.mark.parametrize("name", ["state", "launch", "result"])
 @pytest.mark.parametrize("text", ["", "[1]", "null", '{"state": "done"', "\x00\x00"])
 def test_half_written_files_are_never_fatal(made, name, text):
-    planned = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)[1]
+    planned = stage_jobs(experiment("simmim", seed=0), lambda data: FINGERPRINT)[1]
     (RunFolder(made.root, "finetune", planned.id).path / f"{name}.json").write_text(text)
     frame = collect(made.root)
     assert len(frame) == 14
@@ -114,7 +114,7 @@ def test_half_written_files_are_never_fatal(made, name, text):
 
 
 def test_a_config_without_a_field_is_named(made):
-    planned = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)[1]
+    planned = stage_jobs(experiment("simmim", seed=0), lambda data: FINGERPRINT)[1]
     run = RunFolder(made.root, "finetune", planned.id)
     config = run.read("config")
     del config["job"]["seed"]
@@ -123,7 +123,7 @@ def test_a_config_without_a_field_is_named(made):
 
 
 def test_a_missing_pretraining_leaves_the_method_unknown(made):
-    pretrain, finetune, *_ = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)
+    pretrain, finetune, *_ = stage_jobs(experiment("simmim", seed=0), lambda data: FINGERPRINT)
     shutil.rmtree(RunFolder(made.root, "pretrain", pretrain.id).path)
     frame = collect(made.root)
     row = row_of(frame, finetune)
@@ -133,7 +133,7 @@ def test_a_missing_pretraining_leaves_the_method_unknown(made):
 
 def test_a_damaged_pretraining_still_says_what_it_was(made):
     """Its config is whole: evaluations of it are those of other seeds, and stay in their table."""
-    pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=0), FINGERPRINT)
+    pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=0), lambda data: FINGERPRINT)
     whole = row_of(collect(made.root), finetune)
     (RunFolder(made.root, "pretrain", pretrain.id).path / "result.json").write_text("{")
     frame = collect(made.root)
@@ -146,7 +146,7 @@ def test_a_damaged_pretraining_still_says_what_it_was(made):
 
 @pytest.mark.parametrize("name", ["config", "state", "result"])
 def test_a_newer_schema_is_refused_by_its_number(made, name):
-    planned = stage_jobs(experiment("simmim", seed=0), FINGERPRINT)[1]
+    planned = stage_jobs(experiment("simmim", seed=0), lambda data: FINGERPRINT)[1]
     path = RunFolder(made.root, "finetune", planned.id).path / f"{name}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 7}))
     with pytest.raises(NewerSchema, match="schema 7, this version reads up to 1"):

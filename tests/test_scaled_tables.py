@@ -104,7 +104,7 @@ def test_a_number_that_was_not_published_is_refused(made):
 
 
 def test_a_setting_without_a_figure_is_not_told_apart(made):
-    for planned in stage_jobs(experiment("mixmae"), FINGERPRINT)[:2]:
+    for planned in stage_jobs(experiment("mixmae"), lambda data: FINGERPRINT)[:2]:
         write_config(made.root, planned)
         made.members.setdefault("main", set()).add((planned.stage, planned.id))
     table = built(made, expected=(Expected(where={"method": "mixmae"}, top1=85.1, published=RELEASED),))

@@ -6,9 +6,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mixmae.config import FinetuneRecipe, Optimisation, PretrainRecipe
+from mixmae.evaluations.finetune.spec import FinetuneRecipe
 from mixmae.fields.identity import identity
 from mixmae.training.optimisation import schedule
+from mixmae.training.pretrain.spec import PretrainRecipe
+from mixmae.training.recipe import Optimisation
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from tiny_jobs import FINETUNE, PRETRAIN, experiment, never, planned_runs

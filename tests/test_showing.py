@@ -9,6 +9,7 @@ from ablations.plan.plan import plan
 from ablations.plan.showing import plan_table, settings
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
+from mixmae.presentation.row import row_of
 from mixmae.runs.state import RunState
 
 
@@ -18,7 +19,8 @@ class Job:
     def __init__(self, method: dict):
         recipe = {"epochs": 10, "batch": 24, "base_lr": 1e-3}
         experiment = {"method": method, "encoder": "swin_nano", "image_size": 32, "data": "digits", "pretrain": recipe}
-        (self.planned,) = stage_jobs(Experiment.model_validate(experiment), "")
+        (planned,) = stage_jobs(Experiment.model_validate(experiment), lambda data: "")
+        self.job, self.row = planned.job, row_of([planned.job.model_dump(mode="json")])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from mixmae.config import DigitsConfig
 from mixmae.data.batches import Samples, open_split
+from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.transforms import evaluation_transform
 from mixmae.evaluations.features import extract, pixels
 from mixmae.evaluations.knn.run import vote
@@ -114,7 +114,7 @@ def test_image_folders_of_oblong_images_run_with_workers(tmp_path):
 def test_an_evaluation_starts_from_the_pretrained_encoder(tmp_path):
     exp = experiment(evaluations={"knn": ALL["knn"]})
     pretrain, knn = run_all(tmp_path, exp).values()
-    job = stage_jobs(exp, knn.read("config")["data_fingerprint"])[1].job
+    job = stage_jobs(exp, lambda data: knn.read("config")["data_fingerprint"])[1].job
     weights = load_file(pretrain.weights)
     for name, tensor in encoder_of(job, knn, drop_path=0.0).state_dict().items():
         assert torch.equal(tensor, weights[f"encoder.{name}"]), name
@@ -192,7 +192,7 @@ def test_features_are_standardised_by_the_train_split():
 def test_linear_is_near_what_a_solver_finds_on_the_same_features(tmp_path):
     recipe = {"epochs": 300, "base_lr": 0.05}
     run = run_all(tmp_path, experiment("supervised", evaluations={"linear": recipe}))["linear"]
-    job = stage_jobs(experiment("supervised", evaluations={"linear": recipe}), "test")[0].job
+    job = stage_jobs(experiment("supervised", evaluations={"linear": recipe}), lambda data: "test")[0].job
     encoder = encoder_of(job, run, drop_path=0.0).eval()
     transform = evaluation_transform((32, 32), 0.875)
     session = session_in(run)

@@ -28,7 +28,7 @@ def test_it_begins_anew_only_when_told_to(tmp_path):
     file.write_text(yaml.safe_dump(case))
     experiment, document = read_experiment(file)
     (entry,) = plan("case", [Case("case", experiment, document)], root).entries
-    run = create_run(root, entry.planned, entry.fingerprint)
+    run = create_run(root, entry.planned)
     assert execute(run, Resources(), StopAfter(9)) == "stopped"
     saved = sorted(run.checkpoints.glob("step-*.pt"))
     for path in saved:

@@ -76,7 +76,7 @@ def test_some_are_cancelled_and_some_queued_again(many):
     assert found.count(("pretrain", 0, "cancelled")) == 2 and found.count(("knn", 0, "blocked")) == 2
     for entry in plan.entries:
         if entry.planned.stage == "pretrain" and entry.planned.job.seed == 1:
-            create_run(plan.root, entry.planned, entry.fingerprint)
+            create_run(plan.root, entry.planned)
             entry.run.write("launch", {"tries": 1, "cancelled": False})
             entry.run.write("state", {"state": "failed", "reason": "broken", "tries": 1})
     code, out, _ = many.finish("grid", "retry", "tiny.yaml", "--failed", "--method", "simmim")

@@ -70,7 +70,7 @@ def test_a_table_is_what_one_works_out_by_hand(made, tmp_path):
 
 
 def test_a_failed_seed_is_a_smaller_n_and_is_named(made):
-    finetune = stage_jobs(experiment("mixmae", seed=1), FINGERPRINT)[1]
+    finetune = stage_jobs(experiment("mixmae", seed=1), lambda data: FINGERPRINT)[1]
     run = RunFolder(made.root, "finetune", finetune.id)
     (run.path / "result.json").unlink()
     write_state(run, "failed", "diverged")
@@ -80,7 +80,7 @@ def test_a_failed_seed_is_a_smaller_n_and_is_named(made):
 
 
 def test_a_row_whose_runs_have_no_folder_is_named(made):
-    planned = stage_jobs(experiment("mixmae", seed=5), FINGERPRINT)[3]
+    planned = stage_jobs(experiment("mixmae", seed=5), lambda data: FINGERPRINT)[3]
     made.members["main"].add((planned.stage, planned.id))
     text = markdown(built(made))
     assert f"\nNot counted, not launched or not readable: knn/{planned.id}.\n" in text
@@ -194,7 +194,7 @@ def test_a_reference_of_one_run_that_is_highest_forbids_a_claim(three_seeds):
 
 
 def test_a_rival_that_is_not_finished_forbids_a_claim(three_seeds):
-    planned = stage_jobs(experiment("mae", seed=0), FINGERPRINT)
+    planned = stage_jobs(experiment("mae", seed=0), lambda data: FINGERPRINT)
     for job in planned[:2]:
         write_config(three_seeds.root, job)
         three_seeds.members["main"].add((job.stage, job.id))

@@ -10,10 +10,9 @@ from ablations.grid.file import read_grid
 from ablations.local.launching import launch
 from ablations.plan.plan import plan
 from ablations.slurm.submitting import submit
-from mixmae import names
 from mixmae.fields.documents import ConfigError
 from mixmae.runs.folder import RunFolder
-from mixmae.tracking import trackers
+from mixmae.tracking import asked, trackers
 from mixmae.tracking.asked import check_installed
 from mixmae.training.resources import Resources
 from mixmae.work import task
@@ -116,7 +115,7 @@ class Standing(Failing):
 
 
 def test_one_that_fails_is_given_up_and_named_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(names.TRACKERS, "wandb", "test_tracking_asked:Failing")
+    monkeypatch.setitem(asked.TRACKERS, "wandb", "test_tracking_asked:Failing")
     run = pretraining(tmp_path, "tensorboard", seed=8)
     assert execute(run, Resources(track=("wandb", "tensorboard")), never) == "done"
     (warning,) = said(run, "WARNING")
@@ -143,7 +142,7 @@ def test_one_that_does_not_import_is_given_up_and_named(tmp_path, monkeypatch):
 
 
 def test_one_that_stands_still_holds_up_nothing_for_long(tmp_path, monkeypatch):
-    monkeypatch.setitem(names.TRACKERS, "mlflow", "test_tracking_asked:Standing")
+    monkeypatch.setitem(asked.TRACKERS, "mlflow", "test_tracking_asked:Standing")
     monkeypatch.setitem(trackers.PATIENCE_S, "done", 0.5)
     run = pretraining(tmp_path, "mlflow", seed=11)
     assert execute(run, Resources(track=("mlflow",)), never) == "done"

@@ -7,22 +7,23 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from mixmae.config import FinetuneRecipe, Optimisation, PretrainRecipe
 from mixmae.data.batches import Samples, load, open_split, training_keys
-from mixmae.data.draws import generator, seed_everything
-from mixmae.data.subset import subset
-from mixmae.data.transforms import pretraining_transform
+from mixmae.data.draws import generator, seed_everything, subset
 from mixmae.encoders.building import build_encoder
 from mixmae.evaluations.finetune.loop import Softening
-from mixmae.evaluations.start import encoder_of
+from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
+from mixmae.evaluations.finetune.spec import FinetuneRecipe
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import sha256
 from mixmae.methods.building import build_method
-from mixmae.names import METHODS, resolve
+from mixmae.methods.classifier import Classifier
 from mixmae.training import checkpoints
 from mixmae.training.feed import Feed
-from mixmae.training.optimisation import finetuning_optimizer, learning_rate, pretraining_optimizer, schedule
+from mixmae.training.optimisation import learning_rate, pretraining_optimizer, schedule
+from mixmae.training.pretrain.spec import PretrainRecipe
+from mixmae.training.pretrain.transform import pretraining_transform
 from mixmae.training.processes import Processes
+from mixmae.training.recipe import Optimisation
 from mixmae.training.resources import Resources
 from mixmae.training.session import computation
 from mixmae.work.execution import execute
@@ -85,9 +86,9 @@ def test_lr_scale_is_honoured():
 
 
 def classifier(family="swin"):
-    job = stage_jobs(experiment("supervised", family, evaluations={"finetune": FINETUNE}), "test")[0].job
+    job = stage_jobs(experiment("supervised", family, evaluations={"finetune": FINETUNE}), lambda data: "test")[0].job
     encoder = build_encoder(job.encoder, job.image_size)
-    return resolve(METHODS["supervised"])(encoder, classes=10, head_init_std=0.02)
+    return Classifier(encoder, classes=10, head_init_std=0.02)
 
 
 def groups_by_name(model, optimizer) -> dict[str, dict]:
@@ -129,7 +130,7 @@ def test_the_released_quirk_slows_the_head_alone():
 
 @pytest.mark.parametrize("method", ["mixmae", "simmim", "mae"])
 def test_weight_decay_spares_vectors_and_what_the_method_names(method):
-    job = stage_jobs(experiment(method), "test")[0].job
+    job = stage_jobs(experiment(method), lambda data: "test")[0].job
     model = build_method(job.method, build_encoder(job.encoder, job.image_size))
     groups = groups_by_name(model, pretraining_optimizer(model, job.recipe))
     parameters = dict(model.named_parameters())
@@ -145,7 +146,7 @@ def test_weight_decay_spares_vectors_and_what_the_method_names(method):
 
 
 def test_a_split_smaller_than_a_batch_is_refused():
-    recipe = stage_jobs(experiment(), "test")[0].job.recipe
+    recipe = stage_jobs(experiment(), lambda data: "test")[0].job.recipe
     assert Feed(None, list(range(100)), recipe, 0, Processes()).steps_per_epoch == 3
     with pytest.raises(ValueError, match="31 training images are fewer than one batch of 32; write batch: 31 or less"):
         Feed(None, list(range(31)), recipe, 0, Processes())
@@ -325,12 +326,13 @@ def test_chunks_are_the_mean_of_their_losses(tmp_path):
     """One step: the loss of a batch of two chunks is the mean of the two chunks' own losses."""
     assert PRETRAIN["chunk"] * 2 == PRETRAIN["batch"]
     exp = experiment(pretrain={"subset": {"fraction": 0.03}, "epochs": 2, "drop_path": 0.0})
-    run, job = planned_runs(tmp_path, exp)["pretrain"], stage_jobs(exp, "test")[0].job
+    run, job = planned_runs(tmp_path, exp)["pretrain"], stage_jobs(exp, lambda data: "test")[0].job
     split = open_split(job.data, "train")
     indices = subset(split.labels, job.recipe.subset, job.seed)
     assert 32 <= len(indices) < 64
     assert execute(run, Resources(), never) == "done"
-    method = build_method(job.method, encoder_of(job, run, drop_path=0.0))
+    seed_everything(job.seed, "init")
+    method = build_method(job.method, build_encoder(job.encoder, job.image_size, 0.0))
     samples = Samples(split, pretraining_transform(job.recipe, job.image_size), job.seed)
     images, _ = next(load(samples, training_keys(indices, 32, job.seed, 2, 0), 0))
     losses = []
@@ -341,7 +343,7 @@ def test_chunks_are_the_mean_of_their_losses(tmp_path):
 
 
 def test_a_recipe_without_chunk_is_one_chunk():
-    job = stage_jobs(experiment(pretrain={"chunk": None}), "test")[0].job
+    job = stage_jobs(experiment(pretrain={"chunk": None}), lambda data: "test")[0].job
     assert isinstance(job.recipe, PretrainRecipe) and job.recipe.chunk == 32
 
 
@@ -359,5 +361,5 @@ def test_finetuning_in_chunks_follows_the_same_gradients(tmp_path):
 def test_a_finetuning_chunk_of_its_own_pairs_within_it(tmp_path):
     exp = experiment("supervised", evaluations={"finetune": {**FINETUNE, "chunk": 4}})
     run = finished(tmp_path, exp, "finetune")
-    whole = stage_jobs(experiment("supervised", evaluations={"finetune": FINETUNE}), "")[0].id
+    whole = stage_jobs(experiment("supervised", evaluations={"finetune": FINETUNE}), lambda data: "")[0].id
     assert run.read("state")["state"] == "done" and run.id != whole

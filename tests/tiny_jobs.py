@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mixmae.data.fingerprint import fingerprint
+from mixmae.data.sources import sources
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import read_lines
@@ -70,9 +70,9 @@ def experiment(method: str = "mixmae", encoder: str = "swin", pretrain=None, eva
 
 def planned_runs(root: Path, exp: Experiment) -> dict[str, RunFolder]:
     """The experiment's run folders by stage, with their config.json written."""
-    found = fingerprint(exp.data, root)
+    found = sources[exp.data.name].fingerprint(exp.data, root)
     runs = {}
-    for planned in stage_jobs(exp, found):
+    for planned in stage_jobs(exp, lambda data: found):
         run = RunFolder(root, planned.stage, planned.id)
         job = planned.job.model_dump(mode="json")
         run.write("config", {"id": planned.id, "data_fingerprint": found, "job": job})
@@ -102,4 +102,4 @@ def never() -> bool:
 def session_in(run: RunFolder, processes: Processes | None = None) -> Session:
     """Of one process unless said otherwise, never stopped."""
     alone = processes or Processes()
-    return Session(run, Resources(), alone, never, lambda **_: None, lambda: None, Trackers(run, ()))
+    return Session(run, "top1", Resources(), alone, never, lambda **_: None, lambda: None, Trackers(run, ()))

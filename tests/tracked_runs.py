@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mixmae import names
 from mixmae.runs.folder import RunFolder
-from mixmae.tracking import trackers
+from mixmae.tracking import asked, trackers
 from tiny_jobs import experiment, lines, planned_runs
 
-ALL = tuple(names.TRACKERS)
+ALL = tuple(asked.TRACKERS)
 Curve = list[tuple[int, dict[str, float]]]
 """(step, figures) as a tracker shows them, in its order."""
 

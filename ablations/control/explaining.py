@@ -8,15 +8,16 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.plan.launched import grid_folder
-from ablations.plan.plan import Entry, Plan
-from ablations.slurm.policy import seen
+from ablations.slurm.policy import in_the_queue
 from ablations.slurm.submissions import Submission, submissions
-from mixmae.experiment.jobs import STAGE_JOB, PlannedJob
+from mixmae.experiment.jobs import start_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import Damaged, read_json
+from mixmae.presentation.row import Flat, chain_of, row_of, stage_label
 from mixmae.runs.folder import RunFolder, default_root
 from mixmae.runs.locks import is_locked
 from mixmae.runs.scheduler import NoAnswer, accounted
@@ -57,12 +58,12 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]+) ?(.*)")
 
 def explain(root: Path, run: RunFolder) -> dict:
     """All that is known of the run, as plain data. Raises ValueError where its config.json is missing or damaged."""
-    entry, needs = _entries(root, run)
+    chain = _chain(run)
+    entry, needs = chain[0], chain[1] if len(chain) > 1 else None
     grid = _grid(root, run)
-    plan = Plan(grid or "", root, 0, tuple(filter(None, (needs, entry))), ())
     launch, said = _read(run, "launch"), _read(run, "state")
-    submission = submissions(plan.root).get(launch["submission"]) if grid and "submission" in launch else None
-    found = seen(plan) if submission else _from_folders(entry, needs)
+    submission = submissions(root).get(launch["submission"]) if grid and "submission" in launch else None
+    found = in_the_queue(root, chain[::-1], _standing(chain)) if submission else _standing(chain)
     state = found[entry.key]
     trace = last_traceback(_tail(run.path / "log.txt")) if state.state not in ("done", "cancelled") else None
     document = {
@@ -74,7 +75,7 @@ def explain(root: Path, run: RunFolder) -> dict:
         "log": _where(run.path / "log.txt"),
         "traceback": trace,
         "slurm": _slurm(grid_folder(root, grid), submission, launch["task"]) if submission else None,
-        "needs": {"id": needs.planned.id, **_short(found[needs.key])} if needs else None,
+        "needs": {"id": needs.run.id, "stage": needs.run.stage, **_short(found[needs.key])} if needs else None,
     }
     silent = trace is None or launch.get("tries", 0) > state.tries
     if document["slurm"] and silent and state.state not in ("done", "running", "cancelled"):
@@ -82,26 +83,51 @@ def explain(root: Path, run: RunFolder) -> dict:
     return {**document, "next": _next(root, document)}
 
 
-def _entries(root: Path, run: RunFolder) -> tuple[Entry, Entry | None]:
-    """The run as its plan holds it, and the pretraining it needs."""
-    if (config := run.read("config")) is None:
+@dataclass(frozen=True)
+class Known:
+    """A run by its folder alone, as the planning of a grid would have it. Plug-ins that it needs are not imported."""
+
+    run: RunFolder
+    row: Flat
+    needs: Key | None
+
+    @property
+    def key(self) -> Key:
+        return self.run.stage, self.run.id
+
+    @property
+    def method(self) -> str:
+        return self.row["method"]
+
+    @property
+    def encoder(self) -> str | None:
+        return self.row.get("encoder.name")
+
+
+def _chain(run: RunFolder) -> list[Known]:
+    """The run, then those that it goes back to, nearest first. Raises ValueError where its config.json is missing."""
+    if run.read("config") is None:
         raise ValueError(f"{run.path / 'config.json'}: missing; mixmae run or mixmae grid run writes it anew")
-    job = STAGE_JOB.validate_python(config["job"])
-    needs = vars(job).get("pretraining")
-    pretraining = RunFolder(root, "pretrain", needs) if needs else None
-    method = job.method.name if run.stage == "pretrain" else None
-    before = None
-    if pretraining and (asked := pretraining.read("config")):
-        planned = PlannedJob(needs, STAGE_JOB.validate_python(asked["job"]))
-        before = Entry(planned, planned.job.method.name, asked["data_fingerprint"], (), pretraining)
-        method = planned.job.method.name
-    entry = Entry(PlannedJob(run.id, job, needs if before else None), method, config["data_fingerprint"], (), run)
-    return entry, before
+    jobs = chain_of(_job(run) or {}, lambda key: _job(RunFolder(run.root, *key)))
+    found, at = [], run
+    for number, job in enumerate(jobs):
+        start = start_of(job)
+        found.append(Known(at, row_of(jobs[number:]), start if number + 1 < len(jobs) else None))
+        at = RunFolder(run.root, *start) if start else at
+    return found
 
 
-def _from_folders(entry: Entry, needs: Entry | None) -> dict:
-    before = {needs.key: run_state(needs.run)} if needs else {}
-    return {**before, entry.key: run_state(entry.run, before[needs.key] if needs else None)}
+def _job(run: RunFolder) -> dict | None:
+    config = run.read("config")
+    return config and config["job"]
+
+
+def _standing(chain: list[Known]) -> dict[Key, RunState]:
+    """How each stands, by their folders."""
+    found: dict[Key, RunState] = {}
+    for known in reversed(chain):
+        found[known.key] = run_state(known.run, found.get(known.needs) if known.needs else None)
+    return found
 
 
 def _grid(root: Path, run: RunFolder) -> str | None:
@@ -249,7 +275,7 @@ def lines(document: dict) -> list[str]:
     made = [f"{' '.join(word for word in title if word)}: {document['state']}{why}", *_progress(document)]
     if needs := document["needs"]:
         why = f": {needs['reason']}" if needs["reason"] else ""
-        made.append(f"pretraining {needs['id']}: {needs['state']}{why}")
+        made.append(f"{stage_label(needs['stage'])} {needs['id']}: {needs['state']}{why}")
     if slurm := document["slurm"]:
         made += _slurm_lines(slurm)
     if trace := document["traceback"]:
@@ -326,18 +352,16 @@ class UnderWay:
     """Whether a run runs or waits. Slurm, which puts a stopped run back into its queue, is only asked now and then."""
 
     def __init__(self, run: RunFolder):
-        self._entry, self._needs = _entries(run.root, run)
-        self._grid = _grid(run.root, run)
+        self._chain = _chain(run)
+        self._run = run
         self._asked_at, self._answer = -ASK_S, True
 
     def __call__(self) -> bool:
-        state = _from_folders(self._entry, self._needs)[self._entry.key].state
-        if state in ("running", "done", "failed", "cancelled") or not _read(self._entry.run, "launch").get(
-            "submission"
-        ):
+        standing, key = _standing(self._chain), self._chain[0].key
+        state = standing[key].state
+        if state in ("running", "done", "failed", "cancelled") or not _read(self._run, "launch").get("submission"):
             return state in UNDER_WAY
         if time.monotonic() - self._asked_at >= ASK_S:
-            entries = tuple(filter(None, (self._needs, self._entry)))
-            found = seen(Plan(self._grid or "", self._entry.run.root, 0, entries, ()))
-            self._asked_at, self._answer = time.monotonic(), found[self._entry.key].state in UNDER_WAY
+            found = in_the_queue(self._run.root, self._chain[::-1], standing)
+            self._asked_at, self._answer = time.monotonic(), found[key].state in UNDER_WAY
         return self._answer

@@ -18,9 +18,9 @@ from pathlib import Path
 from ablations.control.explaining import launched
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Plan
-from mixmae.experiment.jobs import STAGE_JOB
+from mixmae.experiment.jobs import start_of
+from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
-from mixmae.names import STAGES
 from mixmae.runs.folder import RunFolder, all_runs
 from mixmae.runs.lease import Held, server_time
 from mixmae.runs.locks import is_locked
@@ -115,10 +115,11 @@ def _free(runs: list[RunFolder], wanted: list[RunFolder]) -> tuple[list[RunFolde
     return [run for run in free if not _why_needed(run, needed)], kept
 
 
-def _why_needed(run: RunFolder, needed: dict[str | None, str]) -> str | None:
-    if run.stage != "pretrain" or not (run.id in needed or None in needed):
-        return None
-    return f"needed by {needed[run.id]}" if run.id in needed else f"perhaps needed by {needed[None]}"
+def _why_needed(run: RunFolder, needed: dict[Key | None, str]) -> str | None:
+    key = (run.stage, run.id)
+    if key in needed:
+        return f"needed by {needed[key]}"
+    return f"perhaps needed by {needed[None]}" if None in needed else None
 
 
 def _stays(run: RunFolder) -> str | None:
@@ -133,15 +134,14 @@ def _stays(run: RunFolder) -> str | None:
     return "a process holds it" if run.is_held() else None
 
 
-def _needed(runs: Iterable[RunFolder]) -> dict[str | None, str]:
-    """The pretrainings that these runs need, and a run that does; None: of a run that cannot be read."""
-    found = {}
+def _needed(runs: Iterable[RunFolder]) -> dict[Key | None, str]:
+    """The runs that these start from, and a run that does; None: of a run that cannot be read."""
+    found: dict[Key | None, str] = {}
     for run in runs:
         try:
-            needs = vars(STAGE_JOB.validate_python(run.read("config")["job"])).get("pretraining")
-            if needs:
-                found[needs] = f"{run.stage}/{run.id}"
-        except (ValueError, KeyError):
+            if start := start_of((run.read("config") or {})["job"]):
+                found[start] = f"{run.stage}/{run.id}"
+        except (ValueError, KeyError, AttributeError, TypeError):
             found[None] = f"{run.stage}/{run.id}, whose config.json cannot be read"
     return found
 
@@ -215,13 +215,13 @@ def delete(found: Found) -> Found:
         else:
             _of_held(run, parts, kept, deleted)
     whole = [one for one in found.leftovers if one.is_a_run]
-    evaluations = [one for one in whole if one.run.stage != "pretrain"]
-    _each(evaluations, kept, deleted, lambda one: _delete_run(found.root, one.run))
-    if pretrainings := [one for one in whole if one.run.stage == "pretrain"]:
-        going = {one.run for one in pretrainings}
-        needed = _needed(run for run in _runs(found.root) if run not in going)
-        kept += [(one.path, why) for one in pretrainings if (why := _why_needed(one.run, needed))]
-        free = [one for one in pretrainings if not _why_needed(one.run, needed)]
+    while whole:  # what nothing else of it starts from comes first
+        needed = _needed(one.run for one in whole)
+        ends = [one for one in whole if (one.run.stage, one.run.id) not in needed] or whole
+        whole = [one for one in whole if one not in ends]
+        others = _needed(run for run in _runs(found.root) if run not in {one.run for one in ends})
+        kept += [(one.path, why) for one in ends if (why := _why_needed(one.run, others))]
+        free = [one for one in ends if not _why_needed(one.run, others)]
         _each(free, kept, deleted, lambda one: _delete_run(found.root, one.run))
     with suppress(OSError):
         (found.root / PRUNED).rmdir()
@@ -278,7 +278,7 @@ def _remove(leftover: Leftover) -> None:
 
 def _runs(root: Path) -> list[RunFolder]:
     """Other folders of a root may hold a config.json too, such as exported weights."""
-    return [run for run in all_runs(root) if run.stage in STAGES]
+    return [run for run in all_runs(root) if run.stage in stages]
 
 
 def _is_real(path: Path) -> bool:

@@ -54,7 +54,7 @@ class Chosen:
         return (
             self.stage in (None, entry.planned.stage)
             and self.method in (None, entry.method)
-            and self.seed in (None, entry.planned.job.seed)
+            and self.seed in (None, entry.job.seed)
             and (self.encoder is None or fnmatchcase(entry.encoder or "", self.encoder))
         )
 
@@ -87,7 +87,7 @@ def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
         found = states(plan.entries)
         marked = [entry for entry in chosen.of(plan) if found[entry.key].state not in SETTLED]
         for entry in marked:
-            create_run(plan.root, entry.planned, entry.fingerprint)
+            create_run(plan.root, entry.planned)
             cancel(entry.run)
         unwanted = {key for key, state in found.items() if state.state == "cancelled"} | {e.key for e in marked}
         settled = {key for key, state in found.items() if state.state in SETTLED} | unwanted
@@ -191,7 +191,8 @@ def plan_document(plan: Plan, found: dict[Key, RunState]) -> dict:
     """What the plan holds, as plain data."""
     document = status_document(plan, found)
     for job, entry in zip(document["jobs"], plan.entries, strict=True):
-        job |= {"needs": entry.planned.needs, "sweeps": list(entry.sweeps), "seed": entry.planned.job.seed}
+        start = entry.needs or (None, None)
+        job |= {"needs": start[1], "needs_stage": start[0], "sweeps": list(entry.sweeps), "seed": entry.job.seed}
     outside = [{"stage": run.stage, "id": run.id} for run in plan.outside]
     return {**document, "experiments": plan.experiments, "outside": outside}
 

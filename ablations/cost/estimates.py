@@ -18,11 +18,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
+from typing import NamedTuple
 
 from ablations.plan.plan import Entry
 from ablations.slurm.resources import Array, Slurm
-from mixmae.cost.multiply_adds import Work, work
-from mixmae.fields.identity import Key
+from mixmae.experiment.stages import Work
+from mixmae.fields.identity import Key, canonical
+from mixmae.presentation.row import computed_of
 from mixmae.training.resources import Resources
 
 HOUR = 3600.0
@@ -45,6 +47,18 @@ class Estimate:
     disk: int | None
 
 
+class Asked(NamedTuple):
+    """What a record of `mixmae bench step` has to be of. size: height and width."""
+
+    method: str
+    encoder: str
+    size: tuple[int, int]
+    ratio: float | None
+    precision: str
+    device: str | None
+    on_gpu: bool
+
+
 class Estimator:
     """records: those of mixmae.cost.measured, the first is preferred. shared: threads and the like of a job."""
 
@@ -54,58 +68,48 @@ class Estimator:
         self._found: dict[tuple, tuple[float | None, str]] = {}
 
     def of(self, entry: Entry, slurm: Slurm) -> Estimate:
-        job = entry.planned.job
-        shape = job.model_copy(update={"seed": 0, **({"pretraining": None} if "pretraining" in vars(job) else {})})
+        job = entry.job
+        shape = canonical(computed_of(job.model_dump(mode="json")))
         if shape not in self._works:
-            self._works[shape] = work(job)
+            self._works[shape] = job.spec.work(job)
         found = self._works[shape]
-        if found is None:
+        if found is None or job.encoder is None:
             return Estimate(None, None, _uncounted(job), None)
-        ratio = getattr(getattr(job, "method", None), "ratio", None)
-        asked = (
+        asked = Asked(
             found.method,
             job.encoder.name,
             job.image_size,
-            ratio,
-            _precision(job, slurm),
+            None if job.spec.measures else entry.row.get("method.ratio"),
+            _precision(entry, slurm),
             slurm.device,
             slurm.gpus > 0,
         )
         key = (asked, found.step)
         if key not in self._found:
-            self._found[key] = self._rate(*asked, found)
+            self._found[key] = self._rate(asked, found)
         rate, source = self._found[key]
         images = found.trained + found.passed / 3
         hours = None if rate is None else images / rate / slurm.processes / HOUR
-        return Estimate(found.macs, hours, source, disk(job, found))
+        return Estimate(found.macs, hours, source, disk(entry, found))
 
-    def _rate(
-        self,
-        method: str,
-        encoder: str,
-        size: tuple,
-        ratio,
-        precision: str,
-        device: str | None,
-        on_gpu: bool,
-        found: Work,
-    ) -> tuple[float | None, str]:
+    def _rate(self, asked: "Asked", found: Work) -> tuple[float | None, str]:
         """(images a second of a training step, on one process; where that comes from)."""
-        device = self._device(device, on_gpu)
+        device = self._device(asked.device, asked.on_gpu)
         if device is None:
             return None, "multiply-adds only, no hours: which GPU? write device: …, as mixmae bench step names it"
-        threads = None if on_gpu else self._shared.threads
+        threads = None if asked.on_gpu else self._shared.threads
         alike = [
             record
             for record in self._records
-            if (record["device"], record["precision"]) == (device, precision) and threads in (None, record["threads"])
+            if (record["device"], record["precision"]) == (device, asked.precision)
+            and threads in (None, record["threads"])
         ]
         for record in alike:
-            same = (record["method"], record["encoder"], (record["image_size"],) * 2) == (method, encoder, size)
-            if same and record["ratio"] == ratio and abs(record["macs"] / found.step - 1) < ALIKE:
+            same = (record["method"], record["encoder"], (record["image_size"],) * 2) == asked[:3]
+            if same and record["ratio"] == asked.ratio and abs(record["macs"] / found.step - 1) < ALIKE:
                 return record["images_per_s"], f"measured: {_named(record)}"
         if not alike:
-            what = f"{device}, {precision}" + (f", {_threads(threads)}" if threads else "")
+            what = f"{device}, {asked.precision}" + (f", {_threads(threads)}" if threads else "")
             return None, f"multiply-adds only, no hours: nothing measured on {what}; mixmae bench step … --record"
         nearest = min(alike, key=lambda record: abs(log(record["macs"] / found.step)))
         speed = nearest["macs"] * nearest["images_per_s"]
@@ -129,8 +133,8 @@ def _uncounted(job) -> str:
     return f"no estimate: {what}"
 
 
-def _precision(job, slurm: Slurm) -> str:
-    asked = getattr(job.recipe, "precision", "auto")
+def _precision(entry: Entry, slurm: Slurm) -> str:
+    asked = entry.row.get("evaluation.precision", "auto")
     return asked if asked != "auto" else "bfloat16" if slurm.gpus else "float32"
 
 
@@ -145,10 +149,10 @@ def _threads(count: int) -> str:
     return f"{count} thread" + "s" * (count > 1)
 
 
-def disk(job, found: Work) -> int:
+def disk(entry: Entry, found: Work) -> int:
     """Bytes that a run needs at most: its checkpoints and its final weights. Checkpoints of averaged weights hold them
     beside the others."""
-    averaged = BYTES_WEIGHT if getattr(job.recipe, "ema_decay", None) else 0
+    averaged = BYTES_WEIGHT if entry.row.get("evaluation.ema_decay") else 0
     return found.params * (CHECKPOINTS * (BYTES_STATE + averaged) + BYTES_WEIGHT)
 
 
@@ -206,7 +210,7 @@ def wall_hours(prices: Iterable[Price], estimates: Mapping[Key, Estimate]) -> fl
     prices = list(prices)
     if not any(each.hours for each in prices):
         return None
-    for each in sorted(prices, key=lambda each: each.array.stage != "pretrain"):
+    for each in sorted(prices, key=lambda each: each.array.depth):
         for key, end in _ends(each, ended, estimates).items():
             ended[key] = end
     return max(ended.values())

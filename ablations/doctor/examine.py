@@ -20,9 +20,9 @@ from ablations.doctor.findings import Finding, fail, ok, warn
 from ablations.slurm.quantities import minutes
 from ablations.slurm.resources import Slurm
 from ablations.slurm.sites import site_profile
-from mixmae.config import ImageFolderConfig
-from mixmae.data.image_folder.index import data_root, index
+from mixmae.data.sources import SPLITS, folder_of_images, sources
 from mixmae.fields.documents import validated
+from mixmae.fields.specs import resolve
 
 NEEDED = {
     "sbatch": "grid run submits with it",
@@ -79,16 +79,17 @@ def _versions() -> Iterator[Finding]:
 
 
 def _data(path: Path) -> Finding:
-    folder = data_root(ImageFolderConfig(path=str(path)))
+    config = folder_of_images(path)
     try:
-        found = index(folder)
-        paths = {split: found.paths(split) for split in ("train", "val")}
-        for split, images in paths.items():
-            (folder / split / images[0]).read_bytes()
+        counts = {}
+        for split in SPLITS:
+            found = resolve(sources[config.name].source)(config, split)
+            found.image(0)
+            counts[split] = len(found)
     except (OSError, ValueError, LookupError) as error:
         advice = "name a folder that holds train/CLASS/ and val/CLASS/ images; mixmae data check reads all of it"
-        return fail("data", f"{folder}: {error}", advice)
-    return ok("data", f"{folder}: {len(paths['train'])} training and {len(paths['val'])} validation images")
+        return fail("data", f"{path}: {error}", advice)
+    return ok("data", f"{path}: {counts['train']} training and {counts['val']} validation images")
 
 
 # ------------------------------------------------------------------------------------------------------ the root folder

@@ -1,14 +1,15 @@
 """How a sweep expands into documents, one for every case (no torch)."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import product
 
 from pydantic import BaseModel
 
 from mixmae.experiment.experiment import Experiment
+from mixmae.fields.choice import ByName
 from mixmae.fields.documents import CHOICES, Mark, Value, assign, find, plain
-from mixmae.fields.messages import dotted, models_in
+from mixmae.fields.messages import dotted, field_names, models_at
+from mixmae.fields.nearest import instead
 
 # ---------------------------------------------------------------------------------------------------------- expansion
 
@@ -102,24 +103,22 @@ def _check_leads_somewhere(tree: Value, path: tuple, mark: Mark) -> None:
         found = find(tree, around)
         there = found is not None and (isinstance(found.data, dict) or (around[0] in CHOICES and found.data))
         if not there and not (found is None and _made_by_default(around)):
-            known = [field for model in _models_at(around[:-1]) for field in model.model_fields]
-            near = [] if around[-1] in known else get_close_matches(around[-1], known, 1)
-            instead = f"did you mean {near[0]}?" if near else f"write {dotted(around)}: {{…}} as a whole first"
-            raise mark.error(f"leads into nothing, there is no {dotted(around)} here; {instead}", path)
+            known, whole = _names_at(tree, around[:-1]), f"write {dotted(around)}: {{…}} as a whole first"
+            what = whole if around[-1] in known else instead(around[-1], known, whole)
+            raise mark.error(f"leads into nothing, there is no {dotted(around)} here; {what}", path)
 
 
 def _made_by_default(path: tuple) -> bool:
-    fields = [model.model_fields[path[-1]] for model in _models_at(path[:-1]) if path[-1] in model.model_fields]
-    return any(isinstance(field.default, BaseModel) for field in fields)
+    models = models_at(Experiment, path[:-1], {})
+    fields = [
+        one.model_fields[path[-1]] for one in models if issubclass(one, BaseModel) and path[-1] in one.model_fields
+    ]
+    return any(isinstance(field.default, BaseModel | ByName) for field in fields)
 
 
-def _models_at(path: tuple) -> list[type[BaseModel]]:
-    """The models that can stand at a path of an experiment."""
-    models: list[type[BaseModel]] = [Experiment]
-    for part in path:
-        fields = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [inner for field in fields for inner in models_in(field.annotation)]
-    return models
+def _names_at(tree: Value, path: tuple) -> list[str]:
+    """Fields and names that can stand at a path of an experiment."""
+    return field_names(models_at(Experiment, path, plain(tree)))
 
 
 def _matches_all(tree: Value, entry: Value) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.reading import load_base
 from mixmae.fields.documents import ConfigError, Mark, Value, load, mark_of, validated
 from mixmae.fields.model import Model, Positive
+from mixmae.fields.nearest import instead
 from mixmae.presentation.declaration import Expected, PlotSpec, TableSpec
 from mixmae.training.resources import Resources
 
@@ -111,9 +111,8 @@ def grid_path(named: Path) -> Path:
         return named
     own = shipped()
     if named.as_posix() not in own:
-        near = get_close_matches(named.with_suffix("").as_posix(), own, 1)
-        instead = f"did you mean {near[0]}?" if near else "write the path of a YAML file;"
-        raise ConfigError([f"{named}: no such file; {instead} mixmae grid list shows the grids that come with mixmae"])
+        what = instead(named.with_suffix("").as_posix(), own, "write the path of a YAML file;")
+        raise ConfigError([f"{named}: no such file; {what} mixmae grid list shows the grids that come with mixmae"])
     return own[named.as_posix()]
 
 
@@ -164,7 +163,7 @@ def _check_names(spec: GridFile, document: Value) -> None:
     for scale in spec.scales:
         if scale not in scale_names():
             path = ("scales", scale)
-            raise mark_of(document, path).error(f"no such scale; {_instead(scale, scale_names())}", path)
+            raise mark_of(document, path).error(f"no such scale; {instead(scale, scale_names())}", path)
     sweeps = [sweep.name for sweep in spec.sweeps]
     for block in ("sweeps", "tables", "plots"):
         seen: set[str] = set()
@@ -176,9 +175,4 @@ def _check_names(spec: GridFile, document: Value) -> None:
             for index, named in enumerate(getattr(entry, "sweeps", ())):
                 if named not in sweeps:
                     path = (block, place, "sweeps", index)
-                    raise mark_of(document, path).error(f"no sweep {named!r}; {_instead(named, sweeps)}", path)
-
-
-def _instead(wrong: str, known: list[str]) -> str:
-    near = get_close_matches(wrong, known, 1)
-    return f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"
+                    raise mark_of(document, path).error(f"no sweep {named!r}; {instead(named, sweeps)}", path)

@@ -4,19 +4,19 @@ A scale is a YAML file under `ablations/scales`; its name is the file's. At a sc
 computed differs, and so do the ids.
 """
 
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from pydantic import TypeAdapter
-
-from mixmae.encoders.config import EncoderConfig
+from mixmae.encoders.families import families
+from mixmae.experiment.evaluations import Evaluation, Evaluations
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.reading import load_base
 from mixmae.fields.documents import ConfigError, Mark, Value, load, validated
 from mixmae.fields.model import Model, Positive
 
-_ENCODER: TypeAdapter = TypeAdapter(EncoderConfig)
 _WITH = {"decoder_width": ("decoder_heads",), "ratio": ("image_size",), "mask_unit": ("image_size",)}
 """What decides, beside a field, whether it is possible."""
 
@@ -35,7 +35,7 @@ class Scale(Model):
     recipe: str
     """Whose image size, data, optimisation and evaluations take the place of the grid's."""
     encoders: dict[str, str]
-    """The variant that stands for each family."""
+    """The variant that stands for each family; default: the family's small one."""
     divide: Divisors
 
 
@@ -61,47 +61,50 @@ def read_scale(name: str) -> tuple[Scale, Experiment]:
 def shrunk(experiment: Experiment, name: str) -> Experiment:
     """The experiment at a scale. Raises pydantic's ValidationError where what comes out is not possible."""
     scale, recipe = read_scale(name)
-    divide = scale.divide
-    decoder = {
-        field: _divided(getattr(experiment.method, field), getattr(divide, field))
-        for field in ("decoder_depth", "decoder_width", "decoder_heads")
-        if hasattr(experiment.method, field)
-    }
-    return Experiment(
-        method=experiment.method.model_copy(update=decoder),
-        encoder=_ENCODER.validate_python(scale.encoders[experiment.encoder.family]),
-        image_size=recipe.image_size,
-        data=recipe.data,
-        pretrain=_pretraining(experiment, recipe, divide),
-        evaluations=recipe.evaluations.model_copy(
-            update={stage: None for stage, asked in experiment.evaluations if asked is None}
-        ),
-        seed=experiment.seed,
+    by, method, family = dict(scale.divide), dict(experiment.method), experiment.encoder.family
+    decoder = {field: _divided(value, by[field]) for field, value in method.items() if field in by}
+    return Experiment.model_validate(
+        {
+            "method": {**method, **decoder},
+            "encoder": scale.encoders.get(family, families[family].small),
+            "image_size": recipe.image_size,
+            "data": recipe.data,
+            "pretrain": _pretraining(experiment, recipe, scale.divide),
+            "evaluations": Evaluations(tuple(_evaluation(entry, recipe) for entry in experiment.evaluations)),
+            "seed": experiment.seed,
+        }
     )
+
+
+def _evaluation(entry: Evaluation, recipe: Experiment) -> Evaluation:
+    """With the recipe's own of its kind in place of the grid's, where there is one."""
+    small = next((one.recipe for one in recipe.evaluations if one.kind == entry.kind), entry.recipe)
+    return replace(entry, recipe=small)
 
 
 def made_of(experiment: Experiment, name: str, field: str) -> list[str]:
     """In words what the scale makes of the values that an error about `field` may come from."""
     scale, recipe = read_scale(name)
+    by = dict(scale.divide)
+    values = dict(experiment.pretrain or ()) | dict(experiment.method)
     words = []
     for one in (field, *_WITH.get(field, ())):
-        block = experiment.method if hasattr(experiment.method, one) else experiment.pretrain
-        if hasattr(scale.divide, one) and hasattr(block, one):
-            number, by = getattr(block, one), getattr(scale.divide, one)
-            words.append(f"{one} {number} becomes {_divided(number, by)} (divided by {by})")
+        if one in by and one in values:
+            words.append(f"{one} {values[one]} becomes {_divided(values[one], by[one])} (divided by {by[one]})")
         elif one == "image_size" and experiment.image_size != recipe.image_size:
             words.append("image_size {} x {} becomes {} x {}".format(*experiment.image_size, *recipe.image_size))
     return words
 
 
 def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors):
-    if experiment.pretrain is None:
+    own: Any = experiment.pretrain
+    small: Any = recipe.pretrain
+    if own is None:
         return None
-    small = recipe.pretrain
-    epochs = _divided(experiment.pretrain.epochs, divide.epochs)
+    epochs = _divided(own.epochs, divide.epochs)
     changed = {
         "epochs": epochs,
-        "batch": _divided(experiment.pretrain.batch, divide.batch),
+        "batch": _divided(own.batch, divide.batch),
         "warmup_epochs": small.warmup_epochs / small.epochs * epochs,
     }
     return type(small).model_validate({**dict(small), **changed})

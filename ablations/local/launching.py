@@ -17,7 +17,7 @@ import mixmae
 from ablations.control.watching import Watch
 from ablations.grid.file import GridResources
 from ablations.plan.launched import grid_folder, remember
-from ablations.plan.plan import Entry, Plan, is_pretraining, states
+from ablations.plan.plan import Entry, Plan, states
 from ablations.plan.queueing import STARTED_ANEW, create_run, for_each, queue, withdraw
 from ablations.slurm.quantities import many
 from mixmae.fields.identity import Key
@@ -106,9 +106,9 @@ class Launcher:
         anew = [entry for entry in able if found[entry.key].state in STARTED_ANEW]
         started = {entry.key for entry in anew} | {entry.key for entry in able if found[entry.key].state == "running"}
         done = [entry for entry in self.plan.entries if found[entry.key].state == "done"]  # which may be damaged
-        for_each(lambda entry: create_run(self.plan.root, entry.planned, entry.fingerprint), [*anew, *done])
+        for_each(lambda entry: create_run(self.plan.root, entry.planned), [*anew, *done])
         for_each(lambda entry: queue(entry.run), anew)
-        items = tuple(Item(*entry.key, entry.planned.needs) for entry in in_order(self.plan.entries))
+        items = tuple(Item(*entry.key, entry.needs) for entry in in_order(self.plan.entries))
         shared = Resources(**{name: getattr(self.resources, name) for name in Resources.model_fields})
         WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)
         return started
@@ -215,11 +215,11 @@ def signal_workers(folder: Path, number: signal.Signals) -> int:
 
 
 def in_order(entries: tuple[Entry, ...]) -> list[Entry]:
-    """Best first: what a pretraining has made ready, then the pretrainings that unblock most, then what needs none."""
+    """Best first: what others have made ready, then what unblocks most, then what neither waits nor is waited for."""
     unblocks = Counter(entry.needs for entry in entries)
 
     def rank(entry: Entry) -> tuple[int, int]:
-        if is_pretraining(entry):
+        if unblocks[entry.key] or not entry.job.spec.measures:
             return 1, -unblocks[entry.key]
         return (0, 0) if entry.needs else (2, 0)
 

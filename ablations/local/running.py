@@ -33,7 +33,7 @@ def run_here(plan: Plan, resources: Resources, processes=None) -> int:
         if found[entry.key].state == "running":
             raise Held(f"{entry.run.path} is run by another process; try again when it has ended")
         if able:  # of what is done it may be damaged
-            create_run(plan.root, entry.planned, entry.fingerprint)
+            create_run(plan.root, entry.planned)
         if able and found[entry.key].state != "done":
             queue(entry.run)
             console.print(f"{number}/{len(plan.entries)} {entry.title}: {entry.run.path}")

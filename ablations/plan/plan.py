@@ -1,23 +1,22 @@
 """What a grid amounts to: its stage jobs once each, what they wait for and how they stand (no torch)."""
 
 import logging
-import os
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ablations.grid.file import Case, shipped
+from ablations.grid.scale import scale_names
 from ablations.plan.launched import launched_by
-from mixmae.config import DataConfig, ImageFolderConfig, ImportedConfig
-from mixmae.data.counts import too_few_images
-from mixmae.data.fingerprint import fingerprint
-from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.jobs import PlannedJob, PretrainJob, StageJob, stage_jobs
+from mixmae.data.sources import DataModel, DataNotHere, sources
+from mixmae.experiment.experiment import Experiment, too_few_images
+from mixmae.experiment.jobs import PlannedJob, StageJob, stage_jobs
 from mixmae.fields.documents import ConfigError, mark_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import sha256
+from mixmae.presentation.row import Flat, chain_of, row_of
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState, run_state
 from mixmae.weights.description import about
@@ -30,44 +29,46 @@ class Entry:
     """One stage job of a plan."""
 
     planned: PlannedJob
-    method: str
-    """The pretraining's, or what stands in its place: supervised, random init, raw pixels."""
-    fingerprint: str
+    row: Flat
+    """What is run, by dotted path."""
     sweeps: tuple[str, ...]
     run: RunFolder
-    declared: tuple["Declared", ...] = ()
-    """The same job of every case it belongs to, as the grid declares it: at a scale another than is run."""
+    names: tuple[str, ...] = ()
+    """That the grid gives the evaluation."""
+    declared: tuple[Flat, ...] = ()
+    """The row of every case it belongs to, as the grid declares it: at a scale another than is run."""
 
     @property
     def key(self) -> Key:
-        return self.planned.stage, self.planned.id
+        return self.planned.key
 
     @property
     def needs(self) -> Key | None:
-        return ("pretrain", self.planned.needs) if self.planned.needs else None
+        """The run that it starts from."""
+        return self.planned.needs
+
+    @property
+    def job(self) -> StageJob:
+        return self.planned.job
+
+    @property
+    def method(self) -> str:
+        """The pretraining's, or what stands in its place."""
+        return self.row["method"]
 
     @property
     def encoder(self) -> str | None:
-        return self.planned.job.encoder.name if self.planned.job.encoder else None
+        return self.row.get("encoder.name")
 
     @property
     def title(self) -> str:
-        parts = (self.planned.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.planned.job.seed}")
+        parts = (self.planned.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.job.seed}")
         return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
-class Declared:
-    """A stage job as a grid declares it; `pretraining` is that of an evaluation that has one."""
-
-    method: str
-    job: StageJob
-    pretraining: PretrainJob | None
-
-
-@dataclass(frozen=True)
 class Plan:
-    """The stage jobs of a grid (or of one experiment), a pretraining before what needs it."""
+    """The stage jobs of a grid (or of one experiment), each after the one it starts from."""
 
     name: str
     root: Path
@@ -90,109 +91,96 @@ class ImagesNotHere(ConfigError):
     """An image folder that a grid names is not on this machine."""
 
 
+@dataclass
+class _Found:
+    """What is known of a job while a plan is made."""
+
+    planned: PlannedJob
+    row: Flat
+    sweeps: dict[str, None] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+    declared: list[Flat] = field(default_factory=list)
+
+
 def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = None) -> Plan:
-    """The stage jobs of `cases`. elsewhere: the fingerprint of image folders that are not here, for what only shows
-    results. Raises ConfigError where a data set is too small, or, without that, not here (ImagesNotHere)."""
+    """The stage jobs of `cases`. elsewhere: the fingerprint of data that are not here, for what only shows results.
+    Raises ConfigError where a data set is too small, or, without that, not here (ImagesNotHere)."""
     root = root.resolve()
-    prints: dict[DataConfig, str] = {}
-    sweeps: dict[Key, dict[str, None]] = {}
-    first: dict[Key, tuple[PlannedJob, str, str]] = {}
-    declared: dict[Key, list[Declared]] = {}
+    prints: dict[DataModel, str] = {}
+    found: dict[Key, _Found] = {}
     experiments = set()
     for case in cases:
         experiment, is_here = _placed(case, elsewhere)
         experiments.add(experiment)
-        if experiment.data not in prints:
-            prints[experiment.data] = fingerprint(experiment.data, root) if is_here else elsewhere
+        data = experiment.data
+        if data not in prints:
+            prints[data] = sources[data.name].fingerprint(data, root) if is_here else elsewhere or ""
         for path, what in too_few_images(experiment) if is_here else ():
             raise mark_of(case.document, path).error(what, path)
-        jobs = stage_jobs(experiment, prints[experiment.data])
-        for planned, as_declared in zip(jobs, _declared(experiment, jobs, case.full), strict=True):
-            key = planned.stage, planned.id
-            known = declared.setdefault(key, [])
-            if not known or (case.full and as_declared not in known):
-                known.append(as_declared)
-            first.setdefault(key, (planned, _method(experiment, planned), prints[experiment.data]))
-            sweeps.setdefault(key, {})[case.sweep] = None
+        jobs = stage_jobs(experiment, prints.__getitem__)
+        rows = _rows(jobs)
+        declared = _rows(stage_jobs(case.full, lambda data: "")) if case.full else rows
+        for planned, row, as_declared in zip(jobs, rows, declared, strict=True):
+            known = found.setdefault(planned.key, _Found(planned, row))
+            if not known.declared or (case.full and as_declared not in known.declared):
+                known.declared.append(as_declared)
+            known.sweeps[case.sweep] = None
+            if planned.name is not None:
+                known.names[planned.name] = None
     entries = tuple(
-        Entry(planned, method, print_, tuple(sweeps[key]), RunFolder(root, *key), tuple(declared[key]))
-        for key, (planned, method, print_) in first.items()
+        Entry(one.planned, one.row, tuple(one.sweeps), RunFolder(root, *key), tuple(one.names), tuple(one.declared))
+        for key, one in found.items()
     )
-    return Plan(name, root, len(experiments), entries, _outside(root, name, set(first)))
+    return Plan(name, root, len(experiments), entries, _outside(root, name, set(found)))
 
 
-def _declared(experiment: Experiment, jobs: list[PlannedJob], full: Experiment | None) -> list[Declared]:
-    """full: the experiment that was declared, where `experiment` is what a scale made of it."""
-    if full:
-        experiment, jobs = full, stage_jobs(full, fingerprint="")
-    pretraining = jobs[0].job if experiment.method.pretrains else None
-    return [Declared(_method(experiment, one), one.job, pretraining if one.needs else None) for one in jobs]
-
-
-def _method(experiment: Experiment, planned: PlannedJob) -> str:
-    if planned.needs or planned.stage in ("pretrain", "finetune") or planned.job.weights:
-        return experiment.method.name
-    return "random init" if planned.job.encoder else "raw pixels"
+def _rows(jobs: list[PlannedJob]) -> list[Flat]:
+    plain = {planned.key: planned.job.model_dump(mode="json") for planned in jobs}
+    return [row_of(chain_of(job, plain.get)) for job in plain.values()]
 
 
 def _placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
-    """The experiment, and whether its images are here."""
+    """The experiment with all that depends on this machine made out, and whether its images are here."""
+    experiment = _with_weights(case)
+    data = experiment.data
     try:
-        return _on_this_machine(case), True
-    except ImagesNotHere:
+        return experiment.model_copy(update={"data": sources[data.name].placed(data)}), True
+    except DataNotHere as error:
         if elsewhere is None:
-            raise
-        return _with_weights(case), False
+            raise _not_here(case, error) from None
+        return experiment, False
 
 
-def _on_this_machine(case: Case) -> Experiment:
-    """The experiment with the path of its images made absolute. Raises ImagesNotHere where there are none."""
-    experiment, data = _with_weights(case), case.experiment.data
-    if not isinstance(data, ImageFolderConfig):
-        return experiment
-    path = Path(_expanded(data.path, case)).expanduser().resolve()
-    for split in ("train", "val"):
-        if not (path / split).is_dir():
-            what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"
-            raise _not_here(case, what)
-    return experiment.model_copy(update={"data": data.model_copy(update={"path": str(path)})})
-
-
-def _expanded(path: str, case: Case) -> str:
-    """With the environment's variables in it. Raises ImagesNotHere where one is not set."""
-    if missing := [name for name in re.findall(r"\$\{?(\w+)", path) if name not in os.environ]:
-        export = f"export {missing[0]}=…"
-        ours = Path(mark_of(case.document, ("data", "path")).file) in shipped().values()
-        at_scale = f"{export}, or run it at a scale that needs no images: --scale laptop"
-        instead = at_scale if ours else f"{export} or write a path here"
-        raise _not_here(case, f"the environment variable {missing[0]} is not set; {instead}")
-    return os.path.expandvars(path)
-
-
-def _not_here(case: Case, what: str) -> ImagesNotHere:
-    path = ("data", "path")
-    return ImagesNotHere([mark_of(case.document, path).complaint(what, path)])
+def _not_here(case: Case, error: DataNotHere) -> "ImagesNotHere":
+    path, what = ("data", *error.path), error.what
+    mark = mark_of(case.document, path)
+    if error.variable:
+        export = f"export {error.variable}=…"
+        at_scale = f"{export}, or run it at a scale that needs no images: --scale {scale_names()[0]}"
+        what += f"; {at_scale if Path(mark.file) in shipped().values() else f'{export} or write a path here'}"
+    return ImagesNotHere([mark.complaint(what, path)])
 
 
 def _with_weights(case: Case) -> Experiment:
     """The experiment with the path of its imported weights made absolute, and their checksum. Raises ConfigError where
     there are none, or where they are another encoder's."""
-    method, encoder = case.experiment.method, case.experiment.encoder
-    if not isinstance(method, ImportedConfig):
-        return case.experiment
+    experiment, encoder = case.experiment, case.experiment.encoder
+    if not experiment.spec.reads_weights:
+        return experiment
+    method: Any = experiment.method
     path = Path(method.path).expanduser().resolve()
     try:
         found = about(path)[0].encoder
     except (FileNotFoundError, ValueError) as error:
         raise mark_of(case.document, ("method", "path")).error(str(error), ("method", "path")) from None
-    for field in ("family", "patch_size", "widths", "width", "depths", "depth", "heads"):
-        if vars(found).get(field) != vars(encoder).get(field):
-            what = f"{path.name} holds a {found.family} with {field} {vars(found).get(field)}"
-            what += f"; write an encoder that has it, not {vars(encoder).get(field)}"
+    wanted = encoder.shape
+    for name, value in found.shape.items():
+        if value != wanted.get(name):
+            what = f"{path.name} holds a {found.family} with {name} {value}"
+            what += f"; write an encoder that has it, not {wanted.get(name)}"
             raise mark_of(case.document, ("encoder",)).error(what, ("encoder",))
-    return case.experiment.model_copy(
-        update={"method": method.model_copy(update={"path": str(path), "sha256": _checksum(path)})}
-    )
+    given = method.model_copy(update={"path": str(path), "sha256": _checksum(path)})
+    return experiment.model_copy(update={"method": given})
 
 
 @cache
@@ -218,7 +206,3 @@ def states(entries: Iterable[Entry], settled: dict[Key, RunState] | None = None)
 def _outside(root: Path, name: str, named: set[Key]) -> tuple[RunFolder, ...]:
     gone = sorted(launched_by(root, name) - named)
     return tuple(run for run in (RunFolder(root, *key) for key in gone) if run.path.exists())
-
-
-def is_pretraining(entry: Entry) -> bool:
-    return isinstance(entry.planned.job, PretrainJob)

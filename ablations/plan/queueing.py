@@ -21,10 +21,10 @@ STARTED_ANEW = ("planned", "waiting", "pending", "stopped", "blocked", "cancelle
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def create_run(root: Path, planned: PlannedJob, fingerprint: str) -> RunFolder:
+def create_run(root: Path, planned: PlannedJob) -> RunFolder:
     """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
     run = RunFolder(root, planned.stage, planned.id)
-    config = {"id": planned.id, "data_fingerprint": fingerprint, "job": planned.job.model_dump(mode="json")}
+    config = {"id": planned.id, "data_fingerprint": planned.fingerprint, "job": planned.job.model_dump(mode="json")}
     if {**run.recovered("config"), "schema": None} != {**config, "schema": None}:
         run.write("config", config)
     return run

@@ -9,9 +9,9 @@ from ablations.control.watching import remaining, span
 from ablations.plan.plan import Entry, Plan
 from ablations.slurm.quantities import many
 from ablations.slurm.submissions import Submission
-from mixmae.config import MethodConfig
 from mixmae.experiment.jobs import PretrainJob
-from mixmae.fields.identity import Key
+from mixmae.fields.identity import Key, canonical
+from mixmae.methods.methods import MethodModel
 from mixmae.runs.state import STATES, RunState
 
 TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
@@ -31,7 +31,7 @@ def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
     for number, group in enumerate(groups.values(), start=1):
         first = group[0]
         needs = f"#{row_of[first.needs]}" if first.needs else ""
-        seeds = ", ".join(str(entry.planned.job.seed) for entry in group)
+        seeds = ", ".join(str(entry.job.seed) for entry in group)
         names = (first.planned.stage, first.method, first.encoder or "-")
         table.add_row(str(number), *names, settings(first), seeds, needs, _counts(found[entry.key] for entry in group))
     return table
@@ -76,14 +76,14 @@ def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
 
 
 def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
-    after = f", after {entry.planned.needs[:8]}" if entry.planned.needs else ""
+    after = f", after {entry.needs[1][:8]}" if entry.needs else ""
     return {
         "id": entry.planned.id[:8],
         "stage": entry.planned.stage,
         "method": entry.method,
         "encoder": entry.encoder or "-",
         "settings": settings(entry) + after,
-        "seed": str(entry.planned.job.seed),
+        "seed": str(entry.job.seed),
         "state": state.state,
         "epoch": f"{state.epoch}/{state.epochs}" if state.epochs else "",
         "ETA": span(remaining(entry, state)) if state.state == "running" else "",
@@ -97,30 +97,28 @@ def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
 
 def settings(entry: Entry) -> str:
     """The settings that tell the jobs of a grid apart, in a few words."""
-    job = entry.planned.job
-    recipe = job.recipe
+    job, row = entry.job, entry.row
     words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
-    if hasattr(recipe, "epochs"):
-        words.append(f"{recipe.epochs} epochs")
+    if epochs := row.get("evaluation.epochs"):
+        words.append(f"{epochs} epochs")
     if isinstance(job, PretrainJob):
-        words += [f"batch {recipe.batch}", *_of_method(job.method)]
-    subset = getattr(recipe, "subset", None)
-    if subset and subset.fraction:
-        words.append(f"{subset.fraction:.3g} of the images")
-    if subset and subset.labels_per_class:
-        words.append(f"{subset.labels_per_class} labels a class")
+        words += [f"batch {row['evaluation.batch']}", *_of_method(job.method)]
+    if fraction := row.get("evaluation.subset.fraction"):
+        words.append(f"{fraction:.3g} of the images")
+    if labels := row.get("evaluation.subset.labels_per_class"):
+        words.append(f"{labels} labels a class")
     return ", ".join(words)
 
 
-def _of_method(method: MethodConfig) -> Iterator[str]:
+def _of_method(method: MethodModel) -> Iterator[str]:
     """The ratio, and every other setting of a pretraining method that is not its default: "no masked attention"."""
-    yield f"ratio {method.ratio:.3g}"
+    yield f"ratio {dict(method)['ratio']:.3g}"
     fields = type(method).model_fields
     given = {name: value for name, value in method if name not in ("name", "ratio") and value != fields[name].default}
     if given.get("fill"):  # which mixes no images: these two cannot be on
         given = {name: value for name, value in given.items() if name not in ("dual", "masked_attention")}
     if given.keys() & {*DECODER}:
-        depth, width, heads = (getattr(method, name) for name in DECODER)
+        depth, width, heads = (dict(method)[name] for name in DECODER)
         yield f"decoder {depth} x {width} ({heads} heads)"
     for name, value in given.items():
         words = name.replace("_", " ")
@@ -131,9 +129,7 @@ def _of_method(method: MethodConfig) -> Iterator[str]:
 
 
 def _but_for_the_seed(entry: Entry) -> str:
-    fields = {"seed": 0, "pretraining": None}
-    job = entry.planned.job
-    return job.model_copy(update={name: fields[name] for name in fields if hasattr(job, name)}).model_dump_json()
+    return canonical({**entry.job.model_dump(mode="json"), "seed": 0, "pretraining": None})
 
 
 def _counts(found: Iterable[RunState]) -> str:

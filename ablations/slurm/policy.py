@@ -4,8 +4,10 @@ What a run has reached is in its folder; Slurm only adds what a folder cannot kn
 why, that it left without starting, and what ended a process that could not say so itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 from ablations.plan.plan import Entry, Plan, states
 from ablations.slurm.resources import Retry, Slurm
@@ -44,22 +46,37 @@ NO_REASON = "None"
 """As squeue writes it of a task that the scheduler has not looked at yet."""
 
 
+class Run(Protocol):
+    """A run of a plan, or one known by its folder alone."""
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def run(self) -> RunFolder: ...
+
+
 def seen(plan: Plan) -> dict[Key, RunState]:
     """How the runs of the plan stand, by one call of squeue where some were submitted and are not done."""
-    found, known = states(plan.entries), submissions(plan.root)
+    return in_the_queue(plan.root, plan.entries, states(plan.entries))
+
+
+def in_the_queue(root: Path, runs: Sequence[Run], found: dict[Key, RunState]) -> dict[Key, RunState]:
+    """`found` with what Slurm says of the runs, by one call of squeue where some were submitted and are not done."""
+    known = submissions(root)
     unsettled = any(state.state not in ("done", "planned", "blocked") for state in found.values())
-    return standing(plan, found, known, queue() if known and unsettled else None)
+    return standing(runs, found, known, queue() if known and unsettled else None)
 
 
 def standing(
-    plan: Plan, found: dict[Key, RunState], known: dict[str, Submission], queued: dict[str, Queued] | None
+    runs: Iterable[Run], found: dict[Key, RunState], known: dict[str, Submission], queued: dict[str, Queued] | None
 ) -> dict[Key, RunState]:
     """`found` with what the queue says; as it is where Slurm does not answer."""
     if queued is None:
         return found
     return {
-        entry.key: _in_the_queue(found[entry.key], task_of(entry, known), queued) if known else found[entry.key]
-        for entry in plan.entries
+        one.key: _in_the_queue(found[one.key], task_of(one.run, known), queued) if known else found[one.key]
+        for one in runs
     }
 
 
@@ -101,7 +118,7 @@ def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[s
     """The tasks of the runs that ended early, and of which Slurm may know why."""
     tasks = {}
     for entry in entries:
-        if found[entry.key].state in ("stopped", "failed") and (task := task_of(entry, known)):
+        if found[entry.key].state in ("stopped", "failed") and (task := task_of(entry.run, known)):
             tasks[entry.key] = task
     return tasks
 

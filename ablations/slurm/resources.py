@@ -19,12 +19,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from ablations.slurm.quantities import TIME, Pairs, memory_text, minutes, pairs
 from ablations.slurm.sites import site_profile
+from mixmae.experiment.stages import stages
 from mixmae.fields.documents import ConfigError, Value, mark_of, validated
-from mixmae.fields.model import Model, Positive
+from mixmae.fields.model import Model, Positive, impossible
+from mixmae.fields.nearest import nearest
 from mixmae.training.resources import Resources
 
 if TYPE_CHECKING:
@@ -112,10 +114,19 @@ class Slurm(Model):
         return self.nodes * self.gpus_per_node
 
 
+def _known_stage(name: str) -> str:
+    if name not in stages:
+        *others, last = (repr(one) for one in stages.names())
+        near = nearest(name, stages.names())
+        what = f"expected {', '.join(others)} or {last}, found the text {name!r}"
+        raise impossible((), what + (f"; did you mean {near}?" if near else ""))
+    return name
+
+
 class Override(Model):
     """What differs for the jobs that match all that is given of `stage`, `encoder` and `method`."""
 
-    stage: Literal["pretrain", "finetune", "linear", "knn"] | None = None
+    stage: Annotated[str, AfterValidator(_known_stage)] | None = None
     encoder: str | None = None
     """A pattern (fnmatch) on the variant's name."""
     method: str | None = None
@@ -166,7 +177,7 @@ def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
         if matching not in found:
             found[matching] = _with_derived(_laid_over(layers), layers, grid.spec.resources)
         slurm = found[matching]
-        parts = _chunks(entry)
+        parts = entry.job.spec.chunks(entry.job.recipe)
         if (matching, parts) not in checked:
             for field, what in _impossibilities(slurm, parts):
                 raise _complaint(field, what, layers)
@@ -218,14 +229,6 @@ def _with_derived(slurm: Slurm, layers: list[_Layer], shared: Resources) -> Slur
     return slurm.model_copy(update={"tasks_per_node": slurm.tasks, "cpus_per_task": cpus, "cpus_per_gpu": left})
 
 
-def _chunks(entry: "Entry") -> tuple[int, int] | None:
-    """(chunks of a batch, images of a batch) of a job that trains on batches cut into chunks."""
-    if entry.planned.stage not in ("pretrain", "finetune"):
-        return None
-    recipe = entry.planned.job.recipe
-    return recipe.batch // (recipe.chunk or recipe.batch), recipe.batch
-
-
 def _impossibilities(slurm: Slurm, chunks: tuple[int, int] | None) -> Iterable[tuple[str, str]]:
     """Yields (field, what is wrong and what to write instead)."""
     if slurm.time is None:
@@ -269,19 +272,23 @@ def _complaint(field: str, what: str, layers: list[_Layer]) -> ConfigError:
 
 @dataclass(frozen=True)
 class Array:
-    """Jobs of one stage that ask for the same: they go to Slurm as one job array."""
+    """Jobs of one stage that ask for the same: they go to Slurm as one job array. depth: how many others each of them
+    goes back to."""
 
     stage: str
     slurm: Slurm
     entries: tuple["Entry", ...]
+    depth: int = 0
 
 
 def arrays(entries: Iterable["Entry"], slurms: dict["Key", Slurm]) -> list[Array]:
-    """One array a (stage, resources) pair, in the order in which the plan first names them."""
-    groups: dict[tuple[str, Slurm], list] = {}
+    """One array a (stage, depth, resources), in the order in which the plan first names them."""
+    depths: dict[Key, int] = {}
+    groups: dict[tuple[str, int, Slurm], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault((entry.planned.stage, slurms[entry.key]), []).append(entry)
-    return [Array(stage, slurm, tuple(group)) for (stage, slurm), group in groups.items()]
+        depth = depths[entry.key] = depths.get(entry.needs, 0) + 1 if entry.needs else 0
+        groups.setdefault((entry.planned.stage, depth, slurms[entry.key]), []).append(entry)
+    return [Array(stage, slurm, tuple(group), depth) for (stage, depth, slurm), group in groups.items()]
 
 
 def split(slurm: Slurm, tasks: int, most: int) -> tuple[Slurm, list[int]]:

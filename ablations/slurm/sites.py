@@ -1,10 +1,10 @@
 """Site profiles: what jobs ask of one cluster, once for all grids, in ~/.config/mixmae/sites/NAME.yaml (no torch)."""
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 
 from mixmae.fields.documents import ConfigError, Mark, Value, load
+from mixmae.fields.nearest import instead
 
 
 def sites_folder() -> Path:
@@ -23,10 +23,9 @@ def site_profile(name: str, mark: Mark | None = None) -> Value:
     """The document of the profile `name`; `mark`: where the name was written. Raises ConfigError."""
     known = sites()
     if name not in known:
-        near = get_close_matches(name, known, 1)
         there = f"there are {', '.join(known)}" if known else "there are none yet"
-        instead = f"did you mean {near[0]}?" if near else f"{there}; write {sites_folder() / (name + '.yaml')}"
-        what = f"no site profile {name!r}; {instead}"
+        what = instead(name, known, f"{there}; write {sites_folder() / (name + '.yaml')}")
+        what = f"no site profile {name!r}; {what}"
         raise mark.error(what, ("resources", "slurm", "site")) if mark else ConfigError([what])
     document = load(sites_folder() / f"{name}.yaml")
     if not isinstance(document.data, dict):

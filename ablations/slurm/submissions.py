@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.plan.launched import grid_folder
-from ablations.plan.plan import Entry, Plan
+from ablations.plan.plan import Plan
 from mixmae.fields.identity import Key
 from mixmae.files.records import Damaged, read_json, write_json
+from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Held, Lease, take
 from mixmae.runs.scheduler import PREFIX, listed
 
@@ -57,10 +58,10 @@ def records(plan: Plan) -> Path:
     return grid_folder(plan.root, plan.name) / "submissions"
 
 
-def task_of(entry: Entry, known: dict[str, Submission]) -> str | None:
+def task_of(run: RunFolder, known: dict[str, Submission]) -> str | None:
     """The task that the run was last submitted as, such as "17_3"; None where it was not, or not to the end."""
     try:
-        launch = entry.run.read("launch") or {}
+        launch = run.read("launch") or {}
     except Damaged:
         return None
     submission = known.get(launch.get("submission", ""))

@@ -48,14 +48,14 @@ def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
         known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)
         found = _judged(grid, plan, known, queue)
-        tasks = {entry.key: task_of(entry, known) for entry in plan.entries}
+        tasks = {entry.key: task_of(entry.run, known) for entry in plan.entries}
         tasks = {key: task for key, task in tasks.items() if task in queue}
         states = {name for name in STARTED_ANEW if cancelled or name != "cancelled"}
         wanted = _to_start(plan, found, tasks, states)
         slurms = resources.resolved(grid, wanted)
         most = scheduler.max_array_size()
         made = []
-        for array in sorted(resources.arrays(wanted, slurms), key=lambda array: array.stage != "pretrain"):
+        for array in sorted(resources.arrays(wanted, slurms), key=lambda array: array.depth):
             pack = array.slurm.pack
             jobs = [array.entries[place : place + pack] for place in range(0, len(array.entries), pack)]
             slurm, sizes = resources.split(array.slurm, len(jobs), most)
@@ -74,7 +74,7 @@ def _answered(queue: dict[str, Queued] | None) -> dict[str, Queued]:
 
 
 def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[str, Queued]) -> dict[Key, RunState]:
-    found = policy.standing(plan, states(plan.entries), known, queue)
+    found = policy.standing(plan.entries, states(plan.entries), known, queue)
     tasks = policy.to_judge(plan.entries, found, known)
     asked = [entry for entry in plan.entries if entry.key in tasks]
     why = policy.causes(tasks, found, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
@@ -108,7 +108,7 @@ def _submit_array(
 
 
 def _ask_for(entry: Entry, plan: Plan, submission: Submission, number: int, shared: Resources) -> None:
-    create_run(plan.root, entry.planned, entry.fingerprint)
+    create_run(plan.root, entry.planned)
     before = entry.run.recovered("launch")
     tries = entry.run.recovered("state").get("tries", 0) + 1
     asked = {"tries": tries, "cancelled": False, "submission": submission.id, "task": number}
@@ -182,7 +182,7 @@ def _finish(known: dict[str, Submission], plan: Plan, queue: dict[str, Queued]) 
                 del queue[task_id]
             known[id] = replace(submission, released=True).write()
         elif any(queued.name == submission.name for queued in queue.values()):
-            tasks = {entry.key: task_of(entry, known) for entry in plan.entries}
+            tasks = {entry.key: task_of(entry.run, known) for entry in plan.entries}
             known[id] = _released(submission, plan, {key: task for key, task in tasks.items() if task in queue})
         else:
             known[id] = replace(submission, released=True).write()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines.mae.spec import MaeConfig
 from mixmae.attention.layouts import Layout
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
@@ -16,31 +17,19 @@ from mixmae.methods.target import reconstruction_target
 
 
 class MAE(nn.Module):
-    """encoder: hierarchical or ViT of style "mae". The other arguments are the fields of `mixmae.config.MaeConfig`.
+    """encoder: hierarchical or ViT of style "mae".
 
     Called with images (B, 3, H, W), normalised, and optionally a mask, True = hidden: (rows, columns) of units on a
     hierarchical encoder, (B, rows, columns) with the same count in each row on ViT. `Output.prediction` is
     (B, units, unit² * 3), units row-major.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        ratio: float,
-        normalised_target: bool,
-        decoder_depth: int,
-        decoder_width: int,
-        decoder_heads: int,
-        decoder_mlp_ratio: int,
-        decoder_norm_eps: float,
-    ):
+    def __init__(self, encoder: nn.Module, config: MaeConfig):
         super().__init__()
         if not encoder.hierarchical and encoder.style != "mae":
             raise ValueError("mae needs a ViT of style mae")
-        self.encoder, self.ratio, self.normalised_target = encoder, ratio, normalised_target
-        outputs, class_token = encoder.unit**2 * 3, not encoder.hierarchical
-        shape = decoder_depth, decoder_width, decoder_heads, decoder_mlp_ratio
-        self.decoder = Decoder(encoder.width, outputs, *shape, decoder_norm_eps, class_token)
+        self.encoder, self.ratio, self.normalised_target = encoder, config.ratio, config.normalised_target
+        self.decoder = Decoder(encoder, config)
         reset_as_mae(self)
         self.decoder.reset_tokens()
 
@@ -100,6 +89,10 @@ class MAE(nn.Module):
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         error = (prediction.float() - target).square().mean(-1)
         return error[mask.flatten(-2).expand_as(error)].mean()
+
+    def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder alone makes of a batch, as a step does it: for measuring."""
+        return self.forward_encoder(images, self._visible(mask, images.device))
 
     def no_weight_decay(self) -> set[str]:
         return {"decoder.mask_token"} | {f"encoder.{name}" for name in self.encoder.no_weight_decay()}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from baselines.simmim.spec import SimmimConfig
 from mixmae.methods.output import Output, draw_hidden, fresh_rng
 
 
@@ -18,9 +19,9 @@ class SimMIM(nn.Module):
     `Output.prediction` is (B, 3, H, W), `Output.mask` the mask.
     """
 
-    def __init__(self, encoder: nn.Module, ratio: float, mask_unit: int):
+    def __init__(self, encoder: nn.Module, config: SimmimConfig):
         super().__init__()
-        self.encoder, self.ratio, self.mask_unit = encoder, ratio, mask_unit
+        self.encoder, self.ratio, self.mask_unit = encoder, config.ratio, config.mask_unit or encoder.unit
         width = encoder.width if not encoder.hierarchical else encoder.widths[0]
         self.mask_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
         self.decoder = nn.Conv2d(encoder.width, encoder.unit**2 * 3, 1)
@@ -73,6 +74,10 @@ class SimMIM(nn.Module):
         hidden = mask.repeat_interleave(self.mask_unit, 1).repeat_interleave(self.mask_unit, 2).unsqueeze(1)
         error = (images.float() - prediction.float()).abs() * hidden
         return error.sum() / (hidden.sum() + 1e-5) / images.shape[1]
+
+    def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder alone makes of a batch, as a step does it: for measuring."""
+        return self.forward_encoder(images, mask.to(images.device))
 
     def no_weight_decay(self) -> set[str]:
         return {"mask_token"} | {f"encoder.{name}" for name in self.encoder.no_weight_decay()}

@@ -1,7 +1,15 @@
-"""The names of SimMIM's parameters."""
+"""SimMIM's names and constructors (no torch)."""
 
+from math import isqrt
+from typing import Any, ClassVar, Literal
+
+from baselines.simmim.spec import SimmimConfig
+from mixmae.encoders.arguments import Shapes, square
 from mixmae.encoders.keys import KeyMap
-from mixmae.encoders.swin.official import RECOMPUTED
+from mixmae.encoders.kinds import Licence, OfficialKind
+from mixmae.encoders.swin.official import RECOMPUTED, SwinArguments, SwinClassifierArguments
+from mixmae.encoders.vit.official import VitArguments
+from mixmae.fields.model import NotNegative, Positive, Ratio
 
 _MASK_TOKEN_AND_DECODER = (
     (r"encoder\.mask_token", "mask_token"),
@@ -47,3 +55,66 @@ OFFICIAL_VIT_CLASSIFIER_KEYS = KeyMap(
     refused=((r"norm\..*", "a classifier on the class token; this suite classifies the mean over patches (fc_norm)"),),
 )
 """The ViT that SimMIM fine-tunes, one relative position bias a block."""
+
+
+class SimmimSwinArguments(SwinArguments):
+    """SimMIM's Swin with its mask token, and the one-layer decoder."""
+
+    num_classes: Literal[0] = 0
+    mask_ratio: Ratio = 0.6
+    mask_patch_size: Positive = 32
+
+    undecided: ClassVar[tuple[str, ...]] = ("img_size",)
+
+    def description(self) -> dict[str, Any]:
+        method = SimmimConfig(ratio=self.mask_ratio, mask_unit=self.mask_patch_size)
+        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+
+
+class BeitArguments(VitArguments):
+    """The ViT of SimMIM: BEiT blocks with LayerScale and relative position biases."""
+
+    init_values: NotNegative = 0.1
+    init_scale: float = 0.001
+    use_abs_pos_emb: Literal[False] = False
+
+    @classmethod
+    def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
+        found = super().from_shapes(shapes)
+        rows, heads = shapes[cls.table]
+        return {**found, "num_heads": heads, "img_size": (isqrt(rows - 3) + 1) // 2 * found["patch_size"]}
+
+
+class SimmimVitArguments(BeitArguments):
+    num_classes: Literal[0] = 0
+    use_rel_pos_bias: Literal[False] = False
+    use_shared_rel_pos_bias: Literal[True] = True
+    use_mean_pooling: bool = False
+    mask_ratio: Ratio = 0.6
+    mask_patch_size: Positive = 32
+
+    style: ClassVar[dict[str, Any]] = {"style": "beit", "shared_bias": True}
+    table: ClassVar[str] = "encoder.rel_pos_bias.relative_position_bias_table"
+
+    def description(self) -> dict[str, Any]:
+        method = SimmimConfig(ratio=self.mask_ratio, mask_unit=self.mask_patch_size)
+        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+
+
+class SimmimVitClassifierArguments(BeitArguments):
+    use_rel_pos_bias: Literal[True] = True
+    use_shared_rel_pos_bias: Literal[False] = False
+    use_mean_pooling: Literal[True] = True
+
+    style: ClassVar[dict[str, Any]] = {"style": "beit", "shared_bias": False}
+    table: ClassVar[str] = "encoder.blocks.0.attn.relative_position_bias_table"
+
+
+_LICENCE = Licence("MIT", "mit", "github.com/microsoft/SimMIM @d3e29bc")
+
+KINDS = (
+    OfficialKind("simmim_swin_pretrain", OFFICIAL_SWIN_KEYS, SimmimSwinArguments, _LICENCE),
+    OfficialKind("simmim_swin_classifier", OFFICIAL_SWIN_CLASSIFIER_KEYS, SwinClassifierArguments, _LICENCE),
+    OfficialKind("simmim_vit_pretrain", OFFICIAL_VIT_KEYS, SimmimVitArguments, _LICENCE),
+    OfficialKind("simmim_vit_classifier", OFFICIAL_VIT_CLASSIFIER_KEYS, SimmimVitClassifierArguments, _LICENCE),
+)

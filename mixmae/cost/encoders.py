@@ -1,4 +1,4 @@
-"""What each encoder variant costs: parameters and multiply-adds, counted once, kept in costs.json (no torch to read).
+"""What each encoder variant costs: parameters and multiply-adds, counted once, kept in a file (no torch to read).
 
 Run as `python -m mixmae.cost.encoders` to count again after a change to the encoders.
 """
@@ -6,18 +6,18 @@ Run as `python -m mixmae.cost.encoders` to count again after a change to the enc
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from mixmae.config import MixmaeConfig
-from mixmae.encoders.variants import VARIANTS
-from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.jobs import stage_jobs
+from mixmae.encoders.families import EncoderConfig, EncoderModel, families, variants
+from mixmae.fields.choice import Found
+from mixmae.methods.methods import methods
 
 CLASSES = 1000
-OTHER_SIZES = {name: [(384, (16, 16, 24, 12))] for name in ("swin_base_w14", "swin_large_w14")}
-"""Sides in pixels and windows at which a variant is published besides the 224 px of its row (MixMAE's Swin-B/L/W16)."""
+IMAGE_SIZE = 224
+"""Side in pixels of the images that published variants are counted for; a family's small one has its own."""
 
 
-def rows() -> list[dict]:
+def rows() -> list[dict[str, Any]]:
     """One row a variant, in the order of the table of variants.
 
     name, family; params: of the encoder without a head, fixed position tables included, as the literature counts;
@@ -29,20 +29,20 @@ def rows() -> list[dict]:
     return json.loads(resources.files("mixmae.cost").joinpath("encoders.json").read_text("utf-8"))
 
 
-def compute() -> list[dict]:
+def compute() -> list[dict[str, Any]]:
     """The rows of `rows`, counted on models without memory."""
-    return [count(name) for name in VARIANTS]
+    return [count(name) for name in variants()]
 
 
-def count(name: str) -> dict:
+def count(name: str) -> dict[str, Any]:
     """The row of one variant."""
-    size = 32 if name.endswith("_nano") else 224
+    family = families[variants()[name]["family"]]
+    size = family.small_size if name == family.small else IMAGE_SIZE
     config = resolved_encoder(name, size)
     encoder, counted = _counted(config, size)
     others = [
-        {"image_size": other, "windows": list(windows)}
-        | _counted(config.model_copy(update={"windows": windows}), other)[1]
-        for other, windows in OTHER_SIZES.get(name, ())
+        {"image_size": other, "windows": list(windows)} | _counted(family.with_windows(config, windows), other)[1]
+        for other, windows in family.other_sizes(name)
     ]
     return {
         "name": name,
@@ -56,15 +56,15 @@ def count(name: str) -> dict:
     }
 
 
-def _counted(config, size: int) -> tuple:
+def _counted(config: EncoderModel, size: int) -> tuple[Any, dict[str, int]]:
     """The encoder on torch's meta device, and its params, params_with_head and macs for size x size pixels."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from mixmae.encoders.building import build_encoder
 
-    # ViT's fixed positions are computed, which the meta device cannot do.
-    with torch.device("cpu" if config.family == "vit" else "meta"):
+    # Fixed positions and the like of encoders with a class token are computed, which the meta device cannot do.
+    with torch.device("cpu" if config.extra_tokens else "meta"):
         encoder = build_encoder(config, (size, size)).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder.features(torch.empty(1, 3, size, size, device="meta"))
@@ -76,27 +76,28 @@ def _counted(config, size: int) -> tuple:
     }
 
 
-def _params_with_decoder(encoder) -> int | None:
+def _params_with_decoder(encoder: Any) -> int | None:
+    """Around the first method that mixes or drops units."""
     import torch
 
     from mixmae.methods.building import build_method
 
+    spec = next(spec for spec in methods if spec.needs_hierarchical)
     if not encoder.hierarchical:
         return None
     with torch.device("meta"):
-        return _params(build_method(MixmaeConfig(), encoder))
+        return _params(build_method(spec.config.model_validate({}), encoder))
 
 
-def _params(module) -> int:
+def _params(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def resolved_encoder(variant: str, image_size: int):
+def resolved_encoder(variant: str, image_size: int) -> EncoderModel:
     """The variant's config with windows and reduction ratios as numbers for square images of `image_size` pixels."""
-    experiment = Experiment.model_validate(
-        {"method": "supervised", "encoder": variant, "image_size": image_size, "evaluations": {"knn": {}}}
-    )
-    return stage_jobs(experiment, fingerprint="")[0].job.encoder
+    mark = next(mark for mark in EncoderConfig.__metadata__ if isinstance(mark, Found))
+    config = mark.validated(variant)
+    return families[config.family].resolved(config, (image_size, image_size))
 
 
 if __name__ == "__main__":

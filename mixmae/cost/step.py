@@ -14,14 +14,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixmae import names
 from mixmae.cost.measured import processor
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.jobs import stage_jobs
+from mixmae.experiment.jobs import PretrainJob, stage_jobs
+from mixmae.experiment.stages import stages
 from mixmae.fields.documents import ConfigError
 from mixmae.fields.messages import dotted, in_words
 from mixmae.methods.building import build_method
+from mixmae.methods.classifier import Classifier
+from mixmae.methods.methods import methods
 
 CLASSES = 1000
 """Of the head of `supervised`."""
@@ -55,8 +57,9 @@ def step(
     """
     if compare not in (None, "dense"):
         raise ConfigError([f"compare: {compare!r} is not known; write dense"])
-    if compare and method == "supervised":
-        raise ConfigError(["compare: supervised is dense itself; write one of mixmae, mae, simmim"])
+    if compare and method in methods and not methods[method].pretrains:
+        pretrains = ", ".join(spec.name for spec in methods if spec.pretrains)
+        raise ConfigError([f"compare: {method} is dense itself; write one of {pretrains}"])
     if repeats < 1 or threads < 1:
         raise ConfigError(["repeats, threads: expected a number above 0"])
     experiment = _experiment(method, encoder, image_size, batch, ratio)
@@ -94,12 +97,14 @@ def step(
 
 def _experiment(method: str, encoder: str, image_size: int, batch: int, ratio: float | None) -> Experiment:
     """The checked experiment. Raises ConfigError as a file with the same mistakes would, without a place."""
+    training = {"epochs": 1, "batch": batch, "base_lr": 1e-3}
+    trained = next(spec for spec in stages if spec.measures and spec.leaves_encoder)
     written = {
         "method": {"name": method} if ratio is None else {"name": method, "ratio": ratio},
         "encoder": encoder,
         "image_size": image_size,
-        "pretrain": {"epochs": 1, "batch": batch, "base_lr": 1e-3},
-        "evaluations": {"finetune": {"epochs": 1, "batch": batch, "base_lr": 1e-3, "mixup": 0.0, "cutmix": 0.0}},
+        "pretrain": training,
+        "evaluations": {trained.name: {**training, "mixup": 0.0, "cutmix": 0.0}},
     }
     try:
         return Experiment.model_validate(written)
@@ -129,13 +134,10 @@ class _Bench:
         torch.manual_seed(0)
         self.device = device
         self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.name = experiment.method.name
-        job = stage_jobs(experiment, fingerprint="")[0].job
+        job = stage_jobs(experiment, lambda data: "")[0].job
         encoder = build_encoder(job.encoder, job.image_size)
-        if self.name == "supervised":
-            model = names.resolve(names.METHODS["supervised"])(encoder, CLASSES, head_init_std=0.02)
-        else:
-            model = build_method(job.method, encoder)
+        self.pretrains = isinstance(job, PretrainJob)
+        model = build_method(job.method, encoder) if self.pretrains else Classifier(encoder, CLASSES)
         self.model: nn.Module = model.to(device)
         self.images = torch.randn(batch, 3, *job.image_size).to(device)
         self.targets = torch.randint(CLASSES, (batch,)).to(device)
@@ -146,23 +148,14 @@ class _Bench:
     def step(self, repeat: int) -> None:
         """Forward and backward with the mask of `repeat`; gradients start empty, as after zero_grad."""
         with self._autocast():
-            if self.name == "supervised":
-                loss = self.model(self.images, self.targets).loss
-            else:
-                loss = self.model(self.images, self._mask(repeat)).loss
+            loss = self.model(self.images, self._mask(repeat) if self.pretrains else self.targets).loss
         loss.backward()
 
     def _encode(self, repeat: int) -> None:
         """The method's encoder alone: on visible tokens, on mixed ones with masked attention, or with mask tokens."""
         mask = self._mask(repeat)
         with self._autocast():
-            if self.name == "mae":
-                seen = (~mask.flatten(-2)).nonzero()[:, -1].reshape(*mask.shape[:-2], -1)
-                tokens = self.model.forward_encoder(self.images, seen.to(self.device))
-            elif self.name == "mixmae":
-                tokens, _ = self.model.forward_encoder(self.images, mask)
-            else:
-                tokens = self.model.forward_encoder(self.images, mask.to(self.device))
+            tokens = self.model.encoder_tokens(self.images, mask)
         tokens.float().mean().backward()
 
     def _encode_dense(self, repeat: int) -> None:

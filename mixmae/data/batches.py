@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from mixmae.config import DataConfig
 from mixmae.data.draws import generator, seed_everything
 from mixmae.data.reading import Unreadable
+from mixmae.data.sources import DataModel, sources
 from mixmae.data.transforms import Transform
-from mixmae.names import DATASETS, resolve
+from mixmae.fields.specs import resolve
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ NAMED = 10
 """Unreadable files in an error message; the log names all."""
 
 
-def open_split(data: DataConfig, split: str):
+def open_split(data: DataModel, split: str):
     """The "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
     Unreadable, `bad_files` too."""
-    return resolve(DATASETS[data.name])(data, split)
+    return resolve(sources[data.name].source)(data, split)
 
 
 class Samples(Dataset):

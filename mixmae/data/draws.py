@@ -6,9 +6,12 @@ generator state to save.
 
 import hashlib
 import random
+from collections import defaultdict
 
 import numpy as np
 import torch
+
+from mixmae.data.subset import Subset, kept
 
 
 def seed_of(seed: int, purpose: str, *place: int) -> int:
@@ -32,3 +35,18 @@ def seed_everything(seed: int, purpose: str, *place: int) -> None:
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)
+
+
+def subset(labels: list[int], part: Subset, seed: int) -> list[int]:
+    """Sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
+
+    A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
+    """
+    indices_of = defaultdict(list)
+    for index, label in enumerate(labels):
+        indices_of[label].append(index)
+    chosen = []
+    for label, indices in sorted(indices_of.items()):
+        order = generator(seed, "subset", label).permutation(len(indices))
+        chosen += [indices[place] for place in order[: kept(part, len(indices), label)]]
+    return sorted(chosen)

@@ -1,130 +1,14 @@
-"""What makes two data sets the same: a hash over their files' relative paths, sizes and classes (no torch)."""
+"""The digits that tell data sets apart (no torch)."""
 
-import errno
 import hashlib
-import importlib.util
-import logging
-from pathlib import Path
-
-from mixmae.config import DataConfig, DigitsConfig, ImageFolderConfig
-from mixmae.data.image_folder.index import Index, data_root, index, remember
-from mixmae.files.records import read_json, write_json
-
-log = logging.getLogger(__name__)
+from collections.abc import Iterable
 
 DIGITS = 16
-CACHED_FROM = 50_000
-"""Images from which on names and sizes are kept under the root and not read again while no folder has changed.
-Rewriting a file in place changes no folder: of a smaller data set, where reading all sizes takes a fraction of a
-second, this is seen unless the size stays the same, of a larger one not at all.
-`mixmae data check` reads everything."""
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""A root that cannot be written to: the fingerprint is then found anew each time."""
 
 
-def fingerprint(data: DataConfig, root: Path) -> str:
-    """16 hex digits, the same wherever the data lies. Those of large image folders are cached under `root`.
-
-    Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be.
-    """
-    if isinstance(data, DigitsConfig):
-        return _sha256([digits_file().read_bytes()])
-    return _of_image_folder(data, root)
-
-
-def digits_file() -> Path:
-    """Where scikit-learn keeps the digits: 64 grey levels and the class, a line an image."""
-    spec = importlib.util.find_spec("sklearn")
-    if spec is None:
-        raise FileNotFoundError("scikit-learn, which holds the digits, is not installed; pip install scikit-learn")
-    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
-
-
-def _of_image_folder(data: ImageFolderConfig, root: Path) -> str:
-    folder = data_root(data).resolve()
-    if known := _recalled(folder, root):
-        return known
-    found = index(folder)
-    files = _files(found)
-    fingerprint = _of_files(folder, files)
-    if len(files) >= CACHED_FROM and found.settled:
-        _keep(_cache(folder, root), folder, found, fingerprint)
-    return fingerprint
-
-
-def recall(data: DataConfig, root: Path) -> None:
-    """Lets this process know the index kept under `root`, where it still holds: opening a split then walks nothing."""
-    if isinstance(data, ImageFolderConfig):
-        _recalled(data_root(data).resolve(), root)
-
-
-def of_index(folder: Path, found: Index) -> str:
-    """The fingerprint of the data set in `folder`, all sizes read again."""
-    return _of_files(folder, _files(found))
-
-
-def _files(found: Index) -> list[tuple[str, str]]:
-    """(path relative to the data set, class) of every image of both splits, sorted."""
-    return sorted(
-        (f"{split}/{name}/{file}", name)
-        for split, classes in found.files.items()
-        for name, files in classes.items()
-        for file in files
-    )
-
-
-def _of_files(folder: Path, files: list[tuple[str, str]]) -> str:
-    return _sha256(f"{path}\0{(folder / path).stat().st_size}\0{name}\n".encode() for path, name in files)
-
-
-# --------------------------------------------------------------------------------------------------------------- cache
-
-
-def _cache(folder: Path, root: Path) -> Path:
-    return root / "fingerprints" / f"{_sha256([str(folder).encode()])}.json"
-
-
-def _recalled(folder: Path, root: Path) -> str | None:
-    """The fingerprint kept for `folder`, its index remembered; None where there is none that holds."""
-    known = _kept(_cache(folder, root))
-    if known is None or not known[0].holds(folder):
-        return None
-    remember(folder, known[0])
-    return known[1]
-
-
-def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:
-    """Names are joined by the null character, which no name holds: a million strings take JSON many times as long."""
-    files = {
-        split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in found.files.items()
-    }
-    data = {"path": str(folder), "fingerprint": fingerprint, "times": found.times, "files": files}
-    try:
-        write_json(cache, data)
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-
-
-def _kept(cache: Path) -> tuple[Index, str] | None:
-    """The index and the fingerprint kept in `cache`; None where there are none, or none that can be relied on."""
-    try:
-        data = read_json(cache)
-        files = {
-            split: {name: joined.split("\0") for name, joined in classes.items()}
-            for split, classes in data["files"].items()
-        }
-        times = {path: tuple(times) for path, times in data["times"].items()}
-        return Index(files, times, settled=True), data["fingerprint"]
-    except OSError:
-        return None
-    except (ValueError, KeyError, AttributeError) as error:
-        log.warning("%s is damaged or of another version and is written anew (%s)", cache, error)
-        return None
-
-
-def _sha256(parts) -> str:
-    digest = hashlib.sha256()
+def digest(parts: Iterable[bytes]) -> str:
+    """16 hex digits of the SHA-256 of all parts."""
+    found = hashlib.sha256()
     for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:DIGITS]
+        found.update(part)
+    return found.hexdigest()[:DIGITS]

@@ -1,22 +1,42 @@
-"""Deterministic parts of a train split."""
+"""Deterministic parts of a train split, and how many images they hold (no torch)."""
 
-from collections import defaultdict
+from functools import lru_cache
 
-from mixmae.config import Subset
-from mixmae.data.counts import kept
-from mixmae.data.draws import generator
+from pydantic import model_validator
+
+from mixmae.data.sources import DataModel, sources
+from mixmae.fields.model import Fraction, Model, Positive, impossible
 
 
-def subset(labels: list[int], part: Subset, seed: int) -> list[int]:
-    """Sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
+class Subset(Model):
+    """A deterministic part of the train split; at most one of the two."""
 
-    A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
-    """
-    indices_of = defaultdict(list)
-    for index, label in enumerate(labels):
-        indices_of[label].append(index)
-    chosen = []
-    for label, indices in sorted(indices_of.items()):
-        order = generator(seed, "subset", label).permutation(len(indices))
-        chosen += [indices[place] for place in order[: kept(part, len(indices), label)]]
-    return sorted(chosen)
+    fraction: Fraction | None = None
+    """This share of every class."""
+    labels_per_class: Positive | None = None
+    """So many images of every class."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self):
+        if self.fraction is not None and self.labels_per_class is not None:
+            raise impossible(("labels_per_class",), "fraction is given too; write only one of them")
+        return self
+
+
+def kept(part: Subset, available: int, label: int) -> int:
+    """How many of the `available` images of class `label` a subset keeps, at least one. Raises ValueError."""
+    if part.fraction is not None:
+        return max(1, round(part.fraction * available))
+    if part.labels_per_class is None:
+        return available
+    if part.labels_per_class > available:
+        what = f"class {label} has {available} training images; write {available} or fewer"
+        raise ValueError(f"labels_per_class: {part.labels_per_class}: {what}")
+    return part.labels_per_class
+
+
+@lru_cache
+def training_images(data: DataModel, part: Subset) -> int:
+    """How many training images a subset holds. Raises ValueError where a class has too few."""
+    counts = sources[data.name].counts(data, "train")
+    return sum(kept(part, count, label) for label, count in enumerate(counts))

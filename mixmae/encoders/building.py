@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from mixmae import names
+from mixmae.encoders.families import EncoderModel, families
+from mixmae.fields.specs import resolve
 
 
-def build_encoder(config, image_size: tuple[int, int], drop_path: float = 0.0) -> nn.Module:
+def build_encoder(config: EncoderModel, image_size: tuple[int, int], drop_path: float = 0.0) -> nn.Module:
     """The encoder of a stage job's `encoder` (windows and ratios resolved), freshly initialised."""
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in ("name", "family")}
-    return names.resolve(names.ENCODERS[config.family])(image_size, **fields, drop_path=drop_path)
+    return resolve(families[config.family].model)(config, image_size, drop_path)

@@ -7,24 +7,25 @@ from torch import Tensor, nn
 
 from mixmae.attention.blocks import Block, strided_convolution
 from mixmae.attention.layouts import Layout, StageLayout, recursive_offsets, whole_layout
+from mixmae.encoders.families import Hierarchical
 
 
 class HierarchicalEncoder(nn.Module):
-    """Base of Swin, Twins and PVT. A family gives `patch_embedding`, `enter`, `run_stage`, `norm` and `layer_of`.
+    """Base of Swin, Twins and PVT. A family gives `patch_embedding`, `enter`, `run_stage`, `norm`, `layer_of` and
+    `leads_to_next_stage`.
 
     Tokens are (B, N, width of the stage) in the unit order of a `Layout`; a layout decides what is present and who
     attends with whom, so plain, masked and visible-only encoding are one code path.
     """
 
     hierarchical = True
+    extra_tokens = 0
 
-    def __init__(self, image_size: tuple[int, int], patch_size: int, widths: tuple[int, ...], depths: tuple[int, ...]):
+    def __init__(self, config: Hierarchical, image_size: tuple[int, int]):
         super().__init__()
         self.image_size = tuple(image_size)
-        self.patch_size, self.widths, self.depths = patch_size, tuple(widths), tuple(depths)
-        self.stages = len(depths)
-        self.unit = patch_size * 2 ** (self.stages - 1)
-        self.width = widths[-1]
+        self.patch_size, self.widths, self.depths = config.patch_size, config.widths, config.depths
+        self.stages, self.unit, self.width = config.stages, config.unit, config.out_width
 
     def checkpoint_blocks(self, on: bool) -> None:
         """Gradient checkpointing: every block keeps its input alone and is computed again in the backward pass."""

@@ -40,6 +40,10 @@ class KeyMap:
             raise ValueError(f"not the weights of a {kind}: it has no {some(unknown)}")
         return mapped, recomputed
 
+    def official_names(self, names: Iterable[str], kind: str) -> dict[str, str]:
+        """Our parameter names -> the official ones, for the official names of a `kind`."""
+        return {ours: name for name, ours in self.translated(names, kind)[0].items()}
+
     def _renamed(self, name: str) -> str | None:
         for pattern, replacement in self.renames:
             if match := re.fullmatch(pattern, name):

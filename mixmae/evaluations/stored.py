@@ -6,8 +6,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mixmae.config import DataConfig
 from mixmae.data.batches import Samples, evaluation_keys, load, open_split
+from mixmae.data.sources import DataModel
 from mixmae.data.transforms import evaluation_transform
 from mixmae.evaluations.accuracy import scores
 from mixmae.training.session import computation
@@ -15,7 +15,7 @@ from mixmae.weights import stored
 
 
 @torch.no_grad()
-def evaluate(path: Path, data: DataConfig, eval_crop: float, batch: int, workers: int) -> dict:
+def evaluate(path: Path, data: DataModel, eval_crop: float, batch: int, workers: int) -> dict:
     """{"top1", "top5" (percent), "loss", "images", "image_size"} of the val split, at the size the weights are for.
 
     eval_crop: side of the central crop as a share of the resized image. Raises ValueError where the file is no

@@ -1,153 +1,169 @@
 """From an experiment to its stage jobs: fully resolved configs, in run folders and behind ids (no torch)."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import PlainValidator, SerializeAsAny, ValidationInfo
 
-from mixmae.config import (
-    DataConfig,
-    FinetuneRecipe,
-    ImportedConfig,
-    KnnRecipe,
-    LinearRecipe,
-    MethodConfig,
-    PretrainRecipe,
-    SimmimConfig,
-)
-from mixmae.encoders.config import EncoderConfig
-from mixmae.experiment.experiment import Experiment, mask_unit
-from mixmae.fields.identity import Neutral, identity
+from mixmae.data.sources import DataConfig, DataModel, sources
+from mixmae.encoders.families import EncoderConfig, EncoderModel, families
+from mixmae.experiment.evaluations import Evaluation
+from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.stages import StageSpec, pretraining, stages
+from mixmae.fields.identity import Key, Neutral, identity
 from mixmae.fields.model import Model, Size
+from mixmae.methods.methods import MethodConfig, MethodModel, methods
 
 
-class PretrainJob(Model):
-    stage: Literal["pretrain"] = "pretrain"
-    method: MethodConfig
-    encoder: EncoderConfig
-    image_size: Size
-    data: DataConfig
-    recipe: PretrainRecipe
-    seed: int
+def _recipe(value: Any, info: ValidationInfo) -> Model:
+    return stages[info.data["stage"]].recipe.model_validate(value)
 
 
-class Evaluation(Model):
-    """What the evaluations share. `encoder` is None where only pixels are looked at."""
+class StageJob(Model):
+    """What all stage jobs have. `encoder` is None where only pixels are looked at."""
 
+    stage: str
     encoder: EncoderConfig | None
     image_size: Size
     data: DataConfig
-    pretraining: str | None
-    """The id of the pretraining whose encoder is evaluated; None starts from `weights`, or where they too are None
-    from random weights."""
-    weights: Annotated[ImportedConfig | None, Neutral(None)] = None
+    recipe: Annotated[SerializeAsAny[Model], PlainValidator(_recipe)]
     seed: int
 
+    @classmethod
+    def parts(cls, written: Mapping[str, Any]) -> Mapping[str, type[Model]]:
+        spec = stages.get(written["stage"])
+        return {"recipe": spec.recipe} if spec else {}
 
-class FinetuneJob(Evaluation):
-    stage: Literal["finetune"] = "finetune"
-    recipe: FinetuneRecipe
+    @property
+    def spec(self) -> StageSpec:
+        return stages[self.stage]
+
+    @property
+    def start(self) -> Key | None:
+        """The run whose encoder it starts from."""
+        return None
 
 
-class LinearJob(Evaluation):
-    stage: Literal["linear"] = "linear"
-    recipe: LinearRecipe
+class PretrainJob(StageJob):
+    """Trains an encoder by a method."""
+
+    method: MethodConfig
 
 
-class KnnJob(Evaluation):
-    stage: Literal["knn"] = "knn"
-    recipe: KnnRecipe
+class EvaluationJob(StageJob):
+    """Measures an encoder: that of the run `start`; None: of `weights`, or where they too are None random ones."""
+
+    pretraining: str | None
+    """The id of the run whose encoder is evaluated: a pretraining, but where `start_stage` says another stage."""
+    start_stage: Annotated[str | None, Neutral(None)] = None
+    weights: Annotated[MethodConfig | None, Neutral(None)] = None
+
+    @property
+    def start(self) -> Key | None:
+        return start_of(self.__dict__)
 
 
-StageJob = Annotated[PretrainJob | FinetuneJob | LinearJob | KnnJob, Field(discriminator="stage")]
-STAGE_JOB: TypeAdapter = TypeAdapter(StageJob)
-"""Reads a `config.json` back: `STAGE_JOB.validate_json(text)`."""
+def job_of(written: Mapping[str, Any]) -> StageJob:
+    """A job as a `config.json` holds it. Raises ValueError where a plug-in that it needs is not here."""
+    kind = EvaluationJob if stages[written["stage"]].measures else PretrainJob
+    return kind.model_validate(written)
+
+
+def start_of(job: Mapping[str, Any]) -> Key | None:
+    """The run that a job starts from, by the plain data of its config."""
+    if (id := job.get("pretraining")) is None:
+        return None
+    return job.get("start_stage") or pretraining().name, id
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A stage job with its id and the id it waits for."""
+    """A stage job with its id, the fingerprint of its data and, of an evaluation, the name it has in the experiment."""
 
     id: str
-    job: PretrainJob | FinetuneJob | LinearJob | KnnJob
-    needs: str | None = None
+    job: StageJob
+    fingerprint: str
+    name: str | None = None
 
     @property
     def stage(self) -> str:
         return self.job.stage
 
+    @property
+    def key(self) -> Key:
+        return self.job.stage, self.id
 
-def stage_jobs(experiment: Experiment, fingerprint: str) -> list[PlannedJob]:
-    """The experiment's stage jobs, the pretraining first. `fingerprint` is that of its data."""
-    jobs = []
-    needs = None
-    if experiment.method.pretrains:
-        pretrain = _pretrain_job(experiment)
-        needs = identity(pretrain, data=fingerprint)
-        jobs.append(PlannedJob(needs, pretrain))
-    evaluations = experiment.evaluations
-    for kind, recipe in (
-        (FinetuneJob, evaluations.finetune),
-        (LinearJob, evaluations.linear),
-        (KnnJob, evaluations.knn),
-    ):
-        if recipe is None:
-            continue
-        job = _evaluation_job(kind, recipe, experiment, needs)
-        jobs.append(PlannedJob(identity(job, data=fingerprint), job, job.pretraining))
-    return jobs
+    @property
+    def needs(self) -> Key | None:
+        return self.job.start
+
+
+def stage_jobs(experiment: Experiment, fingerprint: Callable[[DataModel], str]) -> list[PlannedJob]:
+    """The experiment's stage jobs, each after the one it starts from. fingerprint: of a data set."""
+    planned: dict[str | None, PlannedJob] = {}
+    if experiment.spec.pretrains:
+        job = _pretrain_job(experiment)
+        planned[None] = PlannedJob(job_id(job, fingerprint(job.data)), job, fingerprint(job.data))
+    waiting = list(experiment.evaluations)
+    while waiting:
+        entry = next(one for one in waiting if one.start is None or one.start in planned)
+        waiting.remove(entry)
+        evaluation = _evaluation_job(entry, experiment, planned.get(entry.start))
+        found = fingerprint(evaluation.data)
+        planned[entry.name] = PlannedJob(job_id(evaluation, found), evaluation, found, entry.name)
+    return list(planned.values())
+
+
+def job_id(job: StageJob, fingerprint: str) -> str:
+    """The id of a run that computes this job on data of this fingerprint.
+
+    A plug-in whose author has raised its version counts with it.
+    """
+    versions = {spec.name: spec.version for spec in _specs(job) if spec.version != 1}
+    return identity(job, data=fingerprint, **({"versions": versions} if versions else {}))
+
+
+def _specs(job: StageJob) -> Iterator[Any]:
+    """Of all that the job names."""
+    yield job.spec
+    yield sources[job.data.name]
+    if job.encoder is not None:
+        yield families[job.encoder.family]
+    if isinstance(job, PretrainJob):
+        yield methods[job.method.name]
 
 
 def _pretrain_job(experiment: Experiment) -> PretrainJob:
-    method, recipe = experiment.method, experiment.pretrain
-    if isinstance(method, SimmimConfig):
-        method = method.model_copy(update={"mask_unit": mask_unit(method, experiment.encoder)})
+    spec, placed = pretraining(), pretraining().placed(experiment.pretrain, experiment.encoder, experiment.image_size)
     return PretrainJob(
-        method=method,
-        encoder=_resolved(experiment.encoder, experiment.image_size),
-        image_size=experiment.image_size,
+        stage=spec.name,
+        method=experiment.spec.resolved(experiment.method, experiment.encoder),
+        encoder=placed.encoder,
+        image_size=placed.image_size,
         data=experiment.data,
-        recipe=recipe.model_copy(update={"chunk": recipe.chunk or recipe.batch}),
+        recipe=placed.recipe,
         seed=experiment.seed,
     )
 
 
-def _evaluation_job(kind: type[Evaluation], recipe, experiment: Experiment, pretraining: str | None) -> Evaluation:
-    size = vars(recipe).get("image_size") or experiment.image_size
-    method, encoder = experiment.method, experiment.encoder
-    if vars(recipe).get("windows"):
-        encoder = encoder.model_copy(update={"windows": recipe.windows})
-    if kind is FinetuneJob and vars(encoder).get("style") == "beit":
-        encoder = encoder.model_copy(update={"shared_bias": False})
-    looks_at_pixels = vars(recipe).get("features") == "pixels"
-    return kind(
-        encoder=None if looks_at_pixels else _resolved(encoder, size),
-        image_size=size,
+def _evaluation_job(entry: Evaluation, experiment: Experiment, start: PlannedJob | None) -> EvaluationJob:
+    """start: the job that it starts from, if any."""
+    encoder: EncoderModel = experiment.encoder
+    size = experiment.image_size
+    if start is not None and start.name is not None and start.job.encoder is not None:
+        encoder, size = start.job.encoder, start.job.image_size
+    placed = entry.spec.placed(entry.recipe, encoder, size)
+    start = start if placed.encoder else None
+    method: MethodModel = experiment.method
+    return EvaluationJob(
+        stage=entry.kind,
+        encoder=placed.encoder,
+        image_size=placed.image_size,
         data=experiment.data,
-        pretraining=None if looks_at_pixels else pretraining,
-        weights=method if isinstance(method, ImportedConfig) and not looks_at_pixels else None,
-        recipe=_without_resolved(recipe),
+        recipe=placed.recipe,
         seed=experiment.seed,
+        pretraining=start.id if start else None,
+        start_stage=start.stage if start and start.job.spec.measures else None,
+        weights=method if experiment.spec.reads_weights and placed.encoder else None,
     )
-
-
-def _without_resolved(recipe):
-    """The recipe with what the job now states itself (size, windows) set back to its default."""
-    moved = {name: None for name in ("image_size", "windows") if vars(recipe).get(name) is not None}
-    return recipe.model_copy(update=moved) if moved else recipe
-
-
-def _resolved(encoder, image_size: tuple[int, int]):
-    """The encoder with windows and spatial-reduction ratios as numbers for this image size."""
-    update = {}
-    if vars(encoder).get("windows") == "grid":
-        update["windows"] = grid_windows(min(image_size) // encoder.patch_size, encoder.stages)
-    if vars(encoder).get("sr_ratios") == "unit":
-        update["sr_ratios"] = tuple(2 ** (encoder.stages - 1 - stage) for stage in range(encoder.stages))
-    return encoder.model_copy(update=update) if update else encoder
-
-
-def grid_windows(side: int, stages: int) -> tuple[int, ...]:
-    """Windows over the whole grid in the last two stages, a half and a quarter before: [14, 14, 14, 7] for side 56."""
-    grids = [side // 2**stage for stage in range(stages)]
-    return tuple(-(-grid // max(1, 2 ** (stages - 2 - stage))) for stage, grid in enumerate(grids))

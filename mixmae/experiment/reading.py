@@ -1,12 +1,12 @@
 """Experiments as files that may build on recipes and on one another (no torch)."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
 from mixmae.experiment.experiment import Experiment
 from mixmae.fields.documents import Value, load, overlay, validated
+from mixmae.fields.nearest import instead
 
 # --------------------------------------------------------------------------------------------- experiments and bases
 
@@ -46,9 +46,8 @@ def _base_path(name: Value, folder: Path) -> Path:
         return path
     recipes = {path.stem: path for path in recipe_files()}
     if name.data not in recipes:
-        near = get_close_matches(name.data, recipes, 1)
-        instead = f"did you mean {near[0]}?" if near else f"write one of {', '.join(sorted(recipes))}, or a .yaml path"
-        raise name.mark.error(f"no recipe {name.data!r}; {instead}", ("base",))
+        what = instead(name.data, recipes, f"write one of {', '.join(sorted(recipes))}, or a .yaml path")
+        raise name.mark.error(f"no recipe {name.data!r}; {what}", ("base",))
     return recipes[name.data]
 
 

@@ -6,11 +6,15 @@ and equal to v (fields added after ids were first handed out, so that older ids 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mixmae.fields.messages import models_in
+from mixmae.fields.model import Model
 
 Key = tuple[str, str]
 """(stage, id): names a run."""
@@ -27,33 +31,43 @@ class Neutral:
     value: Any
 
 
-def hashed_fields(value: Any) -> Any:
-    """`value` as plain JSON data, holding only what counts for identity."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, BaseModel):
-        values = vars(value)
-        return {
-            name: hashed_fields(values[name])
-            for name, neutral in _fields_that_count(type(value))
-            if not (neutral and values[name] in neutral)
-        }
-    if isinstance(value, list | tuple):
-        return [hashed_fields(item) for item in value]
-    return {key: hashed_fields(item) for key, item in value.items()}
+def computed(model: type[Model], written: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of the plain data of a `model`, as JSON has it: without fields that are Recorded, and without those
+    that are Neutral at that value. A field that `model` does not have, of another version or a plug-in, counts."""
+    fields, parts = _fields(model), model.parts(written)
+    found = {}
+    for name, value in written.items():
+        recorded, neutral, field = fields.get(name, _PLAIN)
+        if recorded or value in neutral:
+            continue
+        inner = parts.get(name) or (field and isinstance(value, dict) and next(models_in(field, value), None))
+        plain = not (isinstance(value, dict) and inner and issubclass(inner, Model))
+        found[name] = value if plain else computed(inner, value)
+    return found
+
+
+_PLAIN: tuple[bool, tuple, FieldInfo | None] = (False, (), None)
 
 
 @cache
-def _fields_that_count(model: type[BaseModel]) -> tuple[tuple[str, tuple], ...]:
-    """Names of the fields that are not Recorded, each with its Neutral values."""
-    return tuple(
-        (name, tuple(mark.value for mark in field.metadata if isinstance(mark, Neutral)))
+def _fields(model: type[Model]) -> dict[str, tuple[bool, tuple, FieldInfo | None]]:
+    """Of each field whether it is Recorded, its Neutral values, and itself where it can hold models."""
+    return {
+        name: (
+            Recorded in field.metadata,
+            tuple(mark.value for mark in field.metadata if isinstance(mark, Neutral)),
+            field if next(models_in(field), None) is not None else None,
+        )
         for name, field in model.model_fields.items()
-        if Recorded not in field.metadata
-    )
+    }
 
 
-def identity(config: BaseModel, **more: Any) -> str:
+def canonical(data: Any) -> str:
+    """The one text of plain data."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def identity(config: Model, **more: Any) -> str:
     """16 hex digits naming `config` together with `more` (such as a data fingerprint)."""
-    text = json.dumps({"config": hashed_fields(config), **more}, sort_keys=True, separators=(",", ":"))
+    text = canonical({"config": computed(type(config), config.model_dump(mode="json")), **more})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,10 +1,13 @@
 """pydantic's errors in plain words: where, what is wrong and what to write instead (no torch)."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from mixmae.fields.choice import ByName, Found
+from mixmae.fields.nearest import nearest
 
 _WANTED = {
     "float_type": "a number",
@@ -44,7 +47,7 @@ def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Itera
             continue
         by_path.setdefault(path, []).append(item)
     for path, items in by_path.items():
-        yield path, _what(path, items, model)
+        yield path, _what(path, items, field_names(models_at(model, path[:-1], data)))
 
 
 def _is_alternative(item: dict) -> bool:
@@ -76,23 +79,16 @@ def _item(data: Any, part: str | int) -> Any:
         return None
 
 
-def _what(path: tuple, items: list[dict], model: type[BaseModel]) -> str:
+def _what(path: tuple, items: list[dict], fields: list[str]) -> str:
+    """fields: the names that can stand at the path's end."""
     first = next((item for item in items if item["type"] not in _WANTED), items[0])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "impossible":
         return context["what"]
     if kind == "extra_forbidden":
-        return _unknown(str(path[-1]), _fields(model, first["loc"]))
+        return _unknown(str(path[-1]), fields)
     if kind == "missing":
         return "missing entry; write it" if isinstance(path[-1], int) else f"missing field; write {path[-1]}: …"
-    if kind == "union_tag_invalid":
-        near = get_close_matches(context["tag"], _unquoted(context["expected_tags"]), 1)
-        instead = (
-            f"did you mean {near[0]}?" if near else f"write one of {context['expected_tags'].replace(chr(39), '')}"
-        )
-        return f"no {path[-1] if path else 'such choice'} {context['tag']!r}; {instead}"
-    if kind == "union_tag_not_found":
-        return f"missing {context['discriminator'].strip(chr(39))}; write which one it is"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"expected {bound} entries, found {context['actual_length']}"
@@ -103,17 +99,15 @@ def _what(path: tuple, items: list[dict], model: type[BaseModel]) -> str:
 
 
 def _unknown(name: str, fields: list[str]) -> str:
-    near = get_close_matches(name, fields, 1)
-    if near:
-        return f"unknown field (did you mean {near[0]}?)"
-    return f"unknown field; write one of {', '.join(fields)}"
+    near = nearest(name, fields)
+    return f"unknown field (did you mean {near}?)" if near else f"unknown field; write one of {', '.join(fields)}"
 
 
 def _near(item: dict) -> str:
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
-    near = get_close_matches(item["input"], _unquoted(item["ctx"]["expected"]), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(item["input"], _unquoted(item["ctx"]["expected"]))
+    return f"; did you mean {near}?" if near else ""
 
 
 def _unquoted(alternatives: str) -> list[str]:
@@ -132,23 +126,45 @@ def _found(value: Any) -> str:
     return "a list" if isinstance(value, list | tuple) else f"{value}"
 
 
-def _fields(model: type[BaseModel], loc: tuple) -> list[str]:
-    """The fields of the model that `loc` ends in."""
-    here = [model]
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        named = [one.model_fields[part] for one in here if part in one.model_fields]
-        if named:
-            here = [found for field in named for found in models_in(field.annotation)]
-        else:
-            here = [one for one in here if any(field.default == part for field in one.model_fields.values())] or here
-    return list(dict.fromkeys(name for one in here for name in one.model_fields))
+# ----------------------------------------------------------------------------------------------------- models at a path
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models a field so annotated can hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def models_at(model: type[BaseModel], path: tuple, data: Any) -> list[type]:
+    """What can stand at a path of what `model` reads: models, or mappings by name. data: what was written."""
+    models: list[type] = [model]
+    for part in path:
+        data = _item(data, part)
+        if not isinstance(part, int):
+            models = [below for one in models for below in _below(one, part, data)]
+    return models
+
+
+def field_names(models: list[type]) -> list[str]:
+    """The names that can stand in any of these."""
+    names = [one.names() if issubclass(one, ByName) else one.model_fields for one in models]
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _below(one: type, part: str, written: Any) -> Iterator[type]:
+    if issubclass(one, ByName):
+        yield from one.models(part, written)
+    elif part in one.model_fields:
+        yield from models_in(one.model_fields[part], written)
+
+
+def models_in(annotation: Any, written: Any = None) -> Iterator[type]:
+    """The models that a field so annotated can hold; of a choice that `written` makes, the one."""
+    if isinstance(annotation, FieldInfo):
+        marks = [mark for mark in annotation.metadata if isinstance(mark, Found)]
+        for inner in marks or (annotation.annotation,):
+            yield from models_in(inner, written)
+    elif isinstance(annotation, Found):
+        chosen = annotation.model(written)
+        yield from [chosen] if chosen else annotation.models()
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel | ByName):
         yield annotation
-    for inner in get_args(annotation):
-        yield from models_in(inner)
+    else:
+        inner = get_args(annotation)
+        marks = [one for one in inner if isinstance(one, Found)]
+        for one in marks or inner:
+            yield from models_in(one, written)

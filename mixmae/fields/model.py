@@ -1,6 +1,7 @@
 """The base of every config model, the kinds of numbers in them, and the error for a field that cannot be (no torch)."""
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
@@ -32,11 +33,6 @@ def square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def named(value: Any) -> Any:
-    """A bare name for a mapping that holds nothing else."""
-    return {"name": value} if isinstance(value, str) else value
-
-
 Size = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], StrictInt], Field(strict=False), BeforeValidator(square)]
 """Height and width in pixels; one number is a square."""
 
@@ -45,6 +41,11 @@ class Model(BaseModel):
     """Frozen, strict about types, refusing unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def parts(cls, written: Mapping[str, Any]) -> Mapping[str, type["Model"]]:
+        """The models of fields whose annotation does not name them, by what is written beside them."""
+        return {}
 
 
 def impossible(path: tuple, what: str) -> PydanticCustomError:

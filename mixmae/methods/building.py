@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from mixmae import names
+from mixmae.fields.specs import resolve
+from mixmae.methods.methods import MethodModel, methods
 
 
-def build_method(config, encoder: nn.Module) -> nn.Module:
+def build_method(config: MethodModel, encoder: nn.Module) -> nn.Module:
     """The pretraining method of a stage job's `method` around `encoder`."""
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "name"}
-    return names.resolve(names.METHODS[config.name])(encoder, **fields)
+    return resolve(methods[config.name].model or "")(encoder, config)

@@ -1,6 +1,7 @@
 """The light decoder of MixMAE and MAE: transformer blocks over unit tokens, then the units' pixels."""
 
 from functools import partial
+from typing import Protocol
 
 import torch
 from timm.models.vision_transformer import Block
@@ -9,29 +10,31 @@ from torch import Tensor, nn
 from mixmae.attention.positions import sincos_positions
 
 
-class Decoder(nn.Module):
-    """in_width: of the encoder's tokens. outputs: numbers predicted a unit. class_token: a token before the units'."""
+class DecoderConfig(Protocol):
+    """The fields of a method's config that a decoder is made of."""
 
-    def __init__(
-        self,
-        in_width: int,
-        outputs: int,
-        depth: int,
-        width: int,
-        heads: int,
-        mlp_ratio: int,
-        eps: float,
-        class_token: bool = False,
-    ):
+    decoder_depth: int
+    decoder_width: int
+    decoder_heads: int
+    decoder_mlp_ratio: int
+    decoder_norm_eps: float
+
+
+class Decoder(nn.Module):
+    """Of the tokens of `encoder`; its class token, where it has one, comes before the units'."""
+
+    def __init__(self, encoder: nn.Module, config: DecoderConfig):
         super().__init__()
-        norm = partial(nn.LayerNorm, eps=eps)
-        self.class_token = class_token
-        self.embed = nn.Linear(in_width, width)
+        width = config.decoder_width
+        norm = partial(nn.LayerNorm, eps=config.decoder_norm_eps)
+        self.class_token = bool(encoder.extra_tokens)
+        self.embed = nn.Linear(encoder.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        block = partial(Block, width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
-        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        shape = width, config.decoder_heads, config.decoder_mlp_ratio
+        block = partial(Block, *shape, qkv_bias=True, norm_layer=norm)
+        self.blocks = nn.ModuleList(block() for _ in range(config.decoder_depth))
         self.norm = norm(width)
-        self.pred = nn.Linear(width, outputs)
+        self.pred = nn.Linear(width, encoder.unit**2 * 3)
 
     def reset_tokens(self) -> None:
         nn.init.normal_(self.mask_token, std=0.02)

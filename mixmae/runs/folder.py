@@ -7,7 +7,7 @@ that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute p
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,12 +80,12 @@ class RunFolder:
     def write(self, name: str, data: dict) -> None:
         write_json(self.path / f"{name}.json", data)
 
-    def commit(self, result: dict) -> None:
+    def commit(self, figures: dict[str, Any], more: Iterable[Path] = ()) -> None:
         """Writes `result.json`, which makes the run done: the figures, and under "files" the sha256 of what else the
-        run leaves behind."""
-        written = [path for path in (self.metrics, self.weights) if path.exists()]
+        run leaves behind: its metrics, its weights and `more`."""
+        written = [*(path for path in (self.metrics, self.weights) if path.exists()), *more]
         files = {path.relative_to(self.path).as_posix(): sha256(path) for path in written}
-        self.write("result", {**result, "files": files})
+        self.write("result", {**figures, "files": files})
 
     def check(self, path: Path) -> None:
         """Raises Damaged where `path`, of a run that is done, is not the file that `result.json` names."""

@@ -31,7 +31,7 @@ class RunState:
 
 
 def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
-    """The state of `run`; `needs` is that of the pretraining it waits for, where it waits for one.
+    """The state of `run`; `needs` is that of the run it starts from, where there is one.
 
     `launch.json` asks for `tries` starts; `state.json` counts the starts made. A failed or stopped run that is asked
     for once more is pending again. One with a damaged file has failed.

@@ -1,11 +1,17 @@
 """Which trackers are asked for: known ones, each once, whose packages are installed (no torch)."""
 
-from difflib import get_close_matches
 from importlib.util import find_spec
 
 from mixmae.fields.model import impossible
-from mixmae.names import TRACKERS
+from mixmae.fields.nearest import instead
 
+TRACKERS = {
+    "tensorboard": "mixmae.tracking.tensorboard:TensorBoard",
+    "wandb": "mixmae.tracking.wandb:WeightsAndBiases",
+    "mlflow": "mixmae.tracking.mlflow:MLflow",
+    "trackio": "mixmae.tracking.trackio:Trackio",
+}
+"""What can be named, and the classes that are told."""
 INSTALL = {
     "tensorboard": "pip install tensorboard",
     "wandb": "pip install wandb, or the extra that brings it, '.[track]'",
@@ -19,9 +25,7 @@ def known(names: tuple[str, ...]) -> tuple[str, ...]:
     """`names`, as they are. Raises the error of a config field for one that is no tracker or is named twice."""
     for place, name in enumerate(names):
         if name not in TRACKERS:
-            near = get_close_matches(name, TRACKERS, 1)
-            instead = f"did you mean {near[0]}?" if near else f"write one of {', '.join(TRACKERS)}"
-            raise impossible((place,), f"no tracker {name!r}; {instead}")
+            raise impossible((place,), f"no tracker {name!r}; {instead(name, TRACKERS)}")
         if name in names[:place]:
             raise impossible((place,), f"{name} is named twice; write it once")
     return names

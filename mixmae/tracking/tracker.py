@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mixmae.presentation.row import chain_of, method_of
 from mixmae.runs.folder import RunFolder
 
 
@@ -41,19 +42,16 @@ class Tracker(Protocol):
 def tracked(run: RunFolder) -> Tracked:
     """Raises where the run's config cannot be read."""
     config = run.read("config")
+    if config is None:
+        raise FileNotFoundError(f"{run.path / 'config.json'}: missing")
     job, encoder = config["job"], config["job"]["encoder"]
     label = encoder["family"] if encoder["name"] == "custom" else encoder["name"]
     told = {**job, "data_fingerprint": config["data_fingerprint"]}
-    return Tracked(run, f"{run.stage}/{run.id[:8]}", f"{_method(run, job)}-{label}", told)
+    method = method_of(chain_of(job, lambda key: job_in(RunFolder(run.root, *key)))).replace(" ", "-")
+    return Tracked(run, f"{run.stage}/{run.id[:8]}", f"{method}-{label}", told)
 
 
-def _method(run: RunFolder, job: dict[str, Any]) -> str:
-    """The pretraining's, or what stands in its place."""
-    if "method" in job:
-        return job["method"]["name"]
-    if needs := job["pretraining"]:
-        config = RunFolder(run.root, "pretrain", needs).read("config")
-        return config["job"]["method"]["name"]
-    if job["weights"]:
-        return "imported"
-    return "supervised" if run.stage == "finetune" else "random-init"
+def job_in(run: RunFolder) -> dict[str, Any] | None:
+    """The job of a run, as plain data; None where there is none."""
+    config = run.read("config")
+    return config and config["job"]

@@ -9,8 +9,9 @@ import threading
 import time
 from queue import SimpleQueue
 
-from mixmae.names import TRACKERS, resolve
+from mixmae.fields.specs import resolve
 from mixmae.runs.folder import RunFolder
+from mixmae.tracking.asked import TRACKERS
 from mixmae.tracking.tracker import Tracker, tracked
 
 log = logging.getLogger(__name__)

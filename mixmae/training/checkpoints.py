@@ -1,16 +1,15 @@
 """Step checkpoints of a training run and its final weights."""
 
-import errno
 import logging
 import re
 from collections.abc import Collection
 from pathlib import Path
-from zipfile import ZipFile
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mixmae.files.archives import damage
 from mixmae.files.records import write_atomically
 from mixmae.files.retrying import retried
 
@@ -66,23 +65,6 @@ def _read(path: Path) -> dict | None:
     except Exception as error:  # what torch's readers of zip and pickle raise is of many kinds
         log.warning("%s cannot be read (%s)", path.name, str(error).split("\n")[0])
         return None
-
-
-def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at.
-
-    Raises OSError where the file system fails.
-    """
-    try:
-        with ZipFile(path) as archive:
-            bad = archive.testzip()
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # an offset that damage made negative
-            raise
-        return str(error)
-    except Exception as error:  # of a damaged archive nearly any, such as zlib.error and NotImplementedError
-        return str(error) or type(error).__name__
-    return f"damaged at {bad}" if bad else None
 
 
 def write_weights(path: Path, model: nn.Module) -> None:

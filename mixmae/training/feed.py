@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from mixmae.config import Optimisation
 from mixmae.data.batches import Samples, load, training_keys
 from mixmae.training.processes import Processes
+from mixmae.training.recipe import Optimisation
 
 
 class Feed:
@@ -18,7 +18,7 @@ class Feed:
 
     def __init__(self, samples: Samples, indices: list[int], recipe: Optimisation, seed: int, processes: Processes):
         self.samples, self._indices, self._seed = samples, indices, seed
-        self.batch, self.epochs, self.chunk = recipe.batch, recipe.epochs, vars(recipe)["chunk"] or recipe.batch
+        self.batch, self.epochs, self.chunk = recipe.batch, recipe.epochs, recipe.images_at_once
         self._processes = processes
         self.steps_per_epoch = _full_batches(len(indices), recipe.batch)
         self.parts = recipe.batch // self.chunk

@@ -1,21 +1,16 @@
 """AdamW's parameter groups and the learning rate a step: timm's, set by a recipe."""
 
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from difflib import get_close_matches
 from fnmatch import filter as filter_names
-from types import SimpleNamespace
 
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
-from mixmae.config import FinetuneRecipe, Optimisation
-
-_BETWEEN_STAGES = re.compile(r"encoder\.(layers\.\d+\.downsample|patch_embeds\.[1-9]|(patch|pos)_embed[2-9])\b")
-"""What leads from one stage to the next in Swin, Twins and PVT: the encoders count it to the block before it."""
+from mixmae.training.recipe import Optimisation
 
 
 def pretraining_optimizer(method: nn.Module, recipe: Optimisation) -> torch.optim.AdamW:
@@ -23,27 +18,11 @@ def pretraining_optimizer(method: nn.Module, recipe: Optimisation) -> torch.opti
 
     Parameters that want no gradient are left out. Raises ValueError where a pattern of `no_decay` matches nothing.
     """
-    groups = param_groups_weight_decay(method, recipe.weight_decay, no_weight_decay_list=_spared(method, recipe))
+    groups = param_groups_weight_decay(method, recipe.weight_decay, no_weight_decay_list=spared(method, recipe))
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
 
 
-def finetuning_optimizer(model: nn.Module, recipe: FinetuneRecipe) -> torch.optim.AdamW:
-    """As for pretraining, each layer's `lr_scale` being layer_decay ** (layers above it)."""
-    layers = SimpleNamespace(
-        named_parameters=model.named_parameters, group_matcher=lambda coarse: _layers(model, recipe)
-    )
-    groups = param_groups_layer_decay(
-        layers, recipe.weight_decay, no_weight_decay_list=_spared(model, recipe), layer_decay=recipe.layer_decay
-    )
-    if recipe.head_as_last_block:
-        top = max(group["lr_scale"] for group in groups)
-        for group in groups:
-            if group["lr_scale"] == top:
-                group["lr_scale"] *= recipe.layer_decay
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
-
-
-def _spared(model: nn.Module, recipe: Optimisation) -> Collection[str]:
+def spared(model: nn.Module, recipe: Optimisation) -> Collection[str]:
     """Patterns of the names of parameters that have no weight decay besides vectors and biases."""
     if recipe.no_decay is None:
         return model.no_weight_decay()
@@ -53,14 +32,6 @@ def _spared(model: nn.Module, recipe: Optimisation) -> Collection[str]:
             near = (get_close_matches(pattern, names, 1, cutoff=0.0) or names)[0]
             raise ValueError(f"no_decay: {pattern!r} matches no parameter of the model; write a name such as {near}")
     return recipe.no_decay
-
-
-def _layers(model: nn.Module, recipe: FinetuneRecipe) -> Callable[[str], int]:
-    """Layer id of a parameter's name."""
-    layer = model.group_matcher()
-    if not recipe.merging_as_next_block:
-        return layer
-    return lambda name: layer(name) + bool(_BETWEEN_STAGES.match(name))
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: Optimisation, steps_per_epoch: int) -> Scheduler:

@@ -10,7 +10,6 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from mixmae.config import Optimisation
 from mixmae.files.records import whole_lines
 from mixmae.runs.cause import Cause
 from mixmae.training import checkpoints
@@ -18,6 +17,7 @@ from mixmae.training.display import Display
 from mixmae.training.feed import Feed
 from mixmae.training.journal import Journal
 from mixmae.training.optimisation import learning_rate, schedule
+from mixmae.training.recipe import Optimisation
 from mixmae.training.session import Session, Stopped, computation
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,7 @@ class Progress:
         self.model, self.optimizer, self.recipe = model, optimizer, recipe
         self.schedule = schedule(optimizer, recipe, feed.steps_per_epoch)
         self.scaler = torch.amp.GradScaler(session.device.type, enabled=recipe.precision == "float16")
-        decay = vars(recipe).get("ema_decay")
-        self.average = ModelEmaV3(model, decay=decay) if decay else None
+        self.average = ModelEmaV3(model, decay=recipe.average_decay) if recipe.average_decay else None
         self.network = self.processes.synchronised(model)
         self.steps = recipe.epochs * feed.steps_per_epoch
         self.step = self.restores = 0
@@ -206,7 +205,7 @@ class Progress:
         timing = {"data_wait_s": round(self._epoch_waited_s, 3), "peak_memory_gb": round(peak_memory_gb(), 3)}
         self.session.check_lease()
         self.journal.add(line, seconds, (self.step - self._epoch_began_step) * self.feed.batch, **timing)
-        self.session.report(epoch=epoch, epochs=self.recipe.epochs, loss=loss, metric=measured.get("top1"))
+        self.session.report(epoch=epoch, epochs=self.recipe.epochs, loss=loss, metric=measured.get(self.session.main))
         self.loss_sum, self.norm_sum, self.skipped = self._zero(), self._zero(), 0
         if self.step < self.steps:
             self._save_if_possible()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +14,14 @@ from mixmae.tracking.trackers import Trackers
 from mixmae.training.compilation import compile_blocks
 from mixmae.training.processes import Processes
 from mixmae.training.resources import Resources
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job leaves: figures by name, and files in the run folder besides its metrics and its final weights."""
+
+    figures: dict[str, Any]
+    files: tuple[Path, ...] = ()
 
 
 class Stopped(Exception):
@@ -27,6 +37,8 @@ class Session:
     Both do something only where `processes` leads, and only there has the run `trackers`."""
 
     run: RunFolder
+    main: str
+    """The name of the main metric of what is run."""
     resources: Resources
     processes: Processes
     stop: Callable[[], bool]

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from mixmae.encoders.kinds import Licence
 from mixmae.weights.description import Description
+from mixmae.weights.kinds import kinds
 
 UNKNOWN = "unknown"
 VERSIONS = ("mixmae", "commit", "python", "torch", "timm", "numpy", "device")
@@ -33,40 +35,6 @@ class Facts:
     result: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
     origin: dict[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Licence:
-    """terms: in words. hub: the Hugging Face Hub's name for them. repository: where they are stated."""
-
-    terms: str
-    hub: str
-    repository: str
-
-
-_MIXMIM = Licence("no licence stated", "unknown", "github.com/Sense-X/MixMIM @2b2f5a9")
-_SIMMIM = Licence("MIT", "mit", "github.com/microsoft/SimMIM @d3e29bc")
-_MAE = Licence("CC-BY-NC 4.0", "cc-by-nc-4.0", "github.com/facebookresearch/mae @efb2a80")
-LICENCES = {
-    "mixmae_pretrain": _MIXMIM,
-    "mixmae_classifier": _MIXMIM,
-    "simmim_swin_pretrain": _SIMMIM,
-    "simmim_swin_classifier": _SIMMIM,
-    "simmim_vit_pretrain": _SIMMIM,
-    "simmim_vit_classifier": _SIMMIM,
-    "mae_vit_pretrain": _MAE,
-    "mae_vit_classifier": _MAE,
-    "mae_swin_pretrain": Licence("CC-BY-NC 4.0", "cc-by-nc-4.0", "github.com/LayneH/GreenMIM @b981012"),
-    "pvt_classifier": Licence("Apache 2.0", "apache-2.0", "github.com/whai362/PVT @57e2dfa"),
-    "twins_svt_classifier": Licence("Apache 2.0", "apache-2.0", "github.com/Meituan-AutoML/Twins @c1ff671"),
-    "timm_swin_classifier": Licence(
-        "MIT", "mit", "github.com/huggingface/pytorch-image-models @aa4b585 (swin_transformer.py)"
-    ),
-    "timm_twins_svt_classifier": Licence(
-        "Apache 2.0", "apache-2.0", "github.com/huggingface/pytorch-image-models @aa4b585 (twins.py)"
-    ),
-}
-"""The terms of the repositories that published the weights of each kind."""
 
 
 # ------------------------------------------------------------------------------------------------------------- cards
@@ -96,7 +64,7 @@ def hub_card(text: str, description: Description, facts: Facts, library: str) ->
 def title(description: Description, facts: Facts) -> str:
     """Encoder and part, as Markdown."""
     encoder = description.encoder
-    name = encoder.family if encoder.name == "custom" else encoder.name
+    name = encoder.label
     pretrained = f", pretrained with {_method(facts)}" if description.method is None and _method(facts) else ""
     return f"{escaped(name)}: {escaped(description.part)}{pretrained}"
 
@@ -187,8 +155,13 @@ def _licence(facts: Facts) -> str:
     return own
 
 
+def _licence_of(kind: str) -> Licence | None:
+    """The terms of the repository that published the weights of a kind."""
+    return kinds()[kind].licence if kind in kinds() else None
+
+
 def _terms(facts: Facts) -> str:
-    licence = LICENCES.get(facts.origin["kind"])
+    licence = _licence_of(facts.origin["kind"])
     return f"{licence.terms} ({licence.repository})" if licence else UNKNOWN
 
 
@@ -196,7 +169,7 @@ def _terms(facts: Facts) -> str:
 
 
 def _front_matter(description: Description, facts: Facts, library: str) -> dict[str, Any]:
-    licence = LICENCES.get(facts.origin["kind"]) if facts.origin and facts.job is None else None
+    licence = _licence_of(facts.origin["kind"]) if facts.origin and facts.job is None else None
     tags = ["mixmae", "masked-image-modeling", description.encoder.family]
     if method := description.method.name if description.method else _method(facts):
         tags.append(method)

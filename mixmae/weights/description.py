@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from mixmae.config import MethodConfig
-from mixmae.encoders.config import EncoderConfig
+from mixmae.encoders.families import EncoderConfig
 from mixmae.fields.model import Model, Positive, Size
 from mixmae.files.records import NewerSchema
+from mixmae.methods.methods import MethodConfig
 
 SCHEMA = 1
 METADATA = "mixmae"

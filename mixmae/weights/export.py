@@ -5,7 +5,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import mixmae
+from mixmae.encoders.exports import NotInTimm, TimmModel
+from mixmae.encoders.families import families
 from mixmae.files.records import write_atomically
 from mixmae.weights import stored
 from mixmae.weights.card import card, code, hub_card
 from mixmae.weights.description import METADATA, Description, Origin
 from mixmae.weights.opened import Opened
-from mixmae.weights.openmmlab import backbone
-from mixmae.weights.timm_models import NotInTimm, TimmModel, timm_model
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,9 @@ def _to_timm(opened: Opened, out: Path) -> Exported:
 
 
 def _to_openmmlab(opened: Opened, out: Path) -> Exported:
-    found = backbone(opened.description, opened.model.state_dict())
+    encoder = opened.description.encoder
+    state = opened.model.state_dict()
+    found = families[encoder.family].openmmlab(encoder, opened.description.image_size, state)
     meta = {EXPORTED_BY: mixmae.__version__, "description": opened.description.model_dump_json()}
     content = {"state_dict": {name: tensor.detach() for name, tensor in found.tensors.items()}, "meta": meta}
     loading = f"# in an OpenMMLab config\nCHECKPOINT = {out.name!r}\nbackbone = {found.config}"
@@ -147,6 +149,15 @@ def _to_hub_ours(opened: Opened, out: Path, reason: str) -> Exported:
 
     _write_folder(out, fill)
     return Exported([out / name for name in HUB_FILES])
+
+
+def timm_model(description: Description) -> TimmModel:
+    """timm's model of an encoder or a classifier. Raises NotInTimm where there is none."""
+    if description.method is not None:
+        raise NotInTimm("timm has no pretraining methods; write --encoder-only")
+    encoder = description.encoder
+    model = families[encoder.family].timm(encoder, description.image_size)
+    return replace(model, arguments={**model.arguments, "num_classes": description.classes or 0})
 
 
 def _timm_config(model: TimmModel, opened: Opened) -> dict:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mixmae.training.checkpoints import damage
+from mixmae.files.archives import damage
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
 """Under which checkpoints keep their weights, in the order they are looked for."""

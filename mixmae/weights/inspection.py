@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mixmae import names
+from mixmae.encoders.kinds import OfficialKind
 from mixmae.files.records import sha256
 from mixmae.weights import published
-from mixmae.weights.constructors import ARGUMENTS
-from mixmae.weights.description import METADATA, about, header
+from mixmae.weights.description import METADATA, Description, about, header
 from mixmae.weights.export import EXPORTED_BY
 from mixmae.weights.files import WRAPPERS, read_checkpoint, unwrapped
+from mixmae.weights.kinds import kinds
 from mixmae.weights.stored import build
 
 
@@ -139,26 +139,27 @@ def _wrapping(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _kinds(state: dict[str, Tensor]) -> list[dict[str, Any]]:
-    guesses = [guess for kind in names.KEY_MAPS if (guess := _guess(kind, state)) is not None]
+    guesses = [guess for kind in kinds() if (guess := _guess(kind, state)) is not None]
     return sorted(guesses, key=lambda guess: (guess["misfits"] + guess["missing"], guess["part"] != "whole"))
 
 
 def _guess(kind: str, state: dict[str, Tensor]) -> dict[str, Any] | None:
     """How well the tensors are those of `kind`; None where a name or what shapes say of the config forbids it."""
     try:
-        mapped, recomputed = names.resolve(names.KEY_MAPS[kind]).translated(state, kind)
+        official = kinds()[kind]
+        mapped, recomputed = official.keys.translated(state, kind)
         shapes = {ours: tuple(state[name].shape) for name, ours in mapped.items()}
         every = shapes | {name: tuple(state[name].shape) for name in recomputed}
-        config = ARGUMENTS[kind].from_shapes(every)
-        undecided = [name for name in ARGUMENTS[kind].undecided if name not in config]
+        config = official.arguments.from_shapes(every)
+        undecided = [name for name in official.arguments.undecided if name not in config]
         if alone := all(name.startswith("encoder.") for name in shapes):
             config = {name: value for name, value in config.items() if not name.startswith("decoder")}
             undecided = [name for name in undecided if not name.startswith(("decoder", "norm_pix"))]
         completed_by, completion = published.completion(kind, config, undecided) if undecided else ("", {})
         filled = {
-            name: _any_that_fits(name, config, shapes) for name in _SHAPELESS if name in ARGUMENTS[kind].undecided
+            name: _any_that_fits(name, config, shapes) for name in _SHAPELESS if name in official.arguments.undecided
         }
-        wanted = _shapes_of_model(kind, filled | config | (completion or {}))
+        wanted = _shapes_of_model(official, filled | config | (completion or {}))
     except (ValueError, LookupError, ArithmeticError, RuntimeError):  # torch: RuntimeError for sizes that cannot be
         return None
     part = "whole"
@@ -189,10 +190,10 @@ def _any_that_fits(name: str, config: dict[str, Any], shapes: dict[str, tuple[in
     return [1] * len(config["depths"]) if one_a_stage else 1
 
 
-def _shapes_of_model(kind: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def _shapes_of_model(kind: OfficialKind, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of the model that a config makes, with the class's defaults for what it does not say."""
     try:
-        description = ARGUMENTS[kind].model_validate(config).description()
+        description = Description.model_validate(kind.arguments.model_validate(config).description())
     except ValidationError as error:
         raise ValueError(str(error)) from None
     with torch.device("meta"):

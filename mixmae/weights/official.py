@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isqrt
 from typing import Any
 
@@ -10,14 +9,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from mixmae import names
 from mixmae.attention.positions import sincos_positions
+from mixmae.encoders.arguments import Shapes
 from mixmae.encoders.keys import some
+from mixmae.encoders.kinds import OfficialKind
+from mixmae.fields.nearest import instead
 from mixmae.weights import published
-from mixmae.weights.constructors import ARGUMENTS
-from mixmae.weights.constructors.arguments import Shapes
 from mixmae.weights.description import Description
 from mixmae.weights.files import unwrapped
+from mixmae.weights.kinds import kind_of
 from mixmae.weights.stored import build
 
 log = logging.getLogger(__name__)
@@ -53,16 +53,12 @@ def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, 
 
     Raises ValueError (of a config WrongConfig) for what does not fit, naming it.
     """
-    if kind not in ARGUMENTS:
-        near = get_close_matches(kind, ARGUMENTS, 1)
-        instead = f"did you mean {near[0]}?" if near else f"write one of {', '.join(ARGUMENTS)}"
-        raise ValueError(f"{kind}: no such kind of weights; {instead}")
+    official = kind_of(kind)
     state = unwrapped(state_dict)
-    keys = names.resolve(names.KEY_MAPS[kind])
-    mapped, recomputed = keys.translated(state, kind)
+    mapped, recomputed = official.keys.translated(state, kind)
     if config is None:
-        config = _inferred(kind, _shapes(state, mapped, recomputed), encoder_only)
-    description = described(kind, config)
+        config = _inferred(official, _shapes(state, mapped, recomputed), encoder_only)
+    description = described(official, config)
     left_out = []
     if encoder_only:
         description = description.alone()
@@ -75,12 +71,6 @@ def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, 
     return Imported(model, description, mapped, recomputed, left_out)
 
 
-def official_names(kind: str, state_names: list[str]) -> dict[str, str]:
-    """Our parameter names -> the official ones, for the official names of a `kind`."""
-    mapped, _ = names.resolve(names.KEY_MAPS[kind]).translated(state_names, kind)
-    return {ours: name for name, ours in mapped.items()}
-
-
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
@@ -89,18 +79,17 @@ def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[s
     return shapes | {name: tuple(state[name].shape) for name in recomputed}
 
 
-def described(kind: str, config: dict) -> Description:
+def described(kind: OfficialKind, config: dict) -> Description:
     """The model that the official constructor makes of `config`. Raises WrongConfig."""
-    cls = ARGUMENTS[kind]
+    cls = kind.arguments
     if not isinstance(config, dict):
         raise WrongConfig(f"a {type(config).__name__}; write name: value lines")
     for name in config:
         if name not in cls.model_fields:
-            near = get_close_matches(str(name), cls.model_fields, 1)
-            instead = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}"
-            raise WrongConfig(f"not an argument of a {kind}; {instead}", (name,))
+            what = instead(str(name), cls.model_fields, f"it has {', '.join(cls.model_fields)}")
+            raise WrongConfig(f"not an argument of a {kind.name}; {what}", (name,))
     try:
-        return cls.model_validate(config).description()
+        return Description.model_validate(cls.model_validate(config).description())
     except ValidationError as error:
         first = error.errors()[0]
         if error.title != cls.__name__:
@@ -109,22 +98,24 @@ def described(kind: str, config: dict) -> Description:
         raise WrongConfig(f"{config.get(field[0], first['input'])!r}: {first['msg']}", field) from None
 
 
-def _inferred(kind: str, shapes: Shapes, encoder_only: bool) -> dict[str, Any]:
+def _inferred(kind: OfficialKind, shapes: Shapes, encoder_only: bool) -> dict[str, Any]:
     """The config that the shapes decide, the rest taken from published models of just these shapes."""
-    cls = ARGUMENTS[kind]
+    cls = kind.arguments
     try:
         found = cls.from_shapes(shapes)
     except KeyError as error:
-        raise ValueError(f"not the weights of a {kind}: {error.args[0]} is missing") from None
+        raise ValueError(f"not the weights of a {kind.name}: {error.args[0]} is missing") from None
     missing = [name for name in cls.undecided if name not in found]
     if encoder_only:
         missing = [name for name in missing if not name.startswith(("decoder", "norm_pix"))]
         found = {name: value for name, value in found.items() if not name.startswith("decoder")}
     if not missing:
         return found
-    model, completion = published.completion(kind, found, missing)
+    model, completion = published.completion(kind.name, found, missing)
     if completion is None:
-        raise ValueError(f"the shapes of a {kind} do not decide {', '.join(missing)}; give the constructor's config")
+        raise ValueError(
+            f"the shapes of a {kind.name} do not decide {', '.join(missing)}; give the constructor's config"
+        )
     log.info("shapes of %s, hence %s", model, ", ".join(f"{name} {value}" for name, value in completion.items()))
     return found | completion
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mixmae.encoders.keys import some
-from mixmae.experiment.jobs import STAGE_JOB, FinetuneJob, PretrainJob
+from mixmae.experiment.jobs import EvaluationJob, PretrainJob, StageJob, job_of
 from mixmae.files.records import sha256
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
@@ -45,9 +45,10 @@ def open_run(run: RunFolder) -> Opened:
     config = run.read("config")
     if config is None:
         raise ValueError(f"{name}: no run in {run.path}: config.json is missing")
-    job = STAGE_JOB.validate_python(config["job"])
-    if not isinstance(job, PretrainJob | FinetuneJob):
-        instead = f"export its pretraining {job.pretraining}" if job.pretraining else "export a fine-tuning instead"
+    job = job_of(config["job"])
+    if not job.spec.leaves_encoder:
+        start = job.start
+        instead = f"export {start[0]} {start[1]}, which it starts from" if start else "export a fine-tuning instead"
         raise ValueError(f"{name}: a {job.stage} evaluation trains no model to export; {instead}")
     state = run_state(run).state
     if state != "done":
@@ -59,7 +60,7 @@ def open_run(run: RunFolder) -> Opened:
         encoder=job.encoder,
         image_size=job.image_size,
         method=job.method if isinstance(job, PretrainJob) else None,
-        classes=_classes(run.weights) if isinstance(job, FinetuneJob) else None,
+        classes=_classes(run.weights) if job.spec.measures else None,
     )
     return Opened(_loaded(run.weights, description), description, _facts(run, config, job))
 
@@ -98,12 +99,12 @@ def _loaded(weights: Path, description: Description) -> nn.Module:
     return model.eval()
 
 
-def _facts(run: RunFolder, config: dict, job) -> Facts:
+def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
     pretraining, origin = None, None
-    if isinstance(job, FinetuneJob) and job.pretraining:
-        found = RunFolder(run.root, "pretrain", job.pretraining).read("config")
+    if job.start:
+        found = RunFolder(run.root, *job.start).read("config")
         pretraining = found and found["job"]
-    if isinstance(job, FinetuneJob) and job.weights:
+    if isinstance(job, EvaluationJob) and job.weights:
         origin = _origin_of(Path(job.weights.path), job.weights.sha256)
     return Facts(
         run=run.id,

@@ -6,10 +6,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mixmae import names
 from mixmae.encoders.building import build_encoder
 from mixmae.files.records import write_atomically
 from mixmae.methods.building import build_method
+from mixmae.methods.classifier import Classifier
 from mixmae.weights.description import METADATA, Description, Origin, about, document
 
 
@@ -19,7 +19,7 @@ def build(description: Description) -> nn.Module:
     if description.method is not None:
         return build_method(description.method, encoder)
     if description.classes is not None:
-        return names.resolve(names.METHODS["supervised"])(encoder, description.classes, head_init_std=0.02)
+        return Classifier(encoder, description.classes)
     return encoder
 
 

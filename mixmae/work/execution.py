@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mixmae
-from mixmae.data.fingerprint import fingerprint, recall
-from mixmae.experiment.jobs import STAGE_JOB
-from mixmae.fields.identity import identity
+from mixmae.data.sources import sources
+from mixmae.experiment.jobs import job_id, job_of
+from mixmae.fields.specs import resolve
 from mixmae.files.retrying import naming
-from mixmae.names import STAGES, resolve
 from mixmae.runs.cause import Cause, cause_of
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Lease, Lost
@@ -30,6 +29,7 @@ from mixmae.work.places import node
 
 if TYPE_CHECKING:
     from mixmae.training.processes import Ending
+    from mixmae.training.session import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
                 with processes.watched(state.end):
                     result = _result(run, resources, stop, state, processes, trackers)
                 lease.check()
-                run.commit(result)
+                run.commit(result.figures, result.files)
             ended = _done(run, state)
         except Lost as error:
             processes.ends(Ending("failed", cause_of(error), str(error)), error)
@@ -105,7 +105,7 @@ def _done(run: RunFolder, state: "_State") -> str:
 
 def _result(
     run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes, trackers: Trackers
-) -> dict:
+) -> "Outcome":
     import torch
 
     torch.set_num_threads(resources.threads)
@@ -117,16 +117,16 @@ def _result(
 
 def _compute(
     run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes, trackers: Trackers
-) -> dict:
+) -> "Outcome":
     from mixmae.training.session import Session
 
-    job = STAGE_JOB.validate_python(run.read("config")["job"])
+    job = job_of(run.read("config")["job"])
     if not processes.leads:  # process 0 knows it from the fingerprint
-        recall(job.data, run.root)
+        sources[job.data.name].recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
-    session = Session(run, resources, processes, stop, report, check_lease, trackers)
-    return resolve(STAGES[job.stage])(session, job)
+    session = Session(run, job.spec.main.name, resources, processes, stop, report, check_lease, trackers)
+    return resolve(job.spec.run)(session, job)
 
 
 def _check_config(run: RunFolder) -> None:
@@ -134,12 +134,12 @@ def _check_config(run: RunFolder) -> None:
     config = run.read("config")
     if config is None:
         raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
-    job = STAGE_JOB.validate_python(config["job"])
-    found = fingerprint(job.data, run.root)
+    job = job_of(config["job"])
+    found = sources[job.data.name].fingerprint(job.data, run.root)
     if found != config["data_fingerprint"]:
         what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
         raise DataChanged(f"the data has changed: {what}; plan again")
-    if identity(job, data=found) != run.id:
+    if job_id(job, found) != run.id:
         raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
 
 

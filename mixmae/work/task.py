@@ -12,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from mixmae.experiment.jobs import STAGE_JOB
+from mixmae.experiment.jobs import start_of
 from mixmae.files.records import read_json
 from mixmae.runs.folder import RunFolder, newest_step
 from mixmae.runs.lease import STALE_S, Held
@@ -103,12 +103,12 @@ def _of_a_pack(run: RunFolder, stop: StopFlag) -> str:
 
 
 def _attempt(run: RunFolder, stop: StopFlag, processes) -> str:
-    """The state the run is left in; "waiting" where its pretraining is not done: nothing ever starts without it."""
+    """The state the run is left in; "waiting" where what it starts from is not done: nothing ever starts without it."""
     if stop():
         return "stopped"
     if (run.read("launch") or {}).get("cancelled"):
         return "cancelled"
-    if (needs := _pretraining(run)) and needs.read("result") is None:
+    if (needs := _start(run)) and needs.read("result") is None:
         print(f"{run.stage}/{run.id} waits for {needs.stage}/{needs.id}", flush=True)
         return "waiting"
     end = time.monotonic() + STALE_S + 3 * LOOK_S
@@ -127,10 +127,8 @@ def _attempt(run: RunFolder, stop: StopFlag, processes) -> str:
             time.sleep(LOOK_S)
 
 
-def _pretraining(run: RunFolder) -> RunFolder | None:
+def _start(run: RunFolder) -> RunFolder | None:
+    """The run that it starts from."""
     config = run.read("config")
-    if config is None:
-        return None
-    job = STAGE_JOB.validate_python(config["job"])
-    needs = vars(job).get("pretraining")
-    return RunFolder(run.root, "pretrain", needs) if needs else None
+    start = start_of(config["job"]) if config else None
+    return RunFolder(run.root, *start) if start else None

@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mixmae.experiment.jobs import start_of
+from mixmae.fields.identity import Key
 from mixmae.files.records import read_json, write_json
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Held
@@ -26,8 +28,8 @@ POLL_S = 0.3
 class Item:
     stage: str
     id: str
-    needs: str | None
-    """The id of the pretraining it waits for."""
+    needs: Key | None
+    """The run it waits for."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class WorkList:
     @classmethod
     def read(cls, path: Path) -> "WorkList":
         data = read_json(path)
-        items = tuple(Item(**item) for item in data["items"])
+        items = tuple(Item(one["stage"], one["id"], one["needs"] and tuple(one["needs"])) for one in data["items"])
         return cls(items, Resources.model_validate(data["resources"]), data["visible_devices"])
 
 
@@ -116,28 +118,32 @@ def _work(worklist: WorkList, root: Path, launcher: Path, stop: StopFlag) -> Non
 
 def _states(worklist: WorkList, root: Path, done: dict[Item, RunState]) -> dict[Item, RunState]:
     """How each item that is not done stands; `done` keeps the others, which need no second look."""
-    by_id: dict[str, RunState] = {}
+    by_key: dict[Key, RunState] = {}
     found: dict[Item, RunState] = {}
     for item in worklist.items:
         if item not in done:
-            needs = _pretraining(root, item.needs, by_id) if item.needs else None
-            found[item] = run_state(RunFolder(root, item.stage, item.id), needs)
+            needs = _state_of(root, item.needs, by_key) if item.needs else None
+            found[item] = by_key[item.stage, item.id] = run_state(RunFolder(root, item.stage, item.id), needs)
             if found[item].state == "done":
                 done[item] = found[item]
     return found
 
 
-def _pretraining(root: Path, id: str, by_id: dict[str, RunState]) -> RunState:
-    if id not in by_id:
-        by_id[id] = run_state(RunFolder(root, "pretrain", id))
-    return by_id[id]
+def _state_of(root: Path, key: Key, by_key: dict[Key, RunState]) -> RunState:
+    """Of a run that another waits for. It may itself wait for one: a chain is followed to its beginning."""
+    if key not in by_key:
+        run = RunFolder(root, *key)
+        config = run.read("config") or {}
+        start = start_of(config.get("job", {}))
+        by_key[key] = run_state(run, _state_of(root, start, by_key) if start else None)
+    return by_key[key]
 
 
 def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
     """Runs the job unless another process has it or had it; says whether it ran here."""
     run = RunFolder(root, item.stage, item.id)
     with lock(run.path / "claim") as free:
-        needs = run_state(RunFolder(root, "pretrain", item.needs)) if item.needs else None
+        needs = _state_of(root, item.needs, {}) if item.needs else None
         if not free or run_state(run, needs).state != "pending":
             return False
         try:

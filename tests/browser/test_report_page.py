@@ -39,13 +39,13 @@ def shown(tmp_path_factory):
     """What the page shows: the collected runs, the grid, and the page's path."""
     folder = tmp_path_factory.mktemp("report <&> of a grid")
     made = two_methods_and_references(folder / "runs")
-    failed = stage_jobs(experiment("mae"), FINGERPRINT)[0]
+    failed = stage_jobs(experiment("mae"), lambda data: FINGERPRINT)[0]
     made.add(experiment("mae"), linear=70.0)
     run = RunFolder(made.root, "pretrain", failed.id)
     write_state(run, "failed", HOSTILE)
     run.write("environment", {"commit": HOSTILE, "cpu": HOSTILE})
     (made.root / "pretrain" / "<img src=x onerror='owned = 1'>\udcff").mkdir()
-    with_weights(made.root, stage_jobs(experiment("simmim"), FINGERPRINT)[0])
+    with_weights(made.root, stage_jobs(experiment("simmim"), lambda data: FINGERPRINT)[0])
     names = {"title": HOSTILE, "scale": HOSTILE, "commands": (HOSTILE, "mixmae results report made.yaml")}
     grid, frame = declared(made, tables=(TABLE,), plots=PLOTS, **names), collect(made.root)
     write_report(frame, [grid], folder)

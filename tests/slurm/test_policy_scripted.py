@@ -44,7 +44,7 @@ def grid(tmp_path, scripted):
 
 def tasks(planned) -> list[tuple[str, int | None]]:
     known = submissions(planned.root)
-    words = (task_of(entry, known).partition("_") for entry in planned.entries)
+    words = (task_of(entry.run, known).partition("_") for entry in planned.entries)
     return [(job, int(element) if element else None) for job, _, element in words]
 
 
@@ -268,7 +268,7 @@ def test_an_evaluation_waits_for_a_pretraining_that_others_run(scripted, tmp_pat
     found = read_grid(written.file)
     planned = plan(found.name, found.cases, written.root)
     pretraining, evaluation = planned.entries
-    create_run(planned.root, pretraining.planned, pretraining.fingerprint)
+    create_run(planned.root, pretraining.planned)
     with pretraining.run.lease():
         pretraining.run.write("state", {"state": "running", "tries": 1})
         assert submit(found, planned, cancelled=True) == [], "neither twice, nor without what it needs"

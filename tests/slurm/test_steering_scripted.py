@@ -30,7 +30,7 @@ class Submitted:
         return next(e for e in self.plan.entries if (e.planned.stage, e.planned.job.seed) == (stage, seed))
 
     def task(self, stage: str, seed: int) -> tuple[str, int | None]:
-        job, _, number = task_of(self.run(stage, seed), submissions(self.plan.root)).partition("_")
+        job, _, number = task_of(self.run(stage, seed).run, submissions(self.plan.root)).partition("_")
         return job, int(number) if number else None
 
     def queued(self) -> set[tuple[str, int | None]]:

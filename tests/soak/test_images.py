@@ -22,13 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mixmae.config import ImageFolderConfig, PretrainRecipe
 from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
 from mixmae.data.draws import seed_everything
 from mixmae.data.image_folder.check import check
+from mixmae.data.image_folder.spec import ImageFolderConfig
 from mixmae.data.reading import Unreadable
-from mixmae.data.transforms import pretraining_transform
 from mixmae.experiment.experiment import Experiment
+from mixmae.training.pretrain.spec import PretrainRecipe
+from mixmae.training.pretrain.transform import pretraining_transform
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from tiny_jobs import experiment, never, planned_runs

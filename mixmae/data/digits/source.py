@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mixmae.config import DigitsConfig
+from mixmae.data.digits.spec import DigitsConfig
 
 SIDE = 32
 

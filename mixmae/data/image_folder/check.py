@@ -14,10 +14,11 @@ from statistics import median_low
 from rich.console import Console
 from rich.progress import track
 
-from mixmae.config import ImageFolderConfig
-from mixmae.data.fingerprint import of_index
-from mixmae.data.image_folder.index import SPLITS, class_names, data_root, folders, images_below, walk
+from mixmae.data.image_folder.fingerprint import of_index
+from mixmae.data.image_folder.index import class_names, folders, images_below, walk
+from mixmae.data.image_folder.spec import ImageFolderConfig, data_root
 from mixmae.data.reading import describe
+from mixmae.data.sources import SPLITS
 
 ALONE_UP_TO = 500
 """Files read in this process; more are spread over one process a core."""

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixmae.config import ImageFolderConfig
+from mixmae.data.sources import SPLITS
 
-SPLITS = ("train", "val")
 SUFFIXES = (
     ".apng", ".avif", ".bmp", ".bw", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc",
     ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd",
@@ -52,10 +51,6 @@ class Index:
             return self.settled and all(_times(folder / path) == times for path, times in self.times.items())
         except OSError:
             return False
-
-
-def data_root(config: ImageFolderConfig) -> Path:
-    return Path(config.path).expanduser()
 
 
 def index(folder: Path) -> Index:

@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from mixmae.config import ImageFolderConfig
-from mixmae.data.image_folder.index import data_root, index
+from mixmae.data.image_folder.index import index
+from mixmae.data.image_folder.spec import ImageFolderConfig, data_root
 from mixmae.data.reading import read_rgb
 
 

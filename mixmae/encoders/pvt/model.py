@@ -10,6 +10,7 @@ from mixmae.attention.blocks import Block, ReducedAttention
 from mixmae.attention.layouts import Bucket, Groups, StageLayout
 from mixmae.attention.positions import resized_positions
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.pvt.spec import PvtConfig
 
 
 class PVT(HierarchicalEncoder):
@@ -19,42 +20,31 @@ class PVT(HierarchicalEncoder):
     are then the token itself. Pretraining and fine-tuning here average instead.
     """
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        patch_size: int,
-        widths: tuple[int, ...],
-        depths: tuple[int, ...],
-        heads: tuple[int, ...],
-        sr_ratios: tuple[int, ...],
-        mlp_ratios: tuple[int, ...],
-        norm_eps: float,
-        drop_path: float,
-        class_token: bool = False,
-    ):
-        super().__init__(image_size, patch_size, widths, depths)
-        norm = partial(nn.LayerNorm, eps=norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(depths), stagewise=True)
+    def __init__(self, config: PvtConfig, image_size: tuple[int, int], drop_path: float = 0.0):
+        super().__init__(config, image_size)
+        widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        norm = partial(nn.LayerNorm, eps=config.norm_eps)
+        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
         before = (3, *widths)
         for stage in range(self.stages):
             rows, columns = self.stage_size(stage)
-            extra = int(class_token and stage == self.stages - 1)
+            extra = int(config.class_token and stage == self.stages - 1)
             blocks = [
                 Block(
-                    ReducedAttention(widths[stage], heads[stage], sr_ratios[stage]),
+                    ReducedAttention(widths[stage], heads[stage], config.sr_ratios[stage]),
                     widths[stage],
-                    mlp_ratios[stage],
+                    ratios[stage],
                     rate,
                     norm,
                 )
                 for rate in rates[stage]
             ]
-            embedding = PatchEmbedding(before[stage], widths[stage], 2 if stage else patch_size)
+            embedding = PatchEmbedding(before[stage], widths[stage], 2 if stage else self.patch_size)
             positions = nn.Parameter(trunc_normal_(torch.zeros(1, rows * columns + extra, widths[stage]), std=0.02))
             self.register_module(f"patch_embed{stage + 1}", embedding)
             self.register_parameter(f"pos_embed{stage + 1}", positions)
             self.register_module(f"block{stage + 1}", nn.ModuleList(blocks))
-        if class_token:
+        if config.class_token:
             self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, self.width), std=0.02))
         self.norm = norm(self.width)
         reset_parameters(self)
@@ -88,6 +78,9 @@ class PVT(HierarchicalEncoder):
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.startswith(("pos_embed", "cls_token"))}
+
+    def leads_to_next_stage(self, name: str) -> bool:
+        return name.startswith(("patch_embed", "pos_embed")) and not name.startswith(("patch_embed1", "pos_embed1"))
 
     def layer_of(self, name: str) -> int:
         """Embedding and positions of a later stage belong to the block before it, as Swin's patch merging does."""

@@ -9,6 +9,7 @@ from mixmae.attention.blocks import Block, WindowAttention, reorder
 from mixmae.attention.layouts import StageLayout
 from mixmae.attention.positions import fixed_positions, resized_positions
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.swin.spec import SwinConfig
 
 
 class PatchMerging(nn.Module):
@@ -36,34 +37,20 @@ class Swin(HierarchicalEncoder):
     the bias table takes the cut size, as in the official code. positions: "sincos" (a fixed table, bicubically resized
     where the grid differs) or "none"."""
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        patch_size: int,
-        widths: tuple[int, ...],
-        depths: tuple[int, ...],
-        heads: tuple[int, ...],
-        windows: tuple[int, ...],
-        mlp_ratios: tuple[int, ...],
-        shift: bool,
-        positions: str,
-        norm_eps: float,
-        drop_path: float,
-    ):
-        super().__init__(image_size, patch_size, widths, depths)
-        norm = partial(nn.LayerNorm, eps=norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(depths), stagewise=True)
-        self.shift, self.positions = shift, positions
-        self.patch_embed = PatchEmbedding(3, widths[0], patch_size, norm)
-        if positions == "sincos":
+    def __init__(self, config: SwinConfig, image_size: tuple[int, int], drop_path: float = 0.0):
+        super().__init__(config, image_size)
+        widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        norm = partial(nn.LayerNorm, eps=config.norm_eps)
+        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
+        self.shift, self.positions = config.shift, config.positions
+        self.patch_embed = PatchEmbedding(3, widths[0], config.patch_size, norm)
+        if self.positions == "sincos":
             self.absolute_pos_embed = fixed_positions(widths[0], self.stage_size(0))
         self.layers = nn.ModuleList()
         for stage in range(self.stages):
-            window = min(windows[stage], *self.stage_size(stage))
+            window = min(config.windows[stage], *self.stage_size(stage))
             blocks = [
-                Block(
-                    WindowAttention(widths[stage], heads[stage], window), widths[stage], mlp_ratios[stage], rate, norm
-                )
+                Block(WindowAttention(widths[stage], heads[stage], window), widths[stage], ratios[stage], rate, norm)
                 for rate in rates[stage]
             ]
             last = stage == self.stages - 1
@@ -102,6 +89,9 @@ class Swin(HierarchicalEncoder):
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
+
+    def leads_to_next_stage(self, name: str) -> bool:
+        return ".downsample." in name
 
     def layer_of(self, name: str) -> int:
         """A patch merging belongs to the block before it (official fine-tuning code)."""

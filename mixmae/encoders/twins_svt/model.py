@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mixmae.attention.blocks import Block, ReducedAttention, WindowAttention, reorder
 from mixmae.attention.layouts import StageLayout
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.twins_svt.spec import TwinsConfig
 
 
 class ConvolutionalPositions(nn.Module):
@@ -33,37 +34,26 @@ class ConvolutionalPositions(nn.Module):
 class TwinsSVT(HierarchicalEncoder):
     """See `HierarchicalEncoder`. windows: sides of the local windows; sr_ratios: tokens a side of one reduced key."""
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        patch_size: int,
-        widths: tuple[int, ...],
-        depths: tuple[int, ...],
-        heads: tuple[int, ...],
-        windows: tuple[int, ...],
-        sr_ratios: tuple[int, ...],
-        mlp_ratios: tuple[int, ...],
-        norm_eps: float,
-        drop_path: float,
-    ):
-        super().__init__(image_size, patch_size, widths, depths)
-        norm = partial(nn.LayerNorm, eps=norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(depths), stagewise=True)
-        self.windows = tuple(windows)
+    def __init__(self, config: TwinsConfig, image_size: tuple[int, int], drop_path: float = 0.0):
+        super().__init__(config, image_size)
+        widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        norm = partial(nn.LayerNorm, eps=config.norm_eps)
+        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
+        self.windows = config.windows
         before = (3, *widths)
         self.patch_embeds = nn.ModuleList(
-            PatchEmbedding(before[stage], widths[stage], 2 if stage else patch_size) for stage in range(self.stages)
+            PatchEmbedding(before[stage], widths[stage], 2 if stage else self.patch_size)
+            for stage in range(self.stages)
         )
 
         def attention(stage: int, number: int) -> nn.Module:
             if number % 2:
-                return ReducedAttention(widths[stage], heads[stage], sr_ratios[stage])
+                return ReducedAttention(widths[stage], heads[stage], config.sr_ratios[stage])
             return WindowAttention(widths[stage], heads[stage], None)
 
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                Block(attention(s, number), widths[s], mlp_ratios[s], rate, norm)
-                for number, rate in enumerate(rates[s])
+                Block(attention(s, number), widths[s], ratios[s], rate, norm) for number, rate in enumerate(rates[s])
             )
             for s in range(self.stages)
         )
@@ -94,6 +84,9 @@ class TwinsSVT(HierarchicalEncoder):
 
     def no_weight_decay(self) -> set[str]:
         return set()
+
+    def leads_to_next_stage(self, name: str) -> bool:
+        return name.startswith("patch_embeds.") and not name.startswith("patch_embeds.0.")
 
     def layer_of(self, name: str) -> int:
         """The embedding of a later stage belongs to the block before it, as Swin's patch merging does."""

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mixmae.attention.positions import fixed_positions, resized_positions
 from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
+from mixmae.encoders.vit.spec import VitConfig
 
 
 class ViT(nn.Module):
@@ -24,40 +25,29 @@ class ViT(nn.Module):
 
     hierarchical = False
     stages = 1
+    extra_tokens = 1
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        patch_size: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: int,
-        style: str,
-        norm_eps: float,
-        drop_path: float,
-        shared_bias: bool = True,
-    ):
+    def __init__(self, config: VitConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__()
-        self.image_size, self.patch_size, self.unit = tuple(image_size), patch_size, patch_size
-        self.width, self.style, self.depth, self.shared_bias = width, style, depth, shared_bias
-        self.made_for = tuple(side // patch_size for side in image_size)
-        norm = partial(nn.LayerNorm, eps=norm_eps)
-        rates = calculate_drop_path_rates(drop_path, depth)
-        self.patch_embed = PatchEmbedding(3, width, patch_size, norm=nn.Identity)
-        self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, width), std=0.02))
-        if style == "beit":
-            if shared_bias:
-                self.rel_pos_bias = RelativePositionBias(window_size=self.made_for, num_heads=heads)
-            own = None if shared_bias else self.made_for
+        self.image_size, self.patch_size, self.unit = tuple(image_size), config.patch_size, config.unit
+        self.width, self.style, self.depth = config.width, config.style, config.depth
+        self.shared_bias = config.shared_bias
+        self.made_for = tuple(side // self.patch_size for side in image_size)
+        norm = partial(nn.LayerNorm, eps=config.norm_eps)
+        rates = calculate_drop_path_rates(drop_path, self.depth)
+        self.patch_embed = PatchEmbedding(3, self.width, self.patch_size, norm=nn.Identity)
+        self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, self.width), std=0.02))
+        if self.style == "beit":
+            if self.shared_bias:
+                self.rel_pos_bias = RelativePositionBias(window_size=self.made_for, num_heads=config.heads)
+            own = None if self.shared_bias else self.made_for
             block = partial(BeitBlock, init_values=0.1, window_size=own)
         else:
-            self.pos_embed = fixed_positions(width, self.made_for, class_row=True)
+            self.pos_embed = fixed_positions(self.width, self.made_for, class_row=True)
             block = Block
-        self.blocks = nn.ModuleList(
-            block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
-        )
-        self.norm = norm(width)
+        block = partial(block, self.width, config.heads, mlp_ratio=config.mlp_ratio, qkv_bias=True, norm_layer=norm)
+        self.blocks = nn.ModuleList(block(drop_path=rate) for rate in rates)
+        self.norm = norm(self.width)
         self.checkpointed = False
 
     grid = HierarchicalEncoder.grid
@@ -126,6 +116,9 @@ class ViT(nn.Module):
     @property
     def last_layer(self) -> int:
         return self.depth + 1
+
+    def leads_to_next_stage(self, name: str) -> bool:
+        return False
 
     def layer_of(self, name: str) -> int:
         parts = name.split(".")

@@ -6,13 +6,13 @@ import torch
 from timm.data.mixup import Mixup, mixup_target
 from torch import nn
 
-from mixmae.config import FinetuneRecipe
 from mixmae.data.batches import Samples, evaluation_keys, load
 from mixmae.data.draws import seed_everything
 from mixmae.evaluations.accuracy import scores
-from mixmae.experiment.jobs import FinetuneJob
+from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
+from mixmae.evaluations.finetune.spec import FinetuneRecipe
+from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.feed import Feed
-from mixmae.training.optimisation import finetuning_optimizer
 from mixmae.training.progress import Progress
 from mixmae.training.session import Session, computation
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def classify(
-    session: Session, job: FinetuneJob, model: nn.Module, train: Samples, indices: list[int], val: Samples
+    session: Session, job: EvaluationJob, model: nn.Module, train: Samples, indices: list[int], val: Samples
 ) -> dict:
     """Trains `model` on the samples at `indices`, from its newest checkpoint if it has one.
 

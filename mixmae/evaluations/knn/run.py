@@ -4,19 +4,19 @@ import torch
 from timm.utils import accuracy
 from torch.nn import functional as F
 
-from mixmae.data.subset import subset
+from mixmae.data.draws import subset
 from mixmae.evaluations.accuracy import percents
 from mixmae.evaluations.features import extract, frozen, pixels
 from mixmae.evaluations.start import central_crops, encoder_of
-from mixmae.experiment.jobs import KnnJob
-from mixmae.training.session import Session
+from mixmae.experiment.jobs import EvaluationJob
+from mixmae.training.session import Outcome, Session
 
 CHUNK = 256
 
 
-def run(session: Session, job: KnnJob) -> dict:
-    """Returns {"top1", "top5" (percent)} of the val split; "loss" is None: votes are no probabilities. Raises Stopped,
-    and ValueError where there are fewer than k training images."""
+def run(session: Session, job: EvaluationJob) -> Outcome:
+    """Figures: top1, top5 (percent) of the val split; loss is None: votes are no probabilities. Raises Stopped, and
+    ValueError where there are fewer than k training images."""
     recipe = job.recipe
     train, val = central_crops(job)
     indices = subset(train.split.labels, recipe.subset, job.seed)
@@ -31,8 +31,8 @@ def run(session: Session, job: KnnJob) -> dict:
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)
     top1, top5 = accuracy(votes, asked_labels, topk=(1, 5))
     found = percents(top1, top5)
-    session.report(epoch=0, epochs=0, loss=None, metric=found["top1"])
-    return {**found, "loss": None, "epochs": 0}
+    session.report(epoch=0, epochs=0, loss=None, metric=found[session.main])
+    return Outcome({**found, "loss": None, "epochs": 0})
 
 
 def vote(

@@ -9,17 +9,16 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.nn import functional as F
 
-from mixmae.config import LinearRecipe
-from mixmae.data.draws import generator, seed_everything
-from mixmae.data.subset import subset
+from mixmae.data.draws import generator, seed_everything, subset
 from mixmae.evaluations.accuracy import scores
 from mixmae.evaluations.features import extract, frozen
+from mixmae.evaluations.linear.spec import LinearRecipe
 from mixmae.evaluations.start import central_crops, encoder_of
-from mixmae.experiment.jobs import LinearJob
+from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.journal import Journal
 from mixmae.training.processes import Processes
 from mixmae.training.progress import Diverged
-from mixmae.training.session import Session
+from mixmae.training.session import Outcome, Session
 
 HEAD_INIT_STD = 0.01
 """Of MAE's linear probe, as the two below (main_linprobe.py, util/lars.py)."""
@@ -28,9 +27,9 @@ BATCH_NORM_MOMENTUM = 0.1
 LARS_MOMENTUM = 0.9
 
 
-def run(session: Session, job: LinearJob) -> dict:
-    """Returns {"top1", "top5" (percent), "loss", "epochs"} of val after the last epoch. Raises Stopped, and ValueError
-    where the loss is no number."""
+def run(session: Session, job: EvaluationJob) -> Outcome:
+    """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Raises Stopped, and Diverged where the
+    loss is not finite."""
     train, val = central_crops(job)
     indices = subset(train.split.labels, job.recipe.subset, job.seed)
     steps_per_epoch(len(indices), job.recipe)
@@ -39,7 +38,7 @@ def run(session: Session, job: LinearJob) -> dict:
     unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
     if job.recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
-    return _train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels))
+    return Outcome(_train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels)))
 
 
 def standardised(train: torch.Tensor, val: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,7 +60,7 @@ def steps_per_epoch(images: int, recipe: LinearRecipe) -> int:
     return -(-images // recipe.batch)
 
 
-def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tuple) -> dict:
+def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> dict:
     """`train` and `val` are (features, labels)."""
     recipe, (features, labels) = job.recipe, train
     model = _classifier(features.shape[1], classes, job, session.processes).to(session.device)
@@ -96,7 +95,7 @@ def _train(session: Session, job: LinearJob, classes: int, train: tuple, val: tu
         done = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "loss": loss_sum / images}
         session.check_lease()
         journal.add({**done, "lr": optimizer.param_groups[0]["lr"], **found}, time.monotonic() - began, images)
-        session.report(epoch=epoch + 1, epochs=recipe.epochs, loss=done["loss"], metric=found["top1"])
+        session.report(epoch=epoch + 1, epochs=recipe.epochs, loss=done["loss"], metric=found[session.main])
     return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}
 
 
@@ -107,7 +106,7 @@ def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:
         raise Diverged(f"step {step} gave no numbers: loss {loss:g}, learning rate {rate:g}; lower base_lr")
 
 
-def _classifier(width: int, classes: int, job: LinearJob, processes: Processes) -> nn.Module:
+def _classifier(width: int, classes: int, job: EvaluationJob, processes: Processes) -> nn.Module:
     seed_everything(job.seed, "head")
     head = nn.Linear(width, classes)
     nn.init.normal_(head.weight, std=HEAD_INIT_STD)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mixmae.attention.layouts import Layout, slots_of
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
+from mixmae.methods.mixmae.spec import MixmaeConfig
 from mixmae.methods.output import Output, draw_hidden, fresh_rng
 from mixmae.methods.target import reconstruction_target
 
@@ -32,7 +33,7 @@ def members_of(count: int, images: int) -> np.ndarray:
 class MixMAE(nn.Module):
     """Mixes images by units, encodes each source image apart from the others, reconstructs them all.
 
-    encoder: a hierarchical encoder. The other arguments are the fields of `mixmae.config.MixmaeConfig`.
+    encoder: a hierarchical encoder.
 
     Called with one chunk of images (C, 3, H, W), normalised, and optionally the slots that units show: (rows, columns)
     ints 0 … images-1 on the unit grid, or for two images (or none mixed) a bool mask, True = not the own image.
@@ -40,38 +41,22 @@ class MixMAE(nn.Module):
     (row i is image `members_of(C, images)[slot, i]`). `Output.mask` is (rows, columns).
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        ratio: float,
-        images: int,
-        fill: str,
-        dual: bool,
-        masked_attention: bool,
-        mix_embedding: bool,
-        normalised_target: bool,
-        decoder_depth: int,
-        decoder_width: int,
-        decoder_heads: int,
-        decoder_mlp_ratio: int,
-        decoder_norm_eps: float,
-    ):
+    def __init__(self, encoder: nn.Module, config: MixmaeConfig):
         super().__init__()
         if not encoder.hierarchical:
             raise ValueError("mixmae needs a hierarchical encoder")
         self.encoder = encoder
-        self.ratio, self.images, self.fill = ratio, images, fill
-        self.dual, self.masked_attention, self.normalised_target = dual, masked_attention, normalised_target
-        outputs = encoder.unit**2 * 3
-        shape = decoder_depth, decoder_width, decoder_heads, decoder_mlp_ratio
-        self.decoder = Decoder(encoder.width, outputs, *shape, decoder_norm_eps)
+        self.ratio, self.images, self.fill = config.ratio, config.images, config.fill
+        self.dual, self.masked_attention = config.dual, config.masked_attention
+        self.normalised_target = config.normalised_target
+        self.decoder = Decoder(encoder, config)
         reset_as_mae(self)
         self.decoder.reset_tokens()
-        if fill == "token":
+        if self.fill == "token":
             self.fill_token = nn.Parameter(torch.randn(1, 1, encoder.widths[0]) * 0.02)
         self.mix_embeddings = None
-        if mix_embedding:
-            self.mix_embeddings = nn.ParameterList(torch.randn(images, width) * 0.02 for width in encoder.widths)
+        if config.mix_embedding:
+            self.mix_embeddings = nn.ParameterList(torch.randn(self.images, width) * 0.02 for width in encoder.widths)
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
         """(rows, columns) slots for one chunk: int(L * ratio) units leave slot 0, dealt as evenly as possible."""
@@ -151,6 +136,10 @@ class MixMAE(nn.Module):
             error = (decoded - (target if slot == 0 else target[shown[slot]])).square().mean(-1)[:, hidden]
             total, scored = total + error.sum(), scored + error.numel()
         return total / scored
+
+    def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder alone makes of a batch, as a step does it: for measuring."""
+        return self.forward_encoder(images, mask)[0]
 
     def no_weight_decay(self) -> set[str]:
         own = {"decoder.mask_token", "fill_token", *(n for n, _ in self.named_parameters() if "mix_embeddings" in n)}

@@ -6,8 +6,8 @@ from torch import nn
 
 from mixmae.data.batches import Samples
 from mixmae.data.draws import generator, seed_everything
-from mixmae.experiment.experiment import hidden_units, mask_unit
 from mixmae.experiment.jobs import PretrainJob
+from mixmae.methods.methods import methods
 from mixmae.training.feed import Feed
 from mixmae.training.optimisation import pretraining_optimizer
 from mixmae.training.progress import Progress
@@ -41,9 +41,10 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
 
 
 def _announce(job: PretrainJob, images: int, steps_per_epoch: int) -> None:
-    recipe, unit = job.recipe, mask_unit(job.method, job.encoder)
+    recipe, spec = job.recipe, methods[job.method.name]
+    unit = spec.mask_unit(job.method, job.encoder)
     cells = (job.image_size[0] // unit) * (job.image_size[1] // unit)
     log.info("learning rate %g (%g x %d / %d)", recipe.lr, recipe.base_lr, recipe.batch, recipe.base_batch)
     log.info("batch of %d images, cut into chunks of %d", recipe.batch, recipe.chunk)
     log.info("%d images, %d steps an epoch, %d steps", images, steps_per_epoch, steps_per_epoch * recipe.epochs)
-    log.info("%s hides %d of %d units of %d px", job.method.name, hidden_units(job.method, cells), cells, unit)
+    log.info("%s hides %d of %d units of %d px", job.method.name, spec.hidden(job.method, cells), cells, unit)

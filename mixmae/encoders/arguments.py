@@ -1,11 +1,15 @@
-"""What the official classes' constructor arguments share, and how shapes are read."""
+"""What the official classes' constructor arguments share, and how shapes are read (no torch).
+
+One model a class: its fields and defaults are those of the official constructor; values that would make a model we do
+not have are refused. Three settings that official code keeps elsewhere may stand beside them: `layer_norm_eps`,
+`mask_ratio` and `mask_patch_size`. `from_shapes` reads from the tensors' shapes what they decide.
+"""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from mixmae.fields.model import Model, NotNegative, Positive
-from mixmae.weights.description import Description
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes by our names, and of recomputed tensors by their official ones."""
@@ -38,7 +42,8 @@ class Arguments(Model):
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
         raise NotImplementedError
 
-    def description(self) -> Description:
+    def description(self) -> dict[str, Any]:
+        """What they make: the fields of a `mixmae.weights.description.Description`."""
         raise NotImplementedError
 
 

@@ -1,14 +1,11 @@
-"""PVT's and Twins' constructors."""
+"""What PVT's and Twins' official constructors share (no torch)."""
 
-from math import isqrt
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from mixmae.encoders.config import PvtConfig, TwinsConfig
+from mixmae.encoders.arguments import Arguments, PerStage, Shapes, Whole, depths_of
 from mixmae.fields.model import NotNegative, Positive
-from mixmae.weights.constructors.arguments import Arguments, PerStage, Shapes, Whole, depths_of, square
-from mixmae.weights.description import Description
 
 
 class PyramidArguments(Arguments):
@@ -58,42 +55,3 @@ class PyramidArguments(Arguments):
             "sr_ratios": self.sr_ratios,
             "norm_eps": self.layer_norm_eps,
         }
-
-
-class PvtArguments(PyramidArguments):
-    """PVT v1's constructor; its classifier reads a class token of the last stage."""
-
-    num_stages: Literal[4] = 4
-    F4: bool = False
-
-    embedding: ClassVar[str] = "encoder.patch_embed{}"
-    block: ClassVar[str] = "encoder.block{}.{}"
-    first_stage: ClassVar[int] = 1
-    reducing: ClassVar[int] = 0
-    undecided: ClassVar[tuple[str, ...]] = ("num_heads",)
-
-    @classmethod
-    def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
-        found = super().from_shapes(shapes)
-        return {**found, "img_size": isqrt(shapes["encoder.pos_embed1"][1]) * found["patch_size"]}
-
-    def description(self) -> Description:
-        encoder = PvtConfig(**self.shape(), class_token=True)
-        return Description(encoder=encoder, image_size=square(self.img_size), classes=self.num_classes or None)
-
-
-class TwinsArguments(PyramidArguments):
-    """Twins-SVT's constructor (ALTGVT)."""
-
-    depths: PerStage = (4, 4, 4)
-    wss: PerStage = (7, 7, 7)
-
-    embedding: ClassVar[str] = "encoder.patch_embeds.{}"
-    block: ClassVar[str] = "encoder.blocks.{}.{}"
-    first_stage: ClassVar[int] = 0
-    reducing: ClassVar[int] = 1
-    undecided: ClassVar[tuple[str, ...]] = ("num_heads", "wss", "img_size")
-
-    def description(self) -> Description:
-        encoder = TwinsConfig(**self.shape(), windows=self.wss)
-        return Description(encoder=encoder, image_size=square(self.img_size), classes=self.num_classes or None)

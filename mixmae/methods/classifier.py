@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from mixmae.methods.output import Output
 
 
-class Supervised(nn.Module):
+class Classifier(nn.Module):
     """encoder: any. classes: how many. head_init_std: of the head's weights; its bias starts at zero.
 
     Called with images (B, 3, H, W), normalised, and targets: (B,) class numbers or (B, classes) probabilities.
     `Output.prediction` is the logits (B, classes); `Output.loss` the cross entropy in float32.
     """
 
-    def __init__(self, encoder: nn.Module, classes: int, head_init_std: float):
+    def __init__(self, encoder: nn.Module, classes: int, head_init_std: float = 0.02):
         super().__init__()
         self.encoder = encoder
         if not encoder.hierarchical:

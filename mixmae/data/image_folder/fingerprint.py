@@ -1,0 +1,106 @@
+"""What makes two folders of images the same: a hash over their files' relative paths, sizes and classes (no torch)."""
+
+import errno
+import logging
+from pathlib import Path
+
+from mixmae.data.fingerprint import digest
+from mixmae.data.image_folder.index import Index, index, remember
+from mixmae.data.image_folder.spec import ImageFolderConfig, data_root
+from mixmae.files.records import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+CACHED_FROM = 50_000
+"""Images from which on names and sizes are kept under the root and not read again while no folder has changed.
+Rewriting a file in place changes no folder: of a smaller data set, where reading all sizes takes a fraction of a
+second, this is seen unless the size stays the same, of a larger one not at all.
+`mixmae data check` reads everything."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""A root that cannot be written to: the fingerprint is then found anew each time."""
+
+
+def fingerprint(data: ImageFolderConfig, root: Path) -> str:
+    """16 hex digits, the same wherever the data lies. Those of large folders are cached under `root`.
+
+    Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be.
+    """
+    folder = data_root(data).resolve()
+    if known := _recalled(folder, root):
+        return known
+    found = index(folder)
+    files = _files(found)
+    digits = _of_files(folder, files)
+    if len(files) >= CACHED_FROM and found.settled:
+        _keep(_cache(folder, root), folder, found, digits)
+    return digits
+
+
+def recall(data: ImageFolderConfig, root: Path) -> None:
+    """Lets this process know the index kept under `root`, where it still holds: opening a split then walks nothing."""
+    _recalled(data_root(data).resolve(), root)
+
+
+def of_index(folder: Path, found: Index) -> str:
+    """The fingerprint of the data set in `folder`, all sizes read again."""
+    return _of_files(folder, _files(found))
+
+
+def _files(found: Index) -> list[tuple[str, str]]:
+    """(path relative to the data set, class) of every image of both splits, sorted."""
+    return sorted(
+        (f"{split}/{name}/{file}", name)
+        for split, classes in found.files.items()
+        for name, files in classes.items()
+        for file in files
+    )
+
+
+def _of_files(folder: Path, files: list[tuple[str, str]]) -> str:
+    return digest(f"{path}\0{(folder / path).stat().st_size}\0{name}\n".encode() for path, name in files)
+
+
+# --------------------------------------------------------------------------------------------------------------- cache
+
+
+def _cache(folder: Path, root: Path) -> Path:
+    return root / "fingerprints" / f"{digest([str(folder).encode()])}.json"
+
+
+def _recalled(folder: Path, root: Path) -> str | None:
+    """The fingerprint kept for `folder`, its index remembered; None where there is none that holds."""
+    known = _kept(_cache(folder, root))
+    if known is None or not known[0].holds(folder):
+        return None
+    remember(folder, known[0])
+    return known[1]
+
+
+def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:
+    """Names are joined by the null character, which no name holds: a million strings take JSON many times as long."""
+    files = {
+        split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in found.files.items()
+    }
+    data = {"path": str(folder), "fingerprint": fingerprint, "times": found.times, "files": files}
+    try:
+        write_json(cache, data)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+
+
+def _kept(cache: Path) -> tuple[Index, str] | None:
+    """The index and the fingerprint kept in `cache`; None where there are none, or none that can be relied on."""
+    try:
+        data = read_json(cache)
+        files = {
+            split: {name: joined.split("\0") for name, joined in classes.items()}
+            for split, classes in data["files"].items()
+        }
+        times = {path: tuple(times) for path, times in data["times"].items()}
+        return Index(files, times, settled=True), data["fingerprint"]
+    except OSError:
+        return None
+    except (ValueError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged or of another version and is written anew (%s)", cache, error)
+        return None

@@ -1,0 +1,86 @@
+"""What a source of images is to the rest of the program, and the sources there are (no torch)."""
+
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from mixmae.fields.choice import Chosen
+from mixmae.fields.model import Model
+from mixmae.fields.specs import Specs
+
+SPLITS = ("train", "val")
+
+
+class DataModel(Model):
+    """A data set's config; `name` names its spec."""
+
+    name: str
+
+
+class DataNotHere(ValueError):
+    """The images are not on this machine. path: of the field of the data's config that this is about. variable: of the
+    environment, where it is one that is not set."""
+
+    def __init__(self, path: tuple, what: str, variable: str | None = None):
+        super().__init__(what)
+        self.path, self.what, self.variable = path, what, variable
+
+
+class DataSpec(Protocol):
+    """A source of images. What it does not say has the answer given here."""
+
+    name: str
+    label: str
+    order: int = 1000
+    version: int = 1
+    """Raised by its author where the same config gives other images; part of the id where it is not 1."""
+    config: type[DataModel]
+    source: str
+    """Dotted name of the class of a split: called with the config and "train" or "val". It has `labels`, `classes`,
+    `image(index)`, `name(index)` and a length; where `image` can raise Unreadable, `bad_files` too."""
+    labelled: bool = True
+    may_be_elsewhere: bool = False
+    """Whether results may be shown where the images are not."""
+
+    def placed(self, config: Any) -> Any:
+        """The config with what depends on the machine, such as a path, made out. Raises DataNotHere."""
+        return config
+
+    def counts(self, config: Any, split: str) -> tuple[int, ...]:
+        """Images of each class. Raises FileNotFoundError or ValueError where the data is not there."""
+        raise NotImplementedError
+
+    def fingerprint(self, config: Any, root: Path) -> str:
+        """16 hex digits, the same wherever the data lies. May be cached under `root`.
+
+        Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be."""
+        raise NotImplementedError
+
+    def recall(self, config: Any, root: Path) -> None:
+        """Lets this process know what is cached under `root`."""
+
+    def title(self, config: Any) -> str:
+        """What a caption calls the data set."""
+        return self.label
+
+    def published_as(self, config: Any) -> str:
+        """What published.csv calls the data set."""
+        return self.name
+
+    def of_folder(self, path: Path) -> DataModel | None:
+        """The config of a folder that a command names; None where it is no source of folders."""
+        return None
+
+
+sources: Specs[DataSpec] = Specs("data", "mixmae.data", "mixmae.data")
+
+DataConfig = Annotated[DataModel, Chosen(sources)]
+"""A data set's name, or its name and fields."""
+
+
+def folder_of_images(path: Path) -> DataModel:
+    """The config of a folder of labelled images that a command names."""
+    return next(config for spec in sources if (config := spec.of_folder(path)) is not None)
+
+
+def spec_of(config: DataModel) -> DataSpec:
+    return sources[config.name]

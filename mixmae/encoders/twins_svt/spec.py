@@ -1,0 +1,67 @@
+"""Twins-SVT (Chu et al. 2021, table 2): local windows and global attention over reduced keys by turns (no torch)."""
+
+from typing import Any, Literal
+
+from mixmae.encoders.exports import Backbone, TimmModel
+from mixmae.encoders.families import EncoderSpec, one_a_stage
+from mixmae.encoders.kinds import OfficialKind
+from mixmae.encoders.reduction import Reducing
+from mixmae.fields.model import Ints, NotNegative
+
+
+class TwinsConfig(Reducing):
+    """Even blocks attend within windows, odd ones to spatially reduced keys of the whole image."""
+
+    family: Literal["twins_svt"] = "twins_svt"
+    windows: Ints = (7, 7, 7, 7)
+    """Sides in tokens of the windows of the even (local) blocks."""
+    norm_eps: NotNegative = 1e-6
+    """Of the layer norms."""
+
+    @property
+    def by_stage(self) -> dict[str, tuple[int, ...]]:
+        return super().by_stage | {"windows": self.windows}
+
+    @property
+    def attends(self) -> dict[str, Any]:
+        return super().attends | {"windows": self.windows}
+
+
+class Twins(EncoderSpec):
+    name, label, order = "twins_svt", "Twins-SVT", 2
+    config = TwinsConfig
+    model = "mixmae.encoders.twins_svt.model:TwinsSVT"
+    variants = {
+        "twins_svt_small": dict(widths=(64, 128, 256, 512), depths=(2, 2, 10, 4), heads=(2, 4, 8, 16)),
+        "twins_svt_base": dict(widths=(96, 192, 384, 768), depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
+        "twins_svt_large": dict(widths=(128, 256, 512, 1024), depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)),
+        "twins_svt_nano": dict(
+            patch_size=2, widths=(32, 64, 128), depths=(2, 2, 2), heads=(1, 2, 4), windows=(4, 4, 4)
+        ),
+    }
+    small = "twins_svt_nano"
+    hierarchical = visible_only = True
+
+    def resolved(self, config: TwinsConfig, image_size: tuple[int, int]) -> TwinsConfig:
+        return config.with_ratios()
+
+    def with_windows(self, config: TwinsConfig, windows: tuple[int, ...]) -> TwinsConfig:
+        return config.model_copy(update={"windows": one_a_stage(windows, config.stages)})
+
+    def official(self) -> tuple[OfficialKind, ...]:
+        from mixmae.encoders.twins_svt.official import KINDS
+
+        return KINDS
+
+    def timm(self, config: TwinsConfig, image_size: tuple[int, int]) -> TimmModel:
+        from mixmae.encoders.twins_svt.official import timm_model
+
+        return timm_model(config, image_size)
+
+    def openmmlab(self, config: TwinsConfig, image_size: tuple[int, int], state: dict[str, Any]) -> Backbone:
+        from mixmae.encoders.twins_svt.official import openmmlab_backbone
+
+        return openmmlab_backbone(config, image_size, state)
+
+
+SPEC = Twins()

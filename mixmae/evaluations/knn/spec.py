@@ -1,0 +1,44 @@
+"""Weighted k nearest neighbours, on frozen features or on raw pixels (no torch)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mixmae.data.subset import Subset
+from mixmae.encoders.families import EncoderModel
+from mixmae.experiment.metric import TOP1, TOP5
+from mixmae.experiment.stages import Placed, StageSpec, Work
+from mixmae.fields.model import Fraction, Model, Positive
+
+
+class KnnRecipe(Model):
+    """Weighted k nearest neighbours (Wu et al. 2018): votes weighted by exp(cosine / temperature)."""
+
+    k: Positive = 20
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    features: Literal["encoder", "pixels"] = "encoder"
+    """"pixels": the raw normalised image, to read the encoder's figure against."""
+    eval_crop: Fraction = 0.875
+    subset: Subset = Subset()
+
+
+class Knn(StageSpec):
+    name, label, order = "knn", "kNN", 4
+    recipe = KnnRecipe
+    run = "mixmae.evaluations.knn.run:run"
+    metrics = (TOP1, TOP5)
+
+    def placed(self, recipe: KnnRecipe, encoder: EncoderModel, image_size: tuple[int, int]) -> Placed:
+        found = super().placed(recipe, encoder, image_size)
+        return Placed(None, image_size, recipe) if recipe.features == "pixels" else found
+
+    def least_images(self, recipe: KnnRecipe) -> tuple[str, int]:
+        return "k", recipe.k
+
+    def work(self, job: Any) -> Work | None:
+        from mixmae.cost.multiply_adds import frozen_work
+
+        return frozen_work(job)
+
+
+SPEC = Knn()
