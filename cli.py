@@ -240,8 +240,8 @@ def bench_collect(
 
 def _report(grid, plan, folder: Path) -> None:
     from ablations.plan.declaring import declare
-    from results.collect import collect
     from results.report import write_report
+    from results.rows.collect import collect
 
     declaration = declare(grid, plan, ("mixmae demo",))
     write_report(collect(plan.root), [declaration], folder)

@@ -62,7 +62,7 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    _check_shown(_each(grids, plan))
+    gained = _check_shown(_each(grids, plan))
     found = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -73,7 +73,7 @@ def grid_plan(
         print(as_text({**plan_document(plan, found), **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, found))
-    print(*plan_summary(plan, found), sep="\n")
+    print(*plan_summary(plan, found), *gained, sep="\n")
     if quoted:
         show(quote_table(quoted))
         print(*quote_lines(quoted), sep="\n")
@@ -160,7 +160,7 @@ def grid_cancel(
     Grids that were run together are cancelled together.
     """
     from ablations.control.steering import Chosen, cancel_grid
-    from ablations.slurm.quantities import many
+    from mixmae.fields.texts import many
 
     _, plan = planned_together(files, context.obj, scale)
     found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
@@ -182,7 +182,7 @@ def grid_retry(
 ) -> None:
     """Queue the failed runs again, or those of them that the options name."""
     from ablations.control.steering import Chosen, retry_failed
-    from ablations.slurm.quantities import many
+    from mixmae.fields.texts import many
 
     _, plan = planned(file, context.obj, scale)
     failed, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
@@ -257,18 +257,21 @@ def _each(grids: list, together) -> list[tuple]:
     return [(grid, plan(grid.name, grid.cases, together.root)) for grid in grids]
 
 
-def _check_shown(apart: list[tuple]) -> None:
-    """Raises ConfigError where a grid names what could never be shown of it: better now than when all has run. apart:
-    grids, each with its plan."""
+def _check_shown(apart: list[tuple]) -> list[str]:
+    """Which columns the grids' tables gain. Raises ConfigError where a grid names what could never be shown of it:
+    better now than when all has run. apart: grids, each with its plan."""
     from ablations.plan.declaring import declare
+    from mixmae.presentation.checks import additions, mistakes
 
+    gained: list[str] = []
     for grid, own in apart:
-        if grid.spec.expected or any(plot.kind == "forest" for plot in grid.spec.plots):
-            from results.foreseen import mistakes
-
-            wrong = list(mistakes(declare(grid, own)))
+        if grid.spec.tables or grid.spec.plots or grid.spec.expected:
+            declaration = declare(grid, own)
+            wrong = [mark_of(grid.document, path).complaint(what, path) for path, what in mistakes(declaration)]
             if wrong:
-                raise ConfigError([mark_of(grid.document, path).complaint(what, path) for path, what in wrong])
+                raise ConfigError(wrong)
+            gained += additions(declaration)
+    return gained
 
 
 def command_line(file: Path, scale: str | None) -> str:

@@ -36,7 +36,7 @@ def results_collect(context: typer.Context, roots: Roots = None, out: Collected 
 
     A run that lies in several is taken from where it is done.
     """
-    from results.collect import collect, write
+    from results.rows.collect import collect, write
 
     _check_out(out)
     places = _places(roots, context.obj)
@@ -114,7 +114,7 @@ def results_plot(
     roots: Roots = None,
 ) -> None:
     """Draw the grid's plots as PNG, PDF and SVG."""
-    from results.plots import FORMATS, write_plots
+    from results.plots.drawing import FORMATS, write_plots
 
     _check_out(out)
     places = _places(roots, context.obj)
@@ -133,9 +133,9 @@ def results_gallery(
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/gallery/SOURCE.")] = None,
 ) -> None:
     """Draw what pretrainings reconstruct of the same images, side by side, as PNG, PDF and SVG."""
-    from results.gallery import draw_gallery
-    from results.gallery_inputs import open_images, open_source
-    from results.plots import save
+    from results.gallery.gallery import draw_gallery
+    from results.gallery.inputs import open_images, open_source
+    from results.plots.drawing import save
 
     _check_out(out)
     opened = [open_source(_place(source, context.obj)) for source in sources]
@@ -158,8 +158,8 @@ def results_report(
 
     The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
     """
-    from results.collect import collect
     from results.report import write_report
+    from results.rows.collect import collect
 
     if out and out.is_dir():
         raise ValueError(f"--out {out}: is a folder; name the page in it, {out / 'index.html'}")
@@ -202,7 +202,7 @@ def _grid(file: Path, scale: str | None):
 
 def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
     """What was collected, and what the grid declares. Raises ConfigError where it has no such block."""
-    from results.collect import collect
+    from results.rows.collect import collect
 
     grid = _grid(file, scale)
     if not getattr(grid.spec, block):
@@ -215,7 +215,7 @@ def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
 def _declared(grid, root: Path, frame, commands: tuple[str, ...] = ()):
     from ablations.plan.declaring import declare
     from ablations.plan.elsewhere import plan_to_show
-    from results.collect import keys_by_images
+    from results.rows.collect import keys_by_images
 
     return declare(grid, plan_to_show(grid, root, keys_by_images(frame)), commands)
 

@@ -14,7 +14,7 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import PlannedJob, stage_jobs
 from mixmae.files.records import document_of, line_of
 from mixmae.runs.folder import RunFolder
-from results.cache import YOUNG_S
+from results.rows.cache import YOUNG_S
 
 _FINGERPRINT = "f" * 16
 _PEAK = Path("/proc/self/status")
@@ -47,7 +47,7 @@ def _measured(root: Path) -> dict:
 
 
 def _collect(root: Path) -> dict:
-    from results.collect import collect, write
+    from results.rows.collect import collect, write
 
     start, start_cpu = time.perf_counter(), time.process_time()
     frame = collect(root)

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from statistics import fmean
+from typing import Any, Literal
 
 import pandas as pd
 
-from mixmae.presentation.declaration import Column, Declaration, Expected
-from results.cells import MISSING, STAGE_LABELS
-from results.declared import declared_rows, meets
+from mixmae.presentation.columns import ALIASES, MISSING, paths
+from mixmae.presentation.declaration import Declaration, Expected, Selected
+from mixmae.presentation.shown import Shown, varying
+from results.rows.shown import shown_runs
 from results.tables import label_of
 
 EXACTLY = 1e-9
@@ -17,18 +19,19 @@ EXACTLY = 1e-9
 
 @dataclass(frozen=True)
 class Checked:
-    """An expectation and the mean top-1 of the finished runs of a setting that it names, by their ids. told: what tells
-    the setting from others that it names, too."""
+    """An expectation and the mean of the finished runs of a setting that it names, by their ids. told: what tells the
+    setting from others that it names, too."""
 
     expected: Expected
+    of: Selected
     told: tuple[str, ...] = ()
     found: float | None = None
     runs: tuple[str, ...] = ()
 
     @property
     def difference(self) -> float | None:
-        """Found minus expected, in points."""
-        return None if self.found is None else self.found - self.expected.top1
+        """The mean less what is expected."""
+        return None if self.found is None else self.found - self.expected.mean
 
     @property
     def verdict(self) -> Literal["ok", "off", "missing"]:
@@ -37,13 +40,13 @@ class Checked:
         return "ok" if abs(self.difference) <= self.expected.tolerance + EXACTLY else "off"
 
     def line(self) -> str:
-        expected = self.expected
+        expected, form = self.expected, self.of.metric.format
         where = ", ".join([*(f"{column} {value}" for column, value in expected.where.items()), *self.told]) or "all"
-        found = MISSING if self.found is None else f"{self.found:.2f}"
-        difference = MISSING if self.difference is None else f"{self.difference:+.2f}"
+        found = MISSING if self.found is None else format(self.found, form)
+        difference = MISSING if self.difference is None else format(self.difference, f"+{form}")
         return (
-            f"{self.verdict:<7}  {STAGE_LABELS[expected.stage]}, {where}: expected {expected.top1:.2f}, found {found}, "
-            f"difference {difference}, tolerance {expected.tolerance:.2f}, n = {len(self.runs)}"
+            f"{self.verdict:<7}  {self.of.label}, {where}: expected {expected.mean:{form}}, found {found}, "
+            f"difference {difference}, tolerance {expected.tolerance:{form}}, n = {len(self.runs)}"
         )
 
     def document(self) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class Checked:
             "where": self.expected.where,
             "told": list(self.told),
             "stage": self.expected.stage,
-            "expected": self.expected.top1,
+            "expected": self.expected.mean,
             "tolerance": self.expected.tolerance,
             "found": self.found,
             "difference": self.difference,
@@ -75,19 +78,32 @@ def check(frame: pd.DataFrame, declaration: Declaration) -> list[Checked]:
 
 
 def _checked(frame: pd.DataFrame, declaration: Declaration, expected: Expected) -> list[Checked]:
-    rows = declared_rows(frame, declaration, (), [expected.stage])
-    met = [meets(row, expected.where) for row in rows.to_dict("records")]
-    rows = rows[pd.Series(met, index=rows.index, dtype=bool)].drop_duplicates("id")
-    done = rows[rows["state"] == "done"]
-    settings = [group for _, group in done.groupby("config", sort=False)]
-    told = [column for column in get_args(Column) if done[column].nunique(dropna=False) > 1]
+    of = declaration.select(expected.stage)
+    runs = [run for run in shown_runs(frame, declaration, names=[of.name]) if run.done and run.meets(expected.where)]
+    once = {run.key: run for run in reversed(runs)}
+    settings: dict[str, list[Shown]] = {}
+    for run in reversed(once.values()):
+        settings.setdefault(run.config, []).append(run)
+    told = _telling([run for group in settings.values() for run in group])
     return [
-        Checked(expected, _told(told, group, len(settings)), float(group["top1"].mean()), tuple(group["id"]))
-        for group in settings
-    ] or [Checked(expected)]
+        Checked(
+            expected,
+            of,
+            _told(told, group, len(settings)),
+            fmean(run.figures[of.metric.name] for run in group),
+            tuple(run.key[1] for run in group),
+        )
+        for group in settings.values()
+    ] or [Checked(expected, of)]
 
 
-def _told(columns: Sequence[str], group: pd.DataFrame, settings: int) -> tuple[str, ...]:
+def _telling(runs: Sequence[Shown]) -> list[str]:
+    """The columns in which settings differ; the short names say enough where they tell them apart."""
+    short = varying(runs, ALIASES)
+    return short or [column for column in varying(runs, paths(run.declared for run in runs)) if column != "seed"]
+
+
+def _told(columns: Sequence[str], group: Sequence[Shown], settings: int) -> tuple[str, ...]:
     if settings > 1 and not columns:
-        return (f"{group['id'].iloc[0][:8]} …",)
-    return tuple(label_of(column, group.to_dict("records")).named() for column in columns)
+        return (f"{group[0].key[1][:8]} …",)
+    return tuple(label_of(column, group).named() for column in columns)

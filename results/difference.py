@@ -8,27 +8,28 @@ config: the fewest differing fields at the same stage, method and encoder.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mixmae.experiment.stages import stages
 from mixmae.files.records import SCHEMA, NewerSchema
-from mixmae.presentation.declaration import Column
-from results.cells import METHOD_LABELS, MISSING, STAGE_LABELS, changed_fields, flat_fields
-from results.collect import collect
+from mixmae.presentation.columns import ALIASES, MISSING, named, shown
+from mixmae.presentation.row import stage_label
+from mixmae.presentation.shown import changed_fields, flat_fields
+from results.rows.collect import COLUMNS, collect
 from results.statistics import ALPHA, FEWEST, holm, paired, welch
-from results.tables import Label
 
-FIGURES = ("top1", "top5", "loss")
 _ALWAYS_TOLD = ("pretrain_epochs", "ratio", "images")
-_READ = ("stage", "id", "state", "seed", *get_args(Column), *FIGURES, "config")
+_TELLING = tuple(name for name in ALIASES if name in COLUMNS)
+_READ = ("stage", "id", "state", "seed", *_TELLING, "config")
 
 
 @dataclass(frozen=True)
 class Setting:
     """Runs that differ in their seed only. told: what tells it from others of its stage, method and encoder. ids and
-    figures by seed; figures of the runs that are done: top-1 in percent, of a pretraining its loss."""
+    figures by seed; figures of the runs that are done: the main one of the stage."""
 
     stage: str
     method: str
@@ -39,8 +40,9 @@ class Setting:
     figures: dict[int, float]
 
     def name(self) -> str:
-        told = [Label(column, value).named() for column, value in self.told.items()]
-        return ", ".join([f"{STAGE_LABELS[self.stage]}: {METHOD_LABELS[self.method]} {self.encoder}", *told])
+        told = [named(column, shown(column, value)) for column, value in self.told.items()]
+        whose = f"{shown('method', self.method)} {self.encoder}"
+        return ", ".join([f"{stage_label(self.stage)}: {whose}", *told])
 
     def mean(self) -> float | None:
         return sum(self.figures.values()) / len(self.figures) if self.figures else None
@@ -155,10 +157,10 @@ def _settings(frame: pd.DataFrame, other: pd.DataFrame) -> list[Setting]:
     both = dict(list(pd.concat([frame[list(_READ)], other[list(_READ)]]).groupby(kind)))
     found = []
     for values, alike in frame.groupby(kind, sort=True):
-        varying = [column for column in get_args(Column) if both[values][column].nunique(dropna=False) > 1]
+        varying = [column for column in _TELLING if both[values][column].nunique(dropna=False) > 1]
         usual = {column: _plain(both[values][column].value_counts(dropna=False).index[0]) for column in varying}
         settings: dict[str, list[dict[str, Any]]] = {}
-        for run in alike[list(_READ)].to_dict("records"):
+        for run in alike.to_dict("records"):
             settings.setdefault(run["config"], []).append(run)
         found += [_setting(settings[config], usual) for config in sorted(settings)]
     return found
@@ -168,7 +170,7 @@ def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Set
     """usual: of the columns that vary, the most frequent value, which is told of a few only."""
     first = runs[0]
     values = {column: _plain(first[column]) for column in usual}
-    figure = "loss" if first["stage"] == "pretrain" else "top1"
+    figure = main_figure(first["stage"])
     return Setting(
         first["stage"],
         first["method"],
@@ -178,6 +180,11 @@ def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Set
         {run["seed"]: run["id"] for run in runs},
         {run["seed"]: run[figure] for run in runs if run["state"] == "done"},
     )
+
+
+def main_figure(stage: str) -> str:
+    """The main figure of a stage."""
+    return stages[stage].main.name
 
 
 def _matched(ours: Sequence[Setting], theirs: Sequence[Setting]) -> dict[int, int]:
@@ -270,7 +277,9 @@ def _refigured(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Refigured]:
     """Runs of both that are done with other figures, or done in one only."""
     both = a.merge(b, on=["stage", "id"], suffixes=("", "_b"))
     for row in both.to_dict("records"):
-        names = FIGURES if row["state"] == row["state_b"] == "done" else ("state",)
+        spec = stages[row["stage"]]
+        figures = tuple(metric.name for metric in spec.metrics if metric.name in a and metric.name in b)
+        names = figures if row["state"] == row["state_b"] == "done" else ("state",)
         values = {name: (_plain(row[name]), _plain(row[f"{name}_b"])) for name in names}
         changed = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
         if changed:
@@ -311,13 +320,21 @@ def _figure_lines(pairs: Sequence[Pair]) -> Iterator[str]:
     pairs = [pair for pair in pairs if pair.a.figures or pair.b.figures]
     if not pairs:
         return
-    yield "\nFigures, means over seeds (top-1 in %, of pretrainings the loss), B minus A:"
+    yield f"\nFigures, means over seeds ({_units(pairs)}), B minus A:"
     yield from (f"  {_figures(pair)}" for pair in pairs)
     tests = sum(pair.corrected is not None for pair in pairs)
     yield (
         f"Two-sided paired t-tests over matched seeds, Welch's where fewer than {FEWEST} match; {tests} tests, "
         f"Holm-corrected, α = {ALPHA:g}; no claim with fewer than {FEWEST} seeds or where nothing varies"
     )
+
+
+def _units(pairs: Sequence[Pair]) -> str:
+    """What the figures are, stage by stage where they are of several kinds."""
+    axes: dict[str, list[str]] = {}
+    for pair in pairs:
+        axes.setdefault(stages[pair.a.stage].main.axis, []).append(stage_label(pair.a.stage))
+    return "; ".join(f"{axis}: {', '.join(dict.fromkeys(of))}" if len(axes) > 1 else axis for axis, of in axes.items())
 
 
 def _figures(pair: Pair) -> str:

@@ -1,67 +1,39 @@
 """The published numbers, to stand beside ours: `published.csv`, a row a number with its source (no torch)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import pandas as pd
 
+from mixmae.data.sources import sources
+from mixmae.experiment.metric import Metric
+from mixmae.experiment.stages import evaluation_names, stages
 from mixmae.methods.methods import methods
+from mixmae.presentation.columns import shown
 from mixmae.presentation.declaration import Expected, PublishedRow
-
-IMAGENET = "ImageNet-1K"
-"""What `image_folder` is taken to hold where published numbers stand beside it."""
-
-_METHODS = {"mixmae": "MixMAE", "simmim": "SimMIM", "mae": "MAE", "supervised": "supervised"}
-_TASKS = {"finetune": "finetune", "linear": "linear_probe", "knn": "knn"}
-_EVALUATIONS = {"finetune": "fine-tuning", "linear": "linear probing", "knn": "kNN"}
-
-_ENCODERS = {
-    ("mixmae", "swin_base_w14"): ("Swin-B/W14", "Swin-B/W16", "MixMIM-B (=Swin-B/W14 without shift)"),
-    ("mixmae", "swin_large_w14"): ("Swin-L/W14", "Swin-L/W16"),
-    ("simmim", "swin_base_w7"): ("Swin-B/W6", "Swin-B/W7"),
-    ("simmim", "vit_base_p16"): ("ViT-B/16",),
-    ("mae", "vit_base_p16"): ("ViT-B/16",),
-    ("mae", "vit_large_p16"): ("ViT-L/16",),
-    ("supervised", "swin_tiny_w7"): ("Swin-T",),
-    ("supervised", "swin_small_w7"): ("Swin-S",),
-    ("supervised", "swin_base_w7"): ("Swin-B",),
-    ("supervised", "twins_svt_small"): ("Twins-SVT-S",),
-    ("supervised", "twins_svt_base"): ("Twins-SVT-B",),
-    ("supervised", "twins_svt_large"): ("Twins-SVT-L",),
-    ("supervised", "pvt_tiny"): ("PVT-T",),
-    ("supervised", "pvt_small"): ("PVT-S",),
-    ("supervised", "pvt_medium"): ("PVT-M",),
-    ("supervised", "pvt_large"): ("PVT-L",),
-    ("supervised", "vit_base_p16"): ("ViT-B",),
-    ("supervised", "vit_large_p16"): ("ViT-L",),
-}
-"""Our names of a method and an encoder to the published ones; those of other window sizes differ by image size."""
+from mixmae.presentation.row import Flat
+from mixmae.presentation.shown import Shown
 
 _FIRST_HAND = ("official_repo", "paper_text_seen")
 _EVALUATION_EPOCHS = re.compile(r"(?:^|FT |retrain; )(\d+) ep(?! \()")
 """How a setting says how long was fine-tuned, probed or trained from scratch; "(B)" would be of one encoder."""
-_FIELDS = (
-    "ratio", "images", "fill", "dual", "masked_attention", "normalised_target", "decoder_depth", "decoder_width",
-    "mask_unit",
-)  # fmt: skip
 _SUBSETS = {
     "labels_per_class": "{:g} labels a class",
     "fraction": "{:g} of the labels",
-    "pretrain_labels_per_class": "pretrained on {:g} images a class",
-    "pretrain_fraction": "pretrained on {:g} of the images",
+    "pretrain.subset.labels_per_class": "pretrained on {:g} images a class",
+    "pretrain.subset.fraction": "pretrained on {:g} of the images",
 }
-"""Columns that are missing where all training images are used, and how their values are said."""
+"""Columns that hold nothing where all training images are used, and how their values are said."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published top-1 in percent, the setting it was measured in and where it was read. Encoder, epochs of
-    pretraining ("0": none, None: not said), side of the images in pixels and data set are as they are named there;
-    `epochs` are the evaluation's own, None where the setting does not say them."""
+    """A published figure, the setting it was measured in and where it was read. Encoder, epochs of pretraining ("0":
+    none, None: not said), side of the images in pixels and data set are as they are named there; `epochs` are the
+    evaluation's own, None where the setting does not say them."""
 
     value: float
     setting: str
@@ -72,6 +44,8 @@ class Published:
     resolution: int | None
     dataset: str
     first_hand: bool
+    ours: tuple[str, str] = ("", "")
+    """What this project calls its method and encoder; "" where it has none."""
 
     def cited(self) -> str:
         """For a footnote."""
@@ -89,54 +63,76 @@ def published_results() -> pd.DataFrame:
 # -------------------------------------------------------------------------------------------------- of a run's settings
 
 
-def published_for(row: Mapping[str, Any]) -> Published | None:
-    """The published ImageNet-1K top-1 of what `row` (of a collected frame) does: same method at its published settings,
-    encoder, pretraining epochs and image size, all training images. None where there is none.
+def published_for(run: Shown, metric: str) -> Published | None:
+    """The published figure of what `run` is declared to do: same method at its published settings, encoder, evaluation,
+    data set, pretraining epochs and image size, all training images. None where there is none.
 
     Only the authors' repositories and papers count, ablations apart; the first in the file is taken.
     """
-    names = _ENCODERS.get((row["method"], row["encoder"]))
-    if names is None or row["stage"] not in _TASKS or row["data"] != "image_folder" or not _at_published_settings(row):
+    row = run.declared
+    spec = methods.get(run.method)
+    if spec is None or any(run.value(column) is not None for column in _SUBSETS):
         return None
-    supervised = row["method"] == "supervised"
-    epochs = "0" if supervised else str(row["pretrain_epochs"])
+    if any(row.get(f"method.{name}") != value for name, value in spec.published().items()):
+        return None
+    return _first_of(
+        (run.method, run.value("encoder"), run.key[0], _dataset(row), metric),
+        str(row["pretrain.epochs"]) if spec.pretrains else "0",
+        str(row["image_size"]),
+    )
+
+
+@cache
+def _first_of(whose: tuple[str, str, str, str, str], epochs: str, size: str) -> Published | None:
+    """whose: method, encoder, stage, data set and metric."""
     table = _of_authors()
-    found = table[
-        (table["method"] == _METHODS[row["method"]])
-        & table["encoder"].isin(names)
-        & (table["task"] == ("supervised" if supervised else _TASKS[row["stage"]]))
-        & (table["pretrain_epochs"] == epochs)
-        & (table["resolution"].map("{:g}".format) == row["image_size"])
-    ]
+    for column, wanted in zip(("our_method", "our_encoder", "our_stage", "dataset", "metric"), whose, strict=True):
+        table = table[table[column] == wanted]
+    found = table[(table["pretrain_epochs"] == epochs) & (table["resolution"].map("{:g}".format) == size)]
     return None if found.empty else _published(found.iloc[0])
 
 
-def differences(row: Mapping[str, Any], published: Published) -> tuple[str, ...]:
-    """In words, what of epochs, resolution, data, encoder and labels is another in `row`, as it was run, than where the
+def differences(run: Shown, published: Published) -> tuple[str, ...]:
+    """In words, what of epochs, resolution, data, encoder and labels is another in `run`, as it was run, than where the
     number was published. Epochs of an evaluation count only where they were published."""
-    epochs = "0" if pd.isna(row["pretrain_epochs"]) else str(row["pretrain_epochs"])
-    evaluation = "training" if row["method"] == "supervised" else _EVALUATIONS[row["stage"]]
+    row, spec = run.ran, stages[run.key[0]]
+    epochs = row.get("pretrain.epochs")
+    evaluation = "training" if row["start"] == "scratch" else spec.activity or spec.label
     pairs = [
-        (epochs, published.pretrain_epochs, " epochs of pretraining"),
-        (row["epochs"] if published.epochs else None, published.epochs, f" epochs of {evaluation}"),
-        (row["image_size"], published.resolution and str(published.resolution), " px"),
-        (_data(row), published.dataset, ""),
+        ("0" if epochs is None else str(epochs), published.pretrain_epochs, " epochs of pretraining"),
+        (row.get("evaluation.epochs") if published.epochs else None, published.epochs, f" epochs of {evaluation}"),
+        (shown("image_size", row["image_size"]), published.resolution and str(published.resolution), " px"),
+        (_dataset(row), published.dataset, ""),
     ]
     found = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
-    if published.encoder not in _ENCODERS.get((row["method"], row["encoder"]), ()):
-        found.append(f"{row['encoder']}, published {published.encoder}")
-    subsets = [text.format(row[name]) for name, text in _SUBSETS.items() if not pd.isna(row[name])]
+    if (run.was("method"), run.was("encoder")) != published.ours:
+        found.append(f"{run.was('encoder')}, published {published.encoder}")
+    subsets = [text.format(run.was(name)) for name, text in _SUBSETS.items() if run.was(name) is not None]
     return (*found, *(f"{text}, published all" for text in subsets))
 
 
-def comparable(row: Mapping[str, Any], published: Published) -> bool:
-    """Whether the row's top-1 is of the data set that the number was published on: else their difference means
+def comparable(run: Shown, published: Published) -> bool:
+    """Whether the run's figure is of the data set that the number was published on: else their difference means
     nothing."""
-    return _data(row) == published.dataset
+    return _dataset(run.declared) == published.dataset
 
 
-def _data(row: Mapping[str, Any]) -> str:
-    return IMAGENET if row["data"] == "image_folder" else row["data"]
+def taken_for(runs: Iterable[Shown]) -> list[tuple[str, str]]:
+    """The data sets of runs whose images are taken to be those of a published one: (ours, theirs)."""
+    names = dict.fromkeys(run.ran["data.name"] for run in runs)
+    return [(name, spec.published_as) for name in names if (spec := sources.get(name)) and spec.published_as != name]
+
+
+def published_epochs() -> list[int]:
+    """Every length of pretraining that something was published at."""
+    epochs = pd.to_numeric(published_results()["pretrain_epochs"], errors="coerce").dropna()
+    return sorted({int(number) for number in epochs if number > 0})
+
+
+def _dataset(row: Flat) -> str:
+    """What published.csv calls the data of a row."""
+    spec = sources.get(row["data.name"])
+    return spec.published_as if spec else row["data.name"]
 
 
 @cache
@@ -144,15 +140,7 @@ def _of_authors() -> pd.DataFrame:
     table = published_results()
     first_hand = table["source_kind"].isin(_FIRST_HAND) & (table["confidence"] == "high")
     ablation = table["setting"].fillna("").str.contains("ablation|sweep")
-    return table[first_hand & ~ablation & (table["metric"] == "top1") & (table["dataset"] == IMAGENET)]
-
-
-def _at_published_settings(row: Mapping[str, Any]) -> bool:
-    if any(not pd.isna(row[name]) for name in _SUBSETS):
-        return False
-    spec = methods.get(row["method"])
-    config = spec and spec.published()
-    return config is None or all(row[name] == getattr(config, name) for name in _FIELDS if hasattr(config, name))
+    return table[first_hand & ~ablation]
 
 
 def _published(row: pd.Series) -> Published:
@@ -168,13 +156,14 @@ def _published(row: pd.Series) -> Published:
         resolution=said["resolution"] and int(said["resolution"]),
         dataset=row["dataset"],
         first_hand=row["source_kind"] in _FIRST_HAND,
+        ours=(said["our_method"] or "", said["our_encoder"] or ""),
     )
 
 
 # --------------------------------------------------------------------------------------------------------- by its words
 
 
-def named(asked: PublishedRow, top1: float) -> Published:
+def named_by(asked: PublishedRow, value: float, metric: Metric) -> Published:
     """The published number that a grid names by its words. Where several sources say the same, the first-hand ones come
     first, then the order of the file.
 
@@ -182,21 +171,23 @@ def named(asked: PublishedRow, top1: float) -> Published:
     words fit several numbers of one source.
     """
     table = published_results()
-    found = table[table["metric"] == "top1"]
+    found = table[table["metric"] == metric.name]
     for column, wanted in asked:
         found = found[found[column] == wanted]
     words = ", ".join(f"{column} {wanted}" for column, wanted in asked)
     if found.empty:
-        raise ValueError(f"published.csv has no top-1 of {words}; write the words it has, or leave `published` out")
-    there = ", ".join(f"{value:g}" for value in dict.fromkeys(found["value"]))
-    found = found[found["value"] == top1]
+        raise ValueError(
+            f"published.csv has no {metric.short} of {words}; write the words it has, or leave `published` out"
+        )
+    there = ", ".join(f"{each:g}" for each in dict.fromkeys(found["value"]))
+    found = found[found["value"] == value]
     if found.empty:
-        raise ValueError(f"published.csv has {there} of {words}, not {top1:g}; write a number it has")
+        raise ValueError(f"published.csv has {there} of {words}, not {value:g}; write a number it has")
     found = found[found["confidence"] == "high"]
     if found.empty:
-        raise ValueError(f"{top1:g} of {words} was not seen with high confidence; leave `published` out")
+        raise ValueError(f"{value:g} of {words} was not seen with high confidence; leave `published` out")
     if found["source"].duplicated().any():
-        raise ValueError(f"{top1:g} of {words} is the number of several settings of one source; leave `published` out")
+        raise ValueError(f"{value:g} of {words} is the number of several settings of one source; leave `published` out")
     first_hand = found["source_kind"].isin(_FIRST_HAND)
     return _published(pd.concat([found[first_hand], found[~first_hand]]).iloc[0])
 
@@ -208,7 +199,14 @@ def unverified(expected: Iterable[Expected]) -> list[str]:
     for entry in expected:
         if entry.published is not None:
             try:
-                named(entry.published, entry.top1)
+                named_by(entry.published, entry.mean, _metric(entry))
             except ValueError as error:
                 problems.append(str(error))
     return problems
+
+
+def _metric(entry: Expected) -> Metric:
+    """The figure that an expectation is of; an evaluation that the grid has named is taken to be of the first kind."""
+    name, _, metric = entry.stage.partition(".")
+    spec = stages.get(name) or stages[evaluation_names()[0]]
+    return spec.metric(metric) or spec.main

@@ -1,8 +1,8 @@
 """Comparisons over few seeds: paired and Welch's t-tests, Holm's correction, what a test could have found (no torch).
 
 Smallest detectable difference: with n pairs whose differences have the standard deviation s (n - 1), the paired t
-statistic of a true difference d follows the noncentral t distribution with n - 1 degrees of freedom and noncentrality
-c = d √n / s. A two-sided test at level α rejects where |t| > q, the 1 - α/2 quantile of the central t, so its power is
+statistic of a true difference d follows the noncentral t distribution with n - 1 degrees of freedom and noncentrality c
+= d √n / s. A two-sided test at level α rejects where |t| > q, the 1 - α/2 quantile of the central t, so its power is
 P(t > q | c) + P(t < -q | c). d = c s / √n, at the c whose power is 0.8.
 """
 
@@ -13,11 +13,13 @@ from math import inf, sqrt
 from typing import Literal
 
 ALPHA = 0.05
+CONFIDENCE = 0.95
+"""Of intervals."""
 POWER = 0.8
 FEWEST = 3
 """Seeds, or matched pairs of them, below which nothing is claimed."""
 NOTHING = 1e-6
-"""In percent of accuracy, or of a loss: what differs by no more is the same; one image of a million is 1e-4."""
+"""In the unit of a figure: what differs by no more is the same; one image of a million is 1e-4."""
 
 Seeds = Mapping[int, float]
 """A figure by the seed of its run."""
@@ -25,14 +27,23 @@ Seeds = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of two settings over the `pairs` seeds they share: the mean of the differences, first minus second, and their
-    standard deviation (n - 1). p is None where no test is made: with fewer than FEWEST pairs, or where the differences
-    do not vary."""
+    """Two settings compared over the `pairs` seeds they share: the mean of the differences, first minus second, and
+    their standard deviation (n - 1). p is None where no test is made: with fewer than FEWEST pairs, or where the
+    differences do not vary."""
 
     pairs: int
     difference: float | None
     spread: float | None
     p: float | None
+
+    @property
+    def half(self) -> float | None:
+        """Half the t interval of CONFIDENCE around the mean, t · s / √n; None with fewer than FEWEST pairs."""
+        from scipy.stats import t
+
+        if self.spread is None or self.pairs < FEWEST:
+            return None
+        return float(t.ppf((1 + CONFIDENCE) / 2, self.pairs - 1) * self.spread / sqrt(self.pairs))
 
 
 @dataclass(frozen=True)

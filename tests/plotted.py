@@ -1,7 +1,7 @@
 """Made runs as plots see them, and what is measured of a figure."""
 
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,15 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from made_runs import Made
-from mixmae.presentation.declaration import Column, Declaration, PlotSpec
-from results.collect import collect
-from results.plots import draw
+from mixmae.presentation.declaration import Declaration
+from mixmae.presentation.plots import PlotModel
+from results.plots.drawing import draw
 from results.plots.theme import theme
+from results.rows.collect import collect
 
 
 @dataclass
 class Shown:
-    """A frame and its grid, whose declared values are those that were run unless `full` says others."""
+    """A frame and its grid, whose declared values are those that were run unless `full` says others at a scale."""
 
     frame: pd.DataFrame
     members: dict[str, set]
@@ -27,10 +28,9 @@ class Shown:
 
     @property
     def declaration(self) -> Declaration:
-        run = {(row["stage"], row["id"]): (values_of(row),) for row in self.frame.to_dict("records")}
-        return Declaration("made", members=self.members, full={**run, **self.full}, **self.more)
+        return Declaration("made", members=self.members, full=self.full, **self.more)
 
-    def draw(self, spec: PlotSpec) -> Figure:
+    def draw(self, spec: PlotModel) -> Figure:
         """The same figure for the same spec: drawing takes a second."""
         text = spec.model_dump_json()
         if text not in self.drawn:
@@ -50,11 +50,14 @@ def shown(made: Made, **more) -> Shown:
     hours = epochs.astype("float64") / 10
     frame = frame.assign(pretrain_images=epochs * 1000, pretrain_hours=hours, pretrain_device="cpu")
     macs = {("pretrain", id): 10**9 for id in frame[frame["stage"] == "pretrain"]["id"]}
-    return Shown(frame, made.members, more={"macs": macs, **more})
+    return Shown(frame, made.members, more={"macs": macs, **planned_as_run(frame), **more})
 
 
-def values_of(row: dict) -> dict[str, Any]:
-    return {name: None if pd.isna(row[name]) else row[name] for name in get_args(Column)}
+def planned_as_run(frame: pd.DataFrame) -> dict[str, dict]:
+    """Fields of a declaration: what a plan knows of the runs of a frame."""
+    rows = {(row["stage"], row["id"]): row for row in frame.to_dict("records")}
+    planned = {key: {**row["row"], "seed": row["seed"]} for key, row in rows.items()}
+    return {"planned": planned, "configs": {key: row["config"] for key, row in rows.items()}}
 
 
 def texts_of(figure: Figure) -> list[str]:

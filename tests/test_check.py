@@ -7,8 +7,9 @@ import pytest
 from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.presentation.declaration import Expected
+from mixmae.runs.folder import RunFolder
 from results.check import check
-from results.collect import collect
+from results.rows.collect import collect
 
 
 @pytest.fixture
@@ -22,6 +23,12 @@ def made(tmp_path):
 
 def checked(made, *expected, **more):
     return check(collect(made.root), declared(made, expected=expected, **more))
+
+
+def declared_for(made, *encoders):
+    """What a grid declares of the runs, which ran for each of some encoders."""
+    rows = {(row["stage"], row["id"]): row["row"] for row in collect(made.root).to_dict("records")}
+    return {key: tuple({**row, "encoder.name": name} for name in encoders) for key, row in rows.items()}
 
 
 def test_the_mean_over_seeds_is_what_is_compared(made):
@@ -79,9 +86,18 @@ def test_settings_are_not_averaged_but_told_apart(made):
     assert found[1].line().startswith("off      fine-tuning, method mixmae, epochs 40: expected 82.50, found 79.90, ")
 
 
-def test_settings_that_no_column_tells_apart_are_named_by_a_run(made):
+def test_settings_that_no_short_name_tells_apart_are_named_by_what_does(made):
     pretrain = {"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1}
-    _, finetune, *_ = made.add(experiment("mixmae", pretrain=pretrain), finetune=79.9)
+    made.add(experiment("mixmae", pretrain=pretrain), finetune=79.9)
+    found = checked(made, Expected(where={"method": "mixmae"}, top1=85.1))
+    runs = {("pretrain.base_lr 0.001",): 3, ("pretrain.base_lr 0.002",): 1}
+    assert {one.told: len(one.runs) for one in found} == runs
+
+
+def test_settings_that_nothing_tells_apart_are_named_by_a_run(made):
+    _, finetune, *_ = made.add(experiment("mixmae", seed=9), finetune=79.9)
+    run = RunFolder(made.root, finetune.stage, finetune.id)
+    run.write("config", {**run.read("config"), "data_fingerprint": "0" * 16})
     found = checked(made, Expected(where={"method": "mixmae"}, top1=85.1))
     assert sorted(len(one.runs) for one in found) == [1, 3]
     assert (f"{finetune.id[:8]} …",) in [one.told for one in found]
@@ -90,7 +106,7 @@ def test_settings_that_no_column_tells_apart_are_named_by_a_run(made):
 def test_only_what_is_expected_at_the_scale_counts(made):
     full = Expected(where={"method": "mixmae"}, top1=85.0)
     small = Expected(where={"method": "mixmae", "encoder": "swin_base_w14"}, top1=60.0, scale="laptop")
-    declares = {key: ({"encoder": "swin_base_w14"},) for key in made.members["main"]}
+    declares = declared_for(made, "swin_base_w14")
     (found,) = checked(made, full, small)
     assert found.expected == full
     (found,) = checked(made, full, small, scale="laptop", full=declares)
@@ -102,8 +118,7 @@ def test_only_what_is_expected_at_the_scale_counts(made):
 
 
 def test_a_run_that_stands_for_two_settings_counts_once(made):
-    cases = ({"encoder": "swin_base_w14"}, {"encoder": "swin_large_w14"})
-    declares = dict.fromkeys(made.members["main"], cases)
+    declares = declared_for(made, "swin_base_w14", "swin_large_w14")
     asked = Expected(where={"method": "mixmae"}, top1=85.0, scale="laptop")
     (found,) = checked(made, asked, scale="laptop", full=declares)
     assert len(found.runs) == 3

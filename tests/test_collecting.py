@@ -24,7 +24,7 @@ from made_runs import (
 )
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.runs.folder import RunFolder
-from results.collect import collect
+from results.rows.collect import collect
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_document_of_an_older_version_has_no_checksum(made):
     for name in ("config", "state", "result"):
         write_plain(run.path / f"{name}.json", lambda data: None)
     after = collect(made.root)
-    pd.testing.assert_frame_equal(after, before)
+    pd.testing.assert_frame_equal(after.drop(columns="figures"), before.drop(columns="figures"))
 
 
 def test_what_else_lies_there_is_listed_and_left_alone(made):

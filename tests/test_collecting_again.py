@@ -19,8 +19,8 @@ from made_runs import LONG_AGO, Made, age, experiment, runs_of, two_methods_and_
 from mixmae.files.records import NewerSchema, sealed
 from mixmae.runs import lease
 from results.bench import collecting
-from results.cache import YOUNG_S
-from results.collect import collect
+from results.rows.cache import YOUNG_S
+from results.rows.collect import collect
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def tree(root: Path) -> dict[Path, bytes]:
 OPENED = """
 import json, os, sys
 from pathlib import Path
-from results.collect import collect
+from results.rows.collect import collect
 opened = []
 def note(event, arguments):
     if event == "open" and isinstance(arguments[0], str | os.PathLike):
@@ -93,7 +93,7 @@ def test_a_file_that_was_just_written_is_not_relied_on(made, monkeypatch):
     """Its time may stay the same when it is written once more."""
     collect(made.root)
     assert not (made.root / ".collected").exists()
-    monkeypatch.setattr("results.cache.YOUNG_S", -YOUNG_S)
+    monkeypatch.setattr("results.rows.cache.YOUNG_S", -YOUNG_S)
     collect(made.root)
     assert (made.root / ".collected").exists()
 
@@ -190,7 +190,7 @@ def test_what_was_kept_may_be_lost_damaged_or_of_another_version(kept, monkeypat
         file.write_bytes(content)
         pd.testing.assert_frame_equal(collect(kept), wanted)
         assert file.read_bytes() == whole, "made anew"
-    monkeypatch.setattr("results.cache.READER", b"another version")
+    monkeypatch.setattr("results.rows.cache.READER", b"another version")
     pd.testing.assert_frame_equal(collect(kept), wanted)
     assert file.read_bytes()[:32] != whole[:32]
     monkeypatch.undo()
@@ -218,7 +218,7 @@ def test_a_read_only_root_is_collected_all_the_same(made, mounted):
 
 def test_several_processes_collect_at_once(kept, opened):
     (kept / ".collected").unlink(missing_ok=True)
-    code = "import sys, pathlib, results.collect as it; print(len(it.collect(pathlib.Path(sys.argv[1]))))"
+    code = "import sys, pathlib, results.rows.collect as it; print(len(it.collect(pathlib.Path(sys.argv[1]))))"
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(kept)], stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]

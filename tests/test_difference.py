@@ -11,8 +11,8 @@ from made_runs import FINGERPRINT, Made, experiment, two_methods_and_references
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
-from results.collect import collect, write
 from results.difference import compare, document, lines, read_runs
+from results.rows.collect import collect, write
 
 RATE = {"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1}
 """Of a pretraining with twice the learning rate."""

@@ -22,10 +22,10 @@ from mixmae.methods.mixmae.model import members_of
 from mixmae.methods.target import reconstruction_target
 from mixmae.runs.folder import RunFolder
 from mixmae.weights.description import Description
-from results.gallery import COLOURS, draw_gallery, gallery_figure
-from results.gallery_inputs import Images, Source
-from results.plots import save
-from results.reconstructions import GIVEN_BACK, GREY, WHITE, reconstructions
+from results.gallery.gallery import COLOURS, draw_gallery, gallery_figure
+from results.gallery.inputs import Images, Source
+from results.gallery.reconstructions import GIVEN_BACK, GREY, WHITE, reconstructions
+from results.plots.drawing import save
 
 BEIT = {**small.VIT, "style": "beit"}
 MEAN, STD = np.array(IMAGENET_DEFAULT_MEAN), np.array(IMAGENET_DEFAULT_STD)

@@ -14,10 +14,10 @@ from mixmae.weights.opened import open_run
 from mixmae.weights.stored import save
 from mixmae.work.execution import execute
 from opened_models import opened
-from results import plots
-from results.gallery import draw_gallery
-from results.gallery_inputs import Images, open_images, open_source
-from results.reconstructions import reconstructions
+from results.gallery.gallery import draw_gallery
+from results.gallery.inputs import Images, open_images, open_source
+from results.gallery.reconstructions import reconstructions
+from results.plots.files import save as save_figure
 from test_cli import mixmae_
 from tiny_jobs import StopAfter, experiment, never, planned_runs
 
@@ -267,7 +267,7 @@ def test_the_command_draws_any_sources_on_any_images(done, stopped, tmp_path, mo
     assert "broken.jpg: cannot be read as an image" in said and "; passed over" in said
     opened = [open_source(done["pretrain"]), open_source(checkpoint)]
     figure = draw_gallery(opened, open_images(opened, folder, 4, 1), 1)
-    here = plots.save(figure, "gallery", tmp_path / "here")
+    here = save_figure(figure, "gallery", tmp_path / "here")
     assert out.splitlines() == [f"drawn/{path.name}" for path in here]
     assert all((tmp_path / "drawn" / path.name).read_bytes() == path.read_bytes() for path in here)
 

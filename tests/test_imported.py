@@ -21,7 +21,7 @@ from mixmae.weights.description import Description
 from mixmae.weights.opened import open_run
 from mixmae.weights.stored import build, save
 from mixmae.work.execution import execute
-from results.collect import collect
+from results.rows.collect import collect
 from tiny_jobs import ENCODERS, experiment, never, planned_runs
 
 FINETUNE = "{epochs: 1, batch: 20, base_lr: 1.0e-3, subset: {labels_per_class: 10}}"

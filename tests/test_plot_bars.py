@@ -5,11 +5,12 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from made_runs import Made, experiment
-from mixmae.presentation.declaration import Expected, PlotSpec, PublishedRow
+from mixmae.presentation.declaration import Expected, PublishedRow
 from plotted import boxes_of, shown, texts_of
-from results.plots.theme import HATCHES
+from results.plots.bars.spec import BarsPlot
+from results.plots.theme import look_of
 
-BARS = PlotSpec(name="bars", kind="bars", stages=("knn",))
+BARS = BarsPlot(name="bars", stages=("knn",))
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_means_are_written_above_the_bars_and_hatches_tell_methods_apart(made):
         assert box.y0 >= top[1] and box.y1 <= ax.get_window_extent().y1
         assert (box.x0 + box.x1) / 2 == pytest.approx(top[0], abs=2)
     hatches = [bar.get_hatch() or "" for bar in bars_of(ax)]
-    assert hatches == [HATCHES[method] for method in ("mixmae", "mae", "mixmae", "raw pixels")]
+    assert hatches == [look_of(method).hatch for method in ("mixmae", "mae", "mixmae", "raw pixels")]
     assert [patch.get_hatch() or "" for patch in figure.legends[0].get_patches()] == list(dict.fromkeys(hatches))
 
 

@@ -7,13 +7,16 @@ from matplotlib.colors import to_rgb
 from made_runs import FINGERPRINT, PRETRAIN, Made, experiment
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
-from mixmae.presentation.declaration import Expected, PlotSpec, PublishedRow
+from mixmae.fields.texts import prefix
+from mixmae.presentation.declaration import Expected, PublishedRow
+from mixmae.presentation.shown import MixedCell
+from mixmae.runs.folder import RunFolder
 from plotted import Shown, shown, texts_of
-from results.cells import MixedCell
-from results.plots.costs import device_labels, macs_unit
-from results.plots.theme import COLOURS
+from results.plots.curve.costs import device_labels
+from results.plots.curve.spec import CurvePlot
+from results.plots.theme import colour
 
-EPOCHS = PlotSpec(name="epochs", x="pretrain_epochs", stages=("linear",))
+EPOCHS = CurvePlot(name="epochs", x="pretrain_epochs", stages=("linear",))
 MACS = EPOCHS.model_copy(update={"x": "pretrain_macs"})
 HOURS = EPOCHS.model_copy(update={"x": "pretrain_hours"})
 
@@ -99,9 +102,19 @@ def test_sweeps_that_differ_in_more_than_the_seed_are_lines_of_their_own(made):
     texts = [text.get_text() for text in shown(made).draw(spec).legends[0].get_texts()]
     assert texts == ["MixMAE · swin_nano · decoder depth 2", "MixMAE · swin_nano · decoder depth 4"]
     for k in (5, 7):
-        made.add(experiment("mixmae", epochs=5, evaluations={"knn": {"k": k}}), knn=50.0)
-    with pytest.raises(MixedCell, match=r"recipe\.k"):
-        shown(made).draw(EPOCHS.model_copy(update={"stages": ("knn",)}))
+        made.add(experiment("mixmae", epochs=5, evaluations={"knn": {"k": k}}), sweep="k", knn=50.0)
+    spec = EPOCHS.model_copy(update={"sweeps": ("k",), "stages": ("knn",)})
+    texts = [text.get_text() for text in shown(made).draw(spec).legends[0].get_texts()]
+    assert texts == ["MixMAE · swin_nano · evaluation.k 5", "MixMAE · swin_nano · evaluation.k 7"]
+
+
+def test_runs_that_nothing_tells_apart_are_not_one_line(made):
+    """The images changed between two runs."""
+    for run in (RunFolder(made.root, *key) for key in made.members["main"] if key[0] == "linear"):
+        if run.read("config")["job"]["seed"]:
+            run.write("config", {**run.read("config"), "data_fingerprint": "0" * 16})
+    with pytest.raises(MixedCell, match="differ in data_fingerprint"):
+        shown(made).draw(EPOCHS)
 
 
 # ------------------------------------------------------------------------------------------------------------- costs
@@ -164,7 +177,7 @@ def test_hours_of_several_devices_are_panels_of_their_own(made):
     [(5e7, "G"), (1e9, "G"), (9.99e11, "G"), (1e12, "T"), (3e16, "P"), (2e19, "E"), (9e24, "E"), (float("nan"), "G")],
 )
 def test_the_unit_of_multiply_adds(smallest, letter):
-    assert macs_unit(smallest)[0] == letter
+    assert prefix(smallest, "G")[0] == letter
 
 
 def test_devices_have_short_names_unless_these_are_alike():
@@ -201,7 +214,7 @@ RETRAINED = Expected(
         method="MixMAE", encoder="MixMIM-B (=Swin-B/W14 without shift)", pretrain_epochs="300", resolution=224
     ),
 )
-FULL = PlotSpec(name="full", stages=("finetune",))
+FULL = CurvePlot(name="full", stages=("finetune",))
 
 
 @pytest.fixture
@@ -220,8 +233,8 @@ def test_published_numbers_are_hollow_at_their_own_epochs(full):
     assert sorted(points) == [(1.0, 83.7), (100.0, 83.5), (300.0, 84.63), (600.0, 85.1), (800.0, 84.0)]
     hollow = [line for line in figure.axes[0].get_lines() if line.get_markerfacecolor() == "none"]
     colours = {float(line.get_ydata()[0]): to_rgb(line.get_color()) for line in hollow}
-    assert colours[85.1] == colours[84.63] == to_rgb(COLOURS["mixmae"])
-    assert colours[84.0] == to_rgb(COLOURS["simmim"]) and colours[83.7] == to_rgb(COLOURS["supervised"])
+    assert colours[85.1] == colours[84.63] == to_rgb(colour("mixmae"))
+    assert colours[84.0] == to_rgb(colour("simmim")) and colours[83.7] == to_rgb(colour("supervised"))
     assert figure.legends[0].get_texts()[-1].get_text() == "published"
     notes = " ".join(texts_of(figure))
     assert "MixMAE 85.1: github.com/Sense-X/MixMIM README.md" in notes
@@ -241,7 +254,7 @@ def test_published_numbers_have_no_hours_and_no_place_at_a_scale(full):
 
 
 def test_published_numbers_stand_alone_before_anything_is_run(full):
-    nothing = Shown(full.frame[:0], full.members, full.declaration.full, full.more)
+    nothing = Shown(full.frame[:0], full.members, more=full.more)
     figure = nothing.draw(FULL)
     assert hollow_of(figure) == [[(300.0, 84.63)]]
     assert "No finished run." in texts_of(figure)

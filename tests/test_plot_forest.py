@@ -1,19 +1,17 @@
 """Ablations as a forest: paired differences against scipy's own interval, the names of settings, what has no match."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from made_runs import Made, experiment
-from mixmae.presentation.declaration import PlotSpec
 from plotted import Shown, shown, texts_of
-from results.cells import MixedCell
-from results.plots.forest import paired_difference
+from results.plots.forest.spec import ForestPlot
+from results.statistics import paired
 
-FOREST = PlotSpec(name="forest", kind="forest", stages=("linear", "knn"), reference={"ratio": 0.5})
+FOREST = ForestPlot(name="forest", stages=("linear", "knn"), reference={"ratio": 0.5})
 
 
 @pytest.fixture
@@ -78,11 +76,11 @@ def test_what_is_not_done_is_said(made):
 
 def test_settings_stand_in_the_order_in_which_they_are_declared(made):
     runs = shown(made)
-    declared = runs.declaration.full
+    declared = runs.declaration.planned
     for reverse in (False, True):
-        order = sorted(declared, key=lambda key: declared[key][0]["ratio"], reverse=reverse)
-        ordered = Shown(runs.frame.iloc[:0], runs.members, {})
-        ordered.full = {key: declared[key] for key in order}
+        order = sorted(declared, key=lambda key: declared[key]["method.ratio"], reverse=reverse)
+        ordered = Shown(runs.frame.iloc[:0], runs.members, more=runs.more)
+        ordered.more["planned"] = {key: declared[key] for key in order}
         names = names_of(ordered.draw(FOREST))
         assert names == sorted(names, reverse=reverse) and len(names) == 3
 
@@ -92,16 +90,17 @@ seeds = st.dictionaries(st.integers(0, 9), st.floats(0, 100), max_size=8)
 
 @given(seeds, seeds)
 def test_differences_are_paired_by_seed(ours, reference):
-    found = paired_difference(pd.Series(ours, dtype="float64"), pd.Series(reference, dtype="float64"))
+    found = paired(ours, reference)
     shared = [ours[seed] - reference[seed] for seed in sorted(set(ours) & set(reference))]
     if not shared:
-        assert found is None
+        assert (found.pairs, found.difference, found.half) == (0, None, None)
         return
-    assert (found.n, found.mean) == (len(shared), pytest.approx(sum(shared) / len(shared)))
+    assert (found.pairs, found.difference) == (len(shared), pytest.approx(sum(shared) / len(shared)))
     if len(shared) < 3:
         assert found.half is None
     elif np.std(shared) > 1e-6:
-        assert found.half == pytest.approx(found.mean - ttest_1samp(shared, 0).confidence_interval(0.95).low, rel=1e-6)
+        low = ttest_1samp(shared, 0).confidence_interval(0.95).low
+        assert found.half == pytest.approx(found.difference - low, rel=1e-6)
     else:
         assert found.half == pytest.approx(0, abs=1e-4)
 
@@ -126,11 +125,11 @@ def test_at_a_scale_settings_are_told_by_what_is_declared_and_named_by_what_was_
             method = {"name": "mixmae", "decoder_depth": depth}
             made.add(experiment(method, seed=seed), sweep="depth", linear=60.0 + depth + seed, knn=50.0)
     runs = shown(made, scale="laptop")
-    run = runs.declaration.full
     full = {}
     for key in runs.members["depth"]:
-        (case,) = run[key]
-        full[key] = tuple({**case, "decoder_depth": depth} for depth in {2: (8, 7), 3: (12,)}[case["decoder_depth"]])
+        case = runs.declaration.planned[key]
+        depths = {2: (8, 7), 3: (12,)}[case["method.decoder_depth"]]
+        full[key] = tuple({**case, "method.decoder_depth": depth} for depth in depths)
     runs.full = full
     spec = FOREST.model_copy(update={"sweeps": ("depth",), "reference": {"decoder_depth": 8}})
     figure = runs.draw(spec)
@@ -155,7 +154,7 @@ def test_the_reference_is_exactly_one_setting(made, reference, message):
 
 def test_runs_of_a_setting_that_differ_in_more_than_the_seed_are_not_paired(made):
     made.add(experiment("mixmae", evaluations={"knn": {"k": 5}}), knn=50.0)
-    with pytest.raises(MixedCell, match=r"recipe\.k"):
+    with pytest.raises(ValueError, match=r"name in reference what tells them apart: evaluation\.k"):
         shown(made).draw(FOREST)
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from made_runs import Made, experiment
 from mixmae.files.records import Damaged
-from mixmae.presentation.declaration import PlotSpec
 from mixmae.runs.folder import RunFolder
 from plotted import shown, texts_of
-from results.plots.losses import as_counted, running_mean
+from results.plots.loss.draw import as_counted, running_mean
+from results.plots.loss.spec import LossPlot
 
-LOSS = PlotSpec(name="loss", kind="loss")
+LOSS = LossPlot(name="loss")
 
 
 @pytest.fixture

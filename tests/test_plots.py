@@ -13,20 +13,26 @@ from PIL import Image, ImageFont
 
 from made_runs import Made, experiment
 from mixmae.experiment.jobs import stage_jobs
-from mixmae.presentation.declaration import PlotSpec
-from plotted import Shown, boxes_of, shown, texts_of
-from results.cells import METHOD_LABELS
-from results.plots import DPI, save, write_plots
-from results.plots.files import svg_element
-from results.plots.theme import COLOURS, HATCHES, METHOD_DASHES, TEXT
+from mixmae.presentation.plots import PlotModel
+from mixmae.presentation.row import method_labels
+from plotted import Shown, boxes_of, planned_as_run, shown, texts_of
+from results.plots.bars.spec import BarsPlot
+from results.plots.curve.spec import CurvePlot
+from results.plots.drawing import write_plots
+from results.plots.files import save, svg_element
+from results.plots.forest.spec import ForestPlot
+from results.plots.loss.spec import LossPlot
+from results.plots.theme import DPI, TEXT, look_of
 
+LOOKS = {method: look_of(method) for method in method_labels()}
+COLOURS = {method: look.colour for method, look in LOOKS.items()}
 REFERENCE = {"method": "mixmae", "encoder": "swin_nano", "pretrain_epochs": 20}
 SPECS = [
-    PlotSpec(name="epochs", title="Accuracy against epochs", x="pretrain_epochs"),
-    PlotSpec(name="macs", title="Accuracy against multiply-adds", x="pretrain_macs"),
-    PlotSpec(name="loss", title="Pretraining losses", kind="loss", smoothing=0.5),
-    PlotSpec(name="bars", title="Encoders", kind="bars", sweeps=("encoders",)),
-    PlotSpec(name="forest", title="Differences", kind="forest", reference=REFERENCE),
+    CurvePlot(name="epochs", title="Accuracy against epochs", x="pretrain_epochs"),
+    CurvePlot(name="macs", title="Accuracy against multiply-adds", x="pretrain_macs"),
+    LossPlot(name="loss", title="Pretraining losses", smoothing=0.5),
+    BarsPlot(name="bars", title="Encoders", sweeps=("encoders",)),
+    ForestPlot(name="forest", title="Differences", reference=REFERENCE),
 ]
 CURVE, MACS, LOSS, BARS, FOREST = SPECS
 TITLE = (
@@ -58,16 +64,21 @@ def runs(tmp_path_factory) -> Shown:
 @pytest.fixture(scope="module")
 def wide(runs) -> Shown:
     """The same with encoders of long names."""
-    names = [name.replace("nano", LONG) for name in runs.frame["encoder"]]
-    return Shown(runs.frame.assign(encoder=names), runs.members, more=runs.more)
+    rows = [{**row, "encoder.name": row["encoder.name"].replace("nano", LONG)} for row in runs.frame["row"]]
+    frame = runs.frame.assign(row=rows)
+    return Shown(frame, runs.members, more={**runs.more, **planned_as_run(frame)})
 
 
-def of_wide(spec: PlotSpec) -> PlotSpec:
+def of_wide(spec: PlotModel) -> PlotModel:
     reference = {**REFERENCE, "encoder": f"swin_{LONG}"} if spec.kind == "forest" else {}
     return spec.model_copy(update={"title": TITLE, "reference": reference})
 
 
-def named(spec: PlotSpec) -> str:
+def of_knn(spec: PlotModel) -> PlotModel:
+    return spec if spec.selects is None else spec.model_copy(update={"stages": ("knn",)})
+
+
+def named(spec: PlotModel) -> str:
     return spec.name
 
 
@@ -76,7 +87,7 @@ def named(spec: PlotSpec) -> str:
 
 @pytest.mark.parametrize("spec", [CURVE, LOSS, BARS, FOREST], ids=named)
 def test_files_are_there_and_the_same_bytes_again(runs, tmp_path, spec):
-    declaration = runs.changed(plots=(spec.model_copy(update={"stages": ("knn",)}),)).declaration
+    declaration = runs.changed(plots=(of_knn(spec),)).declaration
     one = write_plots(runs.frame, declaration, tmp_path / "one")
     with rc_context({"font.size": 20, "axes.facecolor": "black", "svg.fonttype": "path", "savefig.dpi": 30}):
         two = write_plots(runs.frame, declaration, tmp_path / "two")
@@ -137,7 +148,7 @@ def test_svg_text_is_text_within_the_figure(wide, spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=named)
 def test_a_scale_is_said_first(runs, spec):
-    spec = spec.model_copy(update={"stages": ("knn",)})
+    spec = of_knn(spec)
     at_scale = runs.changed(scale="laptop")
     assert f"Laptop scale: {spec.title}" in " ".join(texts_of(at_scale.draw(spec)))
 
@@ -216,9 +227,8 @@ def test_a_method_has_one_colour_in_all_figures(runs):
 
 
 def test_every_method_has_a_look_of_its_own_without_colour():
-    for looks in (COLOURS, METHOD_DASHES, HATCHES):
-        assert list(looks) == list(METHOD_LABELS)
-        assert len(set(looks.values())) == len(looks)
+    for part in ("colour", "dashes", "hatch"):
+        assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
 
 
 SEEN_BY = {

@@ -1,105 +1,121 @@
 """Published numbers: which one stands beside which run, and what is told of its setting."""
 
-import pandas as pd
 import pytest
 
+from mixmae.encoders.families import variants
+from mixmae.experiment.metric import TOP1
+from mixmae.experiment.stages import evaluation_names
+from mixmae.methods.methods import methods
 from mixmae.presentation.declaration import Expected, PublishedRow
-from results.published import differences, named, published_for, published_results, unverified
+from mixmae.presentation.shown import Shown
+from results.published import differences, named_by, published_for, published_results, unverified
 
 AS_PUBLISHED = {
-    "stage": "finetune", "method": "mixmae", "encoder": "swin_base_w14", "data": "image_folder", "image_size": "224",
-    "pretrain_epochs": 600, "epochs": 100, "ratio": 0.5, "images": 2, "fill": "image", "dual": True,
-    "masked_attention": True, "mix_embedding": False, "normalised_target": True, "decoder_depth": 8,
-    "decoder_width": 512, "mask_unit": None, "labels_per_class": None, "fraction": None,
-    "pretrain_labels_per_class": None, "pretrain_fraction": None,
+    "stage": "finetune", "start": "pretrained", "method": "mixmae", "encoder.name": "swin_base_w14",
+    "data.name": "image_folder", "image_size": 224, "pretrain.epochs": 600, "evaluation.epochs": 100,
 }  # fmt: skip
 
 
+def run(**others) -> Shown:
+    """A run as published, but for some values of its row, whose dots are underscores twice."""
+    row = AS_PUBLISHED | {name.replace("__", "."): value for name, value in others.items()}
+    row = {f"method.{name}": value for name, value in methods[row["method"]].published().items()} | row
+    return Shown((row["stage"], "0" * 16), row, "{}", name=row["stage"], declared=row)
+
+
+def figure_of(**others) -> float:
+    return published_for(run(**others), "top1").value
+
+
+SIMMIM = {"method": "simmim", "encoder__name": "swin_base_w7"}
+MAE = {"method": "mae", "encoder__name": "vit_large_p16", "pretrain__epochs": 1600}
+SCRATCH = {"method": "supervised", "start": "scratch", "pretrain__epochs": None}
+
+
 def test_published_numbers_are_those_of_the_official_repository():
-    found = published_for(AS_PUBLISHED)
+    found = published_for(run(), "top1")
     assert (found.value, found.cited()) == (
         85.1,
         "github.com/Sense-X/MixMIM README.md @2b2f5a9: mask ratio 0.5; FT 100 ep",
     )
     assert (found.encoder, found.pretrain_epochs, found.resolution) == ("Swin-B/W14", "600", 224)
-    assert published_for({**AS_PUBLISHED, "image_size": "384"}).value == 86.3
-    simmim = {"method": "simmim", "encoder": "swin_base_w7", "ratio": 0.6, "mask_unit": 32, "pretrain_epochs": 800}
-    assert published_for({**AS_PUBLISHED, **simmim}).value == 84.0
-    assert published_for({**AS_PUBLISHED, **simmim, "pretrain_epochs": 100, "image_size": "192"}).value == 82.8
-    mae = {"method": "mae", "encoder": "vit_large_p16", "ratio": 0.75, "pretrain_epochs": 1600}
-    assert published_for({**AS_PUBLISHED, **mae}).value == 85.9
-    assert published_for({**AS_PUBLISHED, **mae, "stage": "linear"}).value == 75.8
-    scratch = {"method": "supervised", "encoder": "twins_svt_large", "pretrain_epochs": pd.NA}
-    assert published_for({**AS_PUBLISHED, **scratch}).value == 83.7
+    assert figure_of(image_size=384) == 86.3
+    assert figure_of(**SIMMIM, pretrain__epochs=800) == 84.0
+    assert figure_of(**SIMMIM, pretrain__epochs=100, image_size=192) == 82.8
+    assert figure_of(**MAE) == 85.9
+    assert figure_of(**MAE, stage="linear") == 75.8
+    assert figure_of(**SCRATCH, encoder__name="twins_svt_large") == 83.7
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"ratio": 0.75}, {"images": 3}, {"dual": False}, {"decoder_depth": 4}, {"data": "digits"}, {"fraction": 0.1},
-     {"labels_per_class": 10}, {"pretrain_epochs": 300}, {"encoder": "swin_nano"}, {"stage": "linear"},
-     {"image_size": "192"}],
+    [{"method__ratio": 0.75}, {"method__images": 3}, {"method__dual": False}, {"method__decoder_depth": 4},
+     {"data__name": "digits"}, {"evaluation__subset__fraction": 0.1}, {"evaluation__subset__labels_per_class": 10},
+     {"pretrain__epochs": 300}, {"encoder__name": "swin_nano"}, {"stage": "linear"}, {"image_size": 192}],
 )  # fmt: skip
 def test_another_setting_has_no_published_number(other):
-    assert published_for({**AS_PUBLISHED, **other}) is None
+    assert published_for(run(**other), "top1") is None
 
 
-def test_every_published_name_is_in_the_file():
-    from mixmae.encoders.families import variants
-    from results.published import _ENCODERS, _METHODS
+def test_of_another_metric_nothing_is_published():
+    assert published_for(run(), "top5") is None
 
-    pairs = set(zip(published_results()["method"], published_results()["encoder"], strict=True))
-    for (method, encoder), published in _ENCODERS.items():
-        assert encoder in variants()
-        assert all((_METHODS[method], name) in pairs for name in published)
+
+def test_every_name_of_ours_in_the_file_is_one_of_the_program():
+    ours = published_results()[["our_method", "our_encoder", "our_stage"]].dropna()
+    assert len(ours) > 50
+    for column, known in zip(ours, (methods.names(), variants(), evaluation_names()), strict=True):
+        assert set(ours[column]) <= set(known)
 
 
 # ----------------------------------------------------------------------------------------------------- what differs
 
 
 def test_a_run_as_published_differs_in_nothing():
-    assert differences(AS_PUBLISHED, published_for(AS_PUBLISHED)) == ()
-    scratch = {**AS_PUBLISHED, "method": "supervised", "encoder": "pvt_large", "pretrain_epochs": pd.NA, "epochs": 300}
-    assert differences(scratch, published_for(scratch)) == ()
+    assert differences(run(), published_for(run(), "top1")) == ()
+    scratch = run(**SCRATCH, encoder__name="pvt_large", evaluation__epochs=300)
+    assert differences(scratch, published_for(scratch, "top1")) == ()
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"pretrain_epochs": 20}, "20 epochs of pretraining, published 600"),
-        ({"epochs": 10}, "10 epochs of fine-tuning, published 100"),
-        ({"image_size": "32"}, "32 px, published 224"),
-        ({"data": "digits"}, "digits, published ImageNet-1K"),
-        ({"encoder": "swin_base_w7"}, "swin_base_w7, published Swin-B/W14"),
-        ({"labels_per_class": 10}, "10 labels a class, published all"),
-        ({"fraction": 0.1}, "0.1 of the labels, published all"),
-        ({"pretrain_fraction": 0.5}, "pretrained on 0.5 of the images, published all"),
+        ({"pretrain__epochs": 20}, "20 epochs of pretraining, published 600"),
+        ({"evaluation__epochs": 10}, "10 epochs of fine-tuning, published 100"),
+        ({"image_size": 32}, "32 px, published 224"),
+        ({"data__name": "digits"}, "digits, published ImageNet-1K"),
+        ({"encoder__name": "swin_base_w7"}, "swin_base_w7, published Swin-B/W14"),
+        ({"evaluation__subset__labels_per_class": 10}, "10 labels a class, published all"),
+        ({"evaluation__subset__fraction": 0.1}, "0.1 of the labels, published all"),
+        ({"pretrain__subset__fraction": 0.5}, "pretrained on 0.5 of the images, published all"),
     ],
 )
 def test_what_differs_is_said_exactly(other, said):
-    assert differences({**AS_PUBLISHED, **other}, published_for(AS_PUBLISHED)) == (said,)
+    assert differences(run(**other), published_for(run(), "top1")) == (said,)
 
 
 def test_epochs_of_an_evaluation_count_where_they_were_published():
     """The repositories of Twins and PVT say theirs; of MAE's probing only the retraining does."""
-    scratch = {**AS_PUBLISHED, "method": "supervised", "encoder": "pvt_large", "pretrain_epochs": pd.NA}
-    assert differences(scratch, published_for(scratch)) == ("100 epochs of training, published 300",)
-    mae = {"method": "mae", "encoder": "vit_base_p16", "ratio": 0.75, "pretrain_epochs": 1600, "stage": "linear"}
-    assert differences({**AS_PUBLISHED, **mae}, published_for({**AS_PUBLISHED, **mae})) == ()
+    scratch = run(**SCRATCH, encoder__name="pvt_large")
+    assert differences(scratch, published_for(scratch, "top1")) == ("100 epochs of training, published 300",)
+    mae = {**MAE, "encoder__name": "vit_base_p16", "stage": "linear"}
+    assert differences(run(**mae), published_for(run(**mae), "top1")) == ()
     row = PublishedRow(method="MAE", encoder="ViT-B/16", pretrain_epochs="300", resolution=224, task="linear_probe")
-    retrained = {**AS_PUBLISHED, **mae, "pretrain_epochs": 300}
-    assert differences(retrained, named(row, 60.8)) == ("100 epochs of linear probing, published 90",)
-    knn = {"stage": "knn", "pretrain_epochs": 100, "epochs": pd.NA}
+    said = differences(run(**{**mae, "pretrain__epochs": 300}), named_by(row, 60.8, TOP1))
+    assert said == ("100 epochs of linear probing, published 90",)
+    knn = {**mae, "stage": "knn", "pretrain__epochs": 100, "evaluation__epochs": None}
     lightly = PublishedRow(method="MAE", encoder="ViT-B/16", pretrain_epochs="100", resolution=224, task="knn")
     top1 = float(published_results().query("method == 'MAE' and task == 'knn'")["value"].iloc[0])
-    assert differences({**retrained, **knn}, named(lightly, top1)) == ()
+    assert differences(run(**knn), named_by(lightly, top1, TOP1)) == ()
 
 
 def test_another_window_is_another_encoder():
     """SimMIM's 84.0 is of windows of 7, shifted; MixMAE's encoder has others."""
     row = PublishedRow(method="SimMIM", encoder="Swin-B/W7", pretrain_epochs="800", resolution=224)
-    ours = {**AS_PUBLISHED, "method": "simmim", "pretrain_epochs": 800}
-    assert differences(ours, named(row, 84.0)) == ("swin_base_w14, published Swin-B/W7",)
-    assert differences({**ours, "encoder": "swin_base_w7"}, named(row, 84.0)) == ()
+    published, ours = named_by(row, 84.0, TOP1), {**SIMMIM, "pretrain__epochs": 800}
+    other = run(**{**ours, "encoder__name": "swin_base_w14"})
+    assert differences(other, published) == ("swin_base_w14, published Swin-B/W7",)
+    assert differences(run(**ours), published) == ()
 
 
 # ------------------------------------------------------------------------------------------------- named by its words
@@ -113,7 +129,7 @@ def problems(top1, **words):
 
 
 def test_of_sources_that_agree_the_first_is_cited():
-    found = named(PublishedRow(**RELEASED), 85.1)
+    found = named_by(PublishedRow(**RELEASED), 85.1, TOP1)
     assert found.source == "github.com/Sense-X/MixMIM README.md @2b2f5a9" and found.first_hand
 
 
@@ -122,7 +138,7 @@ def test_what_others_measured_is_said_to_be_theirs():
     start = (
         "github.com/open-mmlab/mmpretrain @ee7f2e88 configs/mixmim/metafile.yml (not its authors): independent retrain"
     )
-    assert named(row, 84.63).cited().startswith(start)
+    assert named_by(row, 84.63, TOP1).cited().startswith(start)
 
 
 def test_an_expectation_is_verified_by_one_number_of_the_file():

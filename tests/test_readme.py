@@ -11,9 +11,10 @@ from ablations.plan.plan import plan
 from ablations.slurm.resources import arrays, resolved
 from mixmae.experiment.reading import read_experiment
 from mixmae.fields.documents import parse
-from mixmae.presentation.declaration import PlotSpec, TableSpec
-from results.collect import collect
-from results.plots import write_plots
+from mixmae.presentation.declaration import TableSpec
+from mixmae.presentation.plots import PlotModel
+from results.plots.drawing import write_plots
+from results.rows.collect import collect
 from results.tables import write_tables
 
 README = Path(__file__).parents[1] / "README.md"
@@ -49,7 +50,7 @@ def test_the_grid_can_be_planned_and_shown_at_every_scale_it_names(tmp_path, sca
     assert write_tables(frame, declaration, tmp_path / "out")
 
 
-@pytest.mark.parametrize("model", [GridFile, Sweep, TableSpec, PlotSpec])
+@pytest.mark.parametrize("model", [GridFile, Sweep, TableSpec, PlotModel])
 def test_the_grid_names_every_key(model):
     for field in model.model_fields:
         assert re.search(rf"(^|[\s{{]){field}:", GRID), field

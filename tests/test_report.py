@@ -28,14 +28,15 @@ from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import line_of
 from mixmae.methods.building import build_method
-from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec
+from mixmae.presentation.declaration import Declaration, TableSpec
 from mixmae.runs.folder import RunFolder
-from results.collect import collect
+from results.plots.loss.spec import LossPlot
 from results.report import write_report
 from results.report.galleries import drawable_galleries
+from results.rows.collect import collect
 
 TABLE = TableSpec(name="main", title="Methods")
-PLOT = PlotSpec(name="loss", title="Losses", kind="loss")
+PLOT = LossPlot(name="loss", title="Losses")
 ENVIRONMENT = {
     "python": "3.11.7",
     "torch": "2.15.0",
@@ -295,12 +296,13 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
     script = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec\n"
-        "from results.collect import collect\n"
+        "from mixmae.presentation.declaration import Declaration, TableSpec\n"
+        "from results.rows.collect import collect\n"
+        "from results.plots.loss.spec import LossPlot\n"
         "from results.report import write_report\n"
         "root, folder, members, table, plot = sys.argv[1:]\n"
         "members = {name: {tuple(pair) for pair in pairs} for name, pairs in json.loads(members).items()}\n"
-        "table, plot = TableSpec.model_validate_json(table), PlotSpec.model_validate_json(plot)\n"
+        "table, plot = TableSpec.model_validate_json(table), LossPlot.model_validate_json(plot)\n"
         "grid = Declaration('made', tables=(table,), plots=(plot,), members=members)\n"
         "made = write_report(collect(Path(root)), [grid], Path(folder))\n"
         "drawing = ('torch', 'seaborn', 'matplotlib', 'timm', 'scipy')\n"

@@ -13,7 +13,7 @@ from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
-from results.collect import COLUMNS, collect, write
+from results.rows.collect import COLUMNS, UNWRITTEN, collect, write
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def row_of(frame, planned):
 def test_an_evaluation_has_the_columns_of_its_pretraining(made):
     pretrain, finetune, *_ = stage_jobs(experiment("mixmae", seed=1), lambda data: FINGERPRINT)
     frame = collect(made.root)
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == [*COLUMNS, *UNWRITTEN[1:]]
     assert len(frame) == 15
     row = row_of(frame, finetune)
     expected = {
@@ -156,7 +156,7 @@ def test_a_newer_schema_is_refused_by_its_number(made, name):
 def test_an_absent_root_is_an_error_and_an_empty_one_an_empty_frame(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         collect(tmp_path / "nowhere")
-    assert list(collect(tmp_path).columns) == list(COLUMNS)
+    assert list(collect(tmp_path).columns) == [*COLUMNS, *UNWRITTEN[1:]]
 
 
 def test_written_results_say_their_schema_and_version(made, tmp_path):
@@ -165,7 +165,7 @@ def test_written_results_say_their_schema_and_version(made, tmp_path):
     metadata = pq.read_schema(tmp_path / "out" / "results.parquet").metadata
     assert (metadata[b"mixmae_schema"], metadata[b"mixmae_version"]) == (b"1", mixmae.__version__.encode())
     again = pd.read_parquet(tmp_path / "out" / "results.parquet")
-    pd.testing.assert_frame_equal(again, frame.drop(columns="root"))
+    pd.testing.assert_frame_equal(again, frame.drop(columns=list(UNWRITTEN)))
     plain = pd.read_csv(tmp_path / "out" / "results.csv")
     assert list(plain.columns) == list(COLUMNS)[1:-1] and len(plain) == len(frame)
     assert not list((tmp_path / "out").glob(".*"))

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +17,8 @@ from ablations.plan.plan import plan
 from made_runs import Made
 from mixmae.experiment.experiment import Experiment
 from mixmae.fields.documents import ConfigError
-from mixmae.presentation.declaration import Column
-from results.collect import collect
+from mixmae.fields.identity import canonical
+from results.rows.collect import collect
 
 FULL = """\
 title: Large
@@ -152,9 +151,9 @@ def test_runs_know_what_the_grid_declares_of_them(tmp_path):
     assert declaration.commands == ("mixmae demo",)
     for entry in made.entries:
         (full,) = declaration.full[entry.key]
-        assert (full["encoder"], full["image_size"], full["data"]) == ("swin_base_w14", "224", "digits")
-        assert full["method"] == entry.method and full["pretrain_epochs"] in (300, 601)
-        assert full["ratio"] == (0.5 if entry.method == "mixmae" else 0.6)
+        assert (full["encoder.name"], full["image_size"], full["data.name"]) == ("swin_base_w14", 224, "digits")
+        assert full["method"] == entry.method and full["pretrain.epochs"] in (300, 601)
+        assert full["method.ratio"] == (0.5 if entry.method == "mixmae" else 0.6)
     works = {entry.key: entry.job.spec.work(entry.job) for entry in made.entries if entry.planned.stage == "pretrain"}
     assert {key: macs * works[key].trained for key, macs in declaration.macs.items()} == {
         key: found.macs for key, found in works.items()
@@ -167,7 +166,7 @@ def test_cases_that_become_one_run_keep_what_each_declares(tmp_path):
     made = plan(grid.name, grid.cases, tmp_path / "runs")
     declaration = declare(grid, made)
     assert len(made.entries) == 4
-    assert {tuple(one["pretrain_epochs"] for one in full) for full in declaration.full.values()} == {(299, 300)}
+    assert {tuple(one["pretrain.epochs"] for one in full) for full in declaration.full.values()} == {(299, 300)}
 
 
 def test_what_is_declared_is_what_collecting_reads(tmp_path):
@@ -184,10 +183,8 @@ sweeps:
     for case in grid.cases:
         runs.add(case.experiment, finetune=1.0, linear=1.0, knn=1.0)
     frame = collect(tmp_path / "made")
-    frame = frame.astype(object).where(frame.notna(), None)
-    columns = get_args(Column)
-    read = {(row["stage"], *(row[name] for name in columns)) for row in frame.to_dict("records")}
-    told = {(key[0], *(full[name] for name in columns)) for key, (full,) in declaration.full.items()}
+    read = {(row["stage"], canonical({**row["row"], "seed": row["seed"]})) for row in frame.to_dict("records")}
+    told = {(key[0], canonical(row)) for key, (row,) in declaration.full.items()}
     assert told == read
 
 

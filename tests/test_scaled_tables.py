@@ -1,14 +1,11 @@
 """Tables beside published numbers, and of runs at a scale, which nobody may take for the paper's."""
 
-from typing import get_args
-
-import pandas as pd
 import pytest
 
 from made_runs import FINGERPRINT, Made, declared, experiment, write_config
 from mixmae.experiment.jobs import stage_jobs
-from mixmae.presentation.declaration import Column, Expected, PublishedRow, TableSpec
-from results.collect import collect
+from mixmae.presentation.declaration import Expected, PublishedRow, TableSpec
+from results.rows.collect import collect
 from results.tables import build_table, markdown, numeric
 
 MISSING, MINUS, DAGGER = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{DAGGER}"
@@ -30,7 +27,7 @@ def full(made, **by_method):
     frame = collect(made.root)
     found = {}
     for row in frame.to_dict("records"):
-        own = {column: None if pd.isna(row[column]) else row[column] for column in get_args(Column)}
+        own = {**row["row"], "seed": row["seed"]}
         others = by_method.get(row["method"].replace(" ", "_"), [{}])
         found[row["stage"], row["id"]] = tuple({**own, **other} for other in others)
     return found
@@ -61,8 +58,8 @@ def test_published_numbers_stand_beside_ours_with_source_and_difference(made):
         "\n"
         "The images of image_folder are taken to be those of ImageNet-1K.\n"
         "\n"
-        "Bold: the best of its column, significantly above each rival there (two-sided paired t-test over matched "
-        "seeds, Holm-corrected in the column, α = 0.05).\n"
+        "Bold: the best of its column, significantly better than each rival there (two-sided paired t-test over "
+        "matched seeds, Holm-corrected in the column, α = 0.05).\n"
         "\n"
         "fine-tuning: no claim, since fewer than three seeds are matched with some rival.\n"
         "\n"
@@ -132,8 +129,13 @@ def test_no_difference_is_taken_to_a_number_of_other_data(made):
 
 # ----------------------------------------------------------------------------------------------------------- at a scale
 
-BASE = {"encoder": "swin_base_w14", "image_size": "224", "data": "image_folder", "labels_per_class": None}
-DECODER = {"decoder_depth": 8, "decoder_width": 512}
+BASE = {
+    "encoder.name": "swin_base_w14",
+    "image_size": 224,
+    "data.name": "image_folder",
+    "evaluation.subset.labels_per_class": None,
+}
+DECODER = {"method.decoder_depth": 8, "method.decoder_width": 512, "method.decoder_heads": 16}
 SMALL = {"name": "mixmae", "decoder_depth": 2, "decoder_width": 64, "decoder_heads": 4}
 
 
@@ -145,7 +147,7 @@ def laptop(made, **more):
     declares = full(made, mixmae=[{**BASE, **DECODER}], supervised=[{**BASE}])
     epochs = {10: 300, 20: 600, None: None}
     return {
-        key: tuple({**case, "pretrain_epochs": epochs[case["pretrain_epochs"]]} for case in cases)
+        key: tuple({**case, "pretrain.epochs": epochs[case.get("pretrain.epochs")]} for case in cases)
         for key, cases in declares.items()
     }
 
@@ -170,8 +172,8 @@ def test_runs_at_a_scale_cannot_be_taken_for_the_papers(made):
         "20 for 600; decoder depth 2 for 8; decoder width 64 for 512; labels a class 10 for all; image size 32 for 224"
         "; digits for image_folder; optimisation and evaluations are those of the scale.\n"
         "\n"
-        "Bold: the best of its column, significantly above each rival there (two-sided paired t-test over matched "
-        "seeds, Holm-corrected in the column, α = 0.05).\n"
+        "Bold: the best of its column, significantly better than each rival there (two-sided paired t-test over "
+        "matched seeds, Holm-corrected in the column, α = 0.05).\n"
         "\n"
         "fine-tuning: no claim, since fewer than three seeds are matched with some rival.\n"
         "\n"
@@ -220,7 +222,7 @@ def test_runs_that_stand_for_two_settings_have_two_rows_and_are_one_rival(made):
     for seed, (mixmae, mae) in enumerate([(90.0, 80.0), (91.0, 80.0), (92.0, 83.0)]):
         made.add(experiment("mixmae", seed=seed), finetune=mixmae)
         made.add(experiment("mae", seed=seed), finetune=mae)
-    both = [{"encoder": "swin_base_w14"}, {"encoder": "swin_large_w14"}]
+    both = [{"encoder.name": "swin_base_w14"}, {"encoder.name": "swin_large_w14"}]
     table = built(made, scale="laptop", full=full(made, mixmae=both, mae=both[:1]))
     found = [(row.values, row.cells[0].n, row.cells[0].best) for row in table.rows]
     assert found == [

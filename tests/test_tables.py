@@ -13,16 +13,16 @@ from made_runs import (
 )
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.presentation.declaration import Declaration, TableSpec
+from mixmae.presentation.shown import MixedCell, differing_fields
 from mixmae.runs.folder import RunFolder
-from results.cells import MixedCell, differing_fields
-from results.collect import collect
+from results.rows.collect import collect
 from results.tables import build_table, markdown, numeric, write_tables
 
 TABLE = TableSpec(name="main", title="Methods")
 NOTHING = "\N{EN DASH}"
 BOLD = (
-    "Bold: the best of its column, significantly above each rival there (two-sided paired t-test over matched seeds, "
-    "Holm-corrected in the column, α = 0.05)."
+    "Bold: the best of its column, significantly better than each rival there (two-sided paired t-test over matched "
+    "seeds, Holm-corrected in the column, α = 0.05)."
 )
 DETECTABLE = (
     "Smallest detectable difference: found with 80 % power at the strictest corrected level, given the spread of the "
@@ -63,7 +63,7 @@ def test_a_table_is_what_one_works_out_by_hand(made, tmp_path):
         "\n"
         "fine-tuning; linear: no claim, since fewer than three seeds are matched with some rival.\n"
         "\n"
-        "kNN: no claim, since raw pixels, with one run, is highest.\n"
+        "kNN: no claim, since raw pixels, with one run, is best.\n"
         "\n"
         "With one run, no rival: random init, swin_nano; raw pixels.\n"
     )
@@ -82,7 +82,8 @@ def test_a_failed_seed_is_a_smaller_n_and_is_named(made):
 def test_a_row_whose_runs_have_no_folder_is_named(made):
     planned = stage_jobs(experiment("mixmae", seed=5), lambda data: FINGERPRINT)[3]
     made.members["main"].add((planned.stage, planned.id))
-    text = markdown(built(made))
+    row = {"stage": planned.stage, "seed": 5, "method": "mixmae", "encoder.name": "swin_nano"}
+    text = markdown(built(made, planned={planned.key: row}, configs={planned.key: "{}"}))
     assert f"\nNot counted, not launched or not readable: knn/{planned.id}.\n" in text
 
 
@@ -98,17 +99,27 @@ def test_what_differs_in_more_than_the_seed_gets_a_column_of_its_own(made):
     ]
 
 
+@pytest.mark.parametrize(
+    ("more", "column"),
+    [({"evaluations": {"linear": {"base_lr": 0.01}}}, "evaluation.base_lr"),
+     ({"pretrain": {"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1}}, "pretrain.base_lr")],
+)  # fmt: skip
+def test_a_field_that_has_no_short_name_is_a_column_too(made, more, column):
+    made.add(experiment("mixmae", **more), linear=70.0)
+    table = built(made, TABLE.model_copy(update={"stages": ("linear",)}))
+    assert table.columns == ("method", "encoder", column)
+    assert [(row.values[2], row.cells[0].mean) for row in table.rows if row.values[0] == "mixmae"] == (
+        [(1e-3, 81.0), (0.01, 70.0)] if column.startswith("evaluation") else [(1e-3, 81.0), (2e-3, 70.0)]
+    )
+
+
 def test_what_no_column_tells_apart_is_never_averaged(made):
-    other = experiment("mixmae", evaluations={"linear": {"base_lr": 0.01}})
-    made.add(other, linear=70.0)
-    with pytest.raises(MixedCell, match=r"would be averaged though they differ in recipe\.base_lr; show them in separ"):
-        built(made)
-
-
-def test_the_pretraining_counts_when_runs_are_told_apart(made):
-    other = experiment("mixmae", seed=2, pretrain={"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1})
-    made.add(other, knn=70.0)
-    with pytest.raises(MixedCell, match=r"differ in pretraining\.recipe\.base_lr"):
+    """The images changed between two runs."""
+    for run in (RunFolder(made.root, *key) for key in made.members["main"] if key[0] == "finetune"):
+        config = run.read("config")
+        if config["job"]["seed"] == 1:
+            run.write("config", {**config, "data_fingerprint": "0" * 16})
+    with pytest.raises(MixedCell, match=r"would be averaged though they differ in data_fingerprint; show them in sep"):
         built(made)
 
 
@@ -171,7 +182,7 @@ def test_the_best_is_bold_where_it_is_significantly_best(three_seeds):
         "fine-tuning: MixMAE, swin_nano, corrected p at most 0.0033 (n = 3, 1 rival, smallest detectable difference "
         "3.26).\n"
         "\n"
-        "linear: none, since MixMAE, swin_nano is not significantly above SimMIM, swin_nano (corrected p = 0.53) "
+        "linear: none, since MixMAE, swin_nano is not significantly better than SimMIM, swin_nano (corrected p = 0.53) "
         "(n = 3, 1 rival, smallest detectable difference 4.99).\n"
     )
 
@@ -190,7 +201,7 @@ def test_a_reference_of_one_run_that_is_highest_forbids_a_claim(three_seeds):
     three_seeds.add(experiment("supervised", seed=0), finetune=99.0)
     table = built(three_seeds, TWO_STAGES)
     assert not cell(table, 0).best
-    assert "fine-tuning: no claim, since from scratch, swin_nano, with one run, is highest." in table.notes
+    assert "fine-tuning: no claim, since from scratch, swin_nano, with one run, is best." in table.notes
 
 
 def test_a_rival_that_is_not_finished_forbids_a_claim(three_seeds):

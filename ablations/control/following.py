@@ -10,8 +10,8 @@ from ablations.grid.file import Grid
 from ablations.plan.plan import Plan
 from ablations.plan.showing import most_telling, plan_summary, status_table
 from ablations.slurm.policy import seen
-from ablations.slurm.quantities import many
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many
 from mixmae.runs.state import RunState
 
 ROWS = 30

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.plan.plan import Entry, Plan
-from ablations.slurm.quantities import many
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many
 from mixmae.files.records import whole_lines
 from mixmae.runs.state import RunState
 

@@ -24,6 +24,7 @@ from ablations.plan.plan import Entry
 from ablations.slurm.resources import Array, Slurm
 from mixmae.experiment.stages import Work
 from mixmae.fields.identity import Key, canonical
+from mixmae.fields.texts import many
 from mixmae.presentation.row import computed_of
 from mixmae.training.resources import Resources
 
@@ -146,7 +147,7 @@ def _named(record: dict) -> str:
 
 
 def _threads(count: int) -> str:
-    return f"{count} thread" + "s" * (count > 1)
+    return many(count, "thread")
 
 
 def disk(entry: Entry, found: Work) -> int:
@@ -161,9 +162,9 @@ def disk(entry: Entry, found: Work) -> int:
 
 @dataclass(frozen=True)
 class Price:
-    """What the jobs of one array cost that are still to be done. Sums are of the jobs that can be estimated;
-    `unknown`: how many cannot. macs: of all; hours: of one job, the least and the most; disk: bytes of all jobs, done
-    ones too, with nothing pruned."""
+    """What the jobs of one array cost that are still to be done. Sums are of the jobs that can be estimated; `unknown`:
+    how many cannot. macs: of all; hours: of one job, the least and the most; disk: bytes of all jobs, done ones too,
+    with nothing pruned."""
 
     array: Array
     to_do: tuple[Entry, ...]

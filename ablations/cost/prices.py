@@ -12,6 +12,7 @@ from ablations.slurm.resources import Slurm, arrays, resolved, sbatch_text, spli
 from mixmae.cost.measured import records
 from mixmae.cost.multiply_adds import LEFT_OUT
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import bytes_of, many, prefix, rounded
 from mixmae.runs import scheduler
 from mixmae.runs.state import RunState
 
@@ -46,7 +47,7 @@ def quote_table(quote: Quote) -> Table:
     )
     for number, each in enumerate(quote.prices, start=1):
         to_do, jobs = len(each.to_do), len(each.array.entries)
-        missing = f" (+{_jobs(each.unknown)})" if each.hours and each.unknown else ""
+        missing = f" (+{many(each.unknown, 'job')})" if each.hours and each.unknown else ""
         table.add_row(
             str(number),
             each.array.stage,
@@ -54,10 +55,10 @@ def quote_table(quote: Quote) -> Table:
             str(each.tasks) if each.tasks <= quote.most else f"{each.tasks} in {-(-each.tasks // quote.most)} arrays",
             _asked(each.array.slurm),
             _span(each.hours) + missing,
-            _number(each.gpu_hours) if each.hours else "?",
-            _number(each.cpu_hours) if each.hours else "?",
-            _counted(each.macs) if each.macs else "?",
-            _bytes(each.disk) if each.disk else "-",
+            rounded(each.gpu_hours) if each.hours else "?",
+            rounded(each.cpu_hours) if each.hours else "?",
+            _macs(each.macs) if each.macs else "?",
+            bytes_of(each.disk) if each.disk else "-",
         )
     return table
 
@@ -66,16 +67,16 @@ def quote_lines(quote: Quote) -> list[str]:
     """What the table leaves open: sums, sources, what the figures hold, and the sbatch scripts."""
     prices, lines = quote.prices, []
     total = _total(quote)
-    what = f"in all: {_jobs(total['jobs'])} to do, {_counted(total['multiply_adds'])} multiply-adds"
+    what = f"in all: {many(total['jobs'], 'job')} to do, {_macs(total['multiply_adds'])} multiply-adds"
     if total["gpu_hours"] is None:
         lines.append(f"{what}; their hours are not known")
     else:
-        hours = f"{_number(total['gpu_hours'])} GPU h, {_number(total['cpu_hours'])} CPU h"
+        hours = f"{rounded(total['gpu_hours'])} GPU h, {rounded(total['cpu_hours'])} CPU h"
         unknown = total["jobs_without_hours"]
-        lines.append(f"{what}, {hours}" + (f", and {_jobs(unknown)} of unknown hours" if unknown else ""))
+        lines.append(f"{what}, {hours}" + (f", and {many(unknown, 'job')} of unknown hours" if unknown else ""))
         wall = f"wall time: {_duration(quote.wall)} at least"
         lines.append(f"{wall}, if the cluster gives each array all its max_running tasks at once")
-    lines.append(f"disk: {_bytes(total['disk_bytes'])} at most, with nothing pruned")
+    lines.append(f"disk: {bytes_of(total['disk_bytes'])} at most, with nothing pruned")
     lines.append(f"left out of the hours: {LEFT_OUT}")
     lines += [f"{', '.join(numbers)}: {source}" for source, numbers in _by_source(prices).items()]
     for number, each in enumerate(prices, start=1):
@@ -91,10 +92,6 @@ def quote_lines(quote: Quote) -> list[str]:
             more = f" (the first of {len(scripts)} arrays)" if len(scripts) > 1 else ""
             lines += ["", f"#{number}{more} as submitit gives it to sbatch:", *_telling(scripts[0])]
     return [*lines, "", "nothing was submitted"]
-
-
-def _jobs(count: int) -> str:
-    return f"{count} job" + "s" * (count != 1)
 
 
 def _by_source(prices: tuple[Price, ...]) -> dict[str, list[str]]:
@@ -122,11 +119,16 @@ def _scripts(quote: Quote, each: Price) -> list[str]:
 
 def _asked(slurm: Slurm) -> str:
     nodes = "" if slurm.nodes == 1 else f"{slurm.nodes} nodes, each "
-    gpus = f"{slurm.gpus_per_node} GPU{'s' if slurm.gpus_per_node > 1 else ''}, " if slurm.gpus_per_node else ""
+    gpus = f"{many(slurm.gpus_per_node, 'GPU')}, " if slurm.gpus_per_node else ""
     tasks = "" if slurm.tasks == 1 else f"{slurm.tasks} × "
     memory = "" if slurm.memory in (None, "0") else f", {slurm.memory[:-1]} {slurm.memory[-1]}iB"
     pack = f", {slurm.pack} jobs a task" if slurm.pack > 1 else ""
-    return f"{nodes}{gpus}{tasks}{slurm.cpus_per_task} CPU{'s' if slurm.cpus_per_task > 1 else ''}{memory}{pack}"
+    return f"{nodes}{gpus}{tasks}{many(slurm.cpus_per_task, 'CPU')}{memory}{pack}"
+
+
+def _macs(number: int) -> str:
+    letter, size = prefix(number, "G")
+    return f"{rounded(number / size)} {letter}"
 
 
 def _span(hours: tuple[float, float] | None) -> str:
@@ -140,23 +142,6 @@ def _duration(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} h"
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
-
-
-def _counted(number: int) -> str:
-    return _scaled(number, (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)))
-
-
-def _bytes(number: int) -> str:
-    return _scaled(number, (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)))
-
-
-def _scaled(number: float, units: tuple[tuple[str, float], ...]) -> str:
-    unit, size = next((found for found in units if number >= found[1]), units[-1])
-    return f"{_number(number / size)} {unit}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 # --------------------------------------------------------------------------------------------------------- for scripts

@@ -16,7 +16,8 @@ from mixmae.experiment.reading import load_base
 from mixmae.fields.documents import ConfigError, Mark, Value, load, mark_of, validated
 from mixmae.fields.model import Model, Positive
 from mixmae.fields.nearest import instead
-from mixmae.presentation.declaration import Expected, PlotSpec, TableSpec
+from mixmae.presentation.declaration import Expected, TableSpec
+from mixmae.presentation.plots import PlotConfig
 from mixmae.training.resources import Resources
 
 MOST_ERRORS = 20
@@ -68,7 +69,7 @@ class GridFile(Model):
     sweeps: Annotated[tuple[Sweep, ...], Field(strict=False, min_length=1)]
     resources: GridResources = GridResources()
     tables: Annotated[tuple[TableSpec, ...], Field(strict=False)] = ()
-    plots: Annotated[tuple[PlotSpec, ...], Field(strict=False)] = ()
+    plots: Annotated[tuple[PlotConfig, ...], Field(strict=False)] = ()
     expected: Annotated[tuple[Expected, ...], Field(strict=False)] = ()
     """What its runs should reach, for `mixmae results check`."""
     scales: dict[str, AtScale] = Field({})

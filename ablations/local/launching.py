@@ -19,8 +19,8 @@ from ablations.grid.file import GridResources
 from ablations.plan.launched import grid_folder, remember
 from ablations.plan.plan import Entry, Plan, states
 from ablations.plan.queueing import STARTED_ANEW, create_run, for_each, queue, withdraw
-from ablations.slurm.quantities import many
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many
 from mixmae.files.records import write_json
 from mixmae.runs.cause import Cause
 from mixmae.runs.locks import is_locked, lock

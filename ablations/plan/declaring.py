@@ -1,12 +1,13 @@
 """A grid as those see it who show its results: `mixmae.presentation.declaration.Declaration` (no torch)."""
 
-from typing import Any, get_args
+from collections.abc import Iterator
 
 from ablations.grid.file import Grid
 from ablations.plan.plan import Plan
 from mixmae.cost.multiply_adds import pretraining_step
-from mixmae.presentation.declaration import Column, Declaration
-from mixmae.presentation.row import Flat
+from mixmae.fields.documents import Mark, Value
+from mixmae.presentation.columns import ALIASES, canonical
+from mixmae.presentation.declaration import Declaration
 
 
 def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
@@ -22,22 +23,46 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         plots=grid.spec.plots,
         expected=grid.spec.expected,
         members=plan.members,
-        full={entry.key: tuple(_columns(row) for row in entry.declared) for entry in plan.entries},
-        planned={entry.key: _columns(entry.row) for entry in plan.entries},
+        full={entry.key: entry.declared for entry in plan.entries},
+        planned={entry.key: entry.row for entry in plan.entries},
+        configs={entry.key: entry.config for entry in plan.entries},
+        names={entry.key: entry.names for entry in plan.entries if entry.names},
+        swept={column: str(mark) for column, mark in _swept(grid.document)},
         macs={key: step for key, step in steps if step},
     )
 
 
-def _columns(row: Flat) -> dict[str, Any]:
-    height, width = row["image_size"]
-    found = {
-        "method": row["method"],
-        "encoder": row.get("encoder.name", "-"),
-        "image_size": str(height) if height == width else f"{height}x{width}",
-        "data": row["data.name"],
-        "pretrain_epochs": row.get("pretrain.epochs"),
-        "labels_per_class": row.get("evaluation.subset.labels_per_class"),
-        "fraction": row.get("evaluation.subset.fraction"),
-        "weights": None,
-    }
-    return {name: found.get(name, row.get(f"method.{name}")) for name in get_args(Column)}
+def _swept(document: Value) -> Iterator[tuple[str, Mark]]:
+    """Yields the columns that a grid file sweeps, in the order in which it writes them, and where."""
+    seen: set[str] = set()
+    for sweep in document.data["sweeps"].data:
+        for name, value in _assigned(sweep):
+            for column, mark in _columns(name, value):
+                if column not in seen:
+                    seen.add(column)
+                    yield column, mark
+
+
+def _assigned(sweep: Value) -> Iterator[tuple[str, Value]]:
+    """Yields every dotted path that a sweep assigns to, and what."""
+    for block in ("product", "zip"):
+        for name, values in sweep.data[block].data.items() if block in sweep.data else ():
+            yield from ((name, Value(value.data, values.mark)) for value in values.data)
+    for case in sweep.data["list"].data if "list" in sweep.data else ():
+        yield from case.data.items()
+    yield from sweep.data["set"].data.items() if "set" in sweep.data else ()
+
+
+def _columns(path: str, value: Value) -> Iterator[tuple[str, Mark]]:
+    """Yields the columns of what is assigned to a path of an experiment."""
+    if isinstance(value.data, dict):
+        for name, item in value.data.items():
+            yield from _columns(path if name == "name" else f"{path}.{name}", item)
+        return
+    parts = path.split(".")
+    if parts[0] == "evaluations":
+        short = canonical(".".join(["evaluation", *parts[2:]]))
+        if len(parts) > 2:
+            yield short if short in ALIASES else path, value.mark
+    elif path != "seed":
+        yield canonical(path), value.mark

@@ -16,7 +16,7 @@ from mixmae.experiment.jobs import PlannedJob, StageJob, stage_jobs
 from mixmae.fields.documents import ConfigError, mark_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import sha256
-from mixmae.presentation.row import Flat, chain_of, row_of
+from mixmae.presentation.row import Flat, chain_of, computed_of, row_of
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState, run_state
 from mixmae.weights.description import about
@@ -33,6 +33,8 @@ class Entry:
     """What is run, by dotted path."""
     sweeps: tuple[str, ...]
     run: RunFolder
+    config: str = ""
+    """All that is computed, but for the seed."""
     names: tuple[str, ...] = ()
     """That the grid gives the evaluation."""
     declared: tuple[Flat, ...] = ()
@@ -97,6 +99,7 @@ class _Found:
 
     planned: PlannedJob
     row: Flat
+    config: str
     sweeps: dict[str, None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
     declared: list[Flat] = field(default_factory=list)
@@ -120,23 +123,34 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
         jobs = stage_jobs(experiment, prints.__getitem__)
         rows = _rows(jobs)
         declared = _rows(stage_jobs(case.full, lambda data: "")) if case.full else rows
-        for planned, row, as_declared in zip(jobs, rows, declared, strict=True):
-            known = found.setdefault(planned.key, _Found(planned, row))
+        for planned, (row, config), (as_declared, _) in zip(jobs, rows, declared, strict=True):
+            known = found.setdefault(planned.key, _Found(planned, row, config))
             if not known.declared or (case.full and as_declared not in known.declared):
                 known.declared.append(as_declared)
             known.sweeps[case.sweep] = None
             if planned.name is not None:
                 known.names[planned.name] = None
     entries = tuple(
-        Entry(one.planned, one.row, tuple(one.sweeps), RunFolder(root, *key), tuple(one.names), tuple(one.declared))
+        Entry(
+            one.planned,
+            one.row,
+            tuple(one.sweeps),
+            RunFolder(root, *key),
+            one.config,
+            tuple(one.names),
+            tuple(one.declared),
+        )
         for key, one in found.items()
     )
     return Plan(name, root, len(experiments), entries, _outside(root, name, set(found)))
 
 
-def _rows(jobs: list[PlannedJob]) -> list[Flat]:
+def _rows(jobs: list[PlannedJob]) -> list[tuple[Flat, str]]:
+    """Of each job its row and all that it computes."""
     plain = {planned.key: planned.job.model_dump(mode="json") for planned in jobs}
-    return [row_of(chain_of(job, plain.get)) for job in plain.values()]
+    prints = {id(plain[planned.key]): planned.fingerprint for planned in jobs}
+    chains = [chain_of(job, plain.get) for job in plain.values()]
+    return [(row_of(chain), computed_of(chain, [prints[id(job)] for job in chain])) for chain in chains]
 
 
 def _placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:

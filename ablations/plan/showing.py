@@ -7,10 +7,10 @@ from rich.table import Table
 
 from ablations.control.watching import remaining, span
 from ablations.plan.plan import Entry, Plan
-from ablations.slurm.quantities import many
 from ablations.slurm.submissions import Submission
 from mixmae.experiment.jobs import PretrainJob
 from mixmae.fields.identity import Key, canonical
+from mixmae.fields.texts import many
 from mixmae.methods.methods import MethodModel
 from mixmae.runs.state import STATES, RunState
 

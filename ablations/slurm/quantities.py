@@ -104,8 +104,3 @@ def pairs(written: Any) -> Pairs:
             raise impossible((name,), "is no option of sbatch's; write its long name and a value in one line")
         found.append((key, value))
     return tuple(sorted(found))
-
-
-def many(count: int, noun: str) -> str:
-    """1, "task" -> "1 task"; 2, "task" -> "2 tasks"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -27,6 +27,7 @@ from mixmae.experiment.stages import stages
 from mixmae.fields.documents import ConfigError, Value, mark_of, validated
 from mixmae.fields.model import Model, Positive, impossible
 from mixmae.fields.nearest import nearest
+from mixmae.fields.texts import many
 from mixmae.training.resources import Resources
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _impossibilities(slurm: Slurm, chunks: tuple[int, int] | None) -> Iterable[t
         yield "pack", what
     if chunks and chunks[0] < slurm.processes:
         parts, batch = chunks
-        what = f"{slurm.processes} processes, but a batch of {batch} images is {parts} chunk{'s' * (parts > 1)}"
+        what = f"{slurm.processes} processes, but a batch of {batch} images is {many(parts, 'chunk')}"
         most = batch // slurm.processes
         instead = (
             f"ask for fewer, or write chunk: {most} or a smaller divisor in the recipe" if most else "ask for fewer"

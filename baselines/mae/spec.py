@@ -1,6 +1,7 @@
 """MAE (He et al., CVPR 2022); on hierarchical encoders as GreenMIM (Huang et al. 2022) (no torch)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
@@ -34,6 +35,7 @@ class MaeConfig(MethodModel):
 
 class Mae(MethodSpec):
     name, label, order, colour = "mae", "MAE", 3, 2
+    loss_label = "squared error"
     config = MaeConfig
     model = "baselines.mae.model:MAE"
     needs_visible_only = True
@@ -48,8 +50,8 @@ class Mae(MethodSpec):
     def head(self, config: MaeConfig, encoder: EncoderModel, units: int) -> tuple[int, int]:
         return decoder_head(config, encoder, units, self.encoded(config, units), 1)
 
-    def published(self) -> MaeConfig:
-        return MaeConfig()
+    def published(self) -> Mapping[str, Any]:
+        return MaeConfig().model_dump(exclude={"name"})
 
     def hidden_as(self, config: MaeConfig) -> HiddenAs:
         return HiddenAs("visible only", True, "white: hidden units, which are left out")

@@ -1,7 +1,8 @@
 """SimMIM (Xie et al., CVPR 2022): mask tokens in the encoder (no torch)."""
 
+from collections.abc import Mapping
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 from mixmae.encoders.families import EncoderModel
 from mixmae.encoders.kinds import OfficialKind
@@ -16,12 +17,13 @@ class SimmimConfig(MethodModel):
     ratio: Ratio = 0.6
     """Share of the mask's cells that are hidden."""
     mask_unit: Positive | None = None
-    """Side in pixels of what is masked as one, from one patch to 64 px; default: the unit (32 px for four
-    stages at patch 4), and two patches for ViT (32 px at patch 16)."""
+    """Side in pixels of what is masked as one, from one patch to 64 px; default: the unit (32 px for four stages at
+    patch 4), and two patches for ViT (32 px at patch 16)."""
 
 
 class Simmim(MethodSpec):
     name, label, order, colour = "simmim", "SimMIM", 2, 1
+    loss_label = "L1"
     config = SimmimConfig
     model = "baselines.simmim.model:SimMIM"
 
@@ -38,8 +40,8 @@ class Simmim(MethodSpec):
         width, outputs = encoder.out_width, encoder.unit**2 * 3
         return units * width * outputs, width * outputs + outputs
 
-    def published(self) -> SimmimConfig:
-        return SimmimConfig(mask_unit=32)
+    def published(self) -> Mapping[str, Any]:
+        return {"ratio": 0.6, "mask_unit": 32}
 
     def hidden_as(self, config: SimmimConfig) -> HiddenAs:
         return HiddenAs("masked input", False, "grey: mask tokens in place of hidden units")

@@ -62,7 +62,8 @@ class DataSpec(Protocol):
         """What a caption calls the data set."""
         return self.label
 
-    def published_as(self, config: Any) -> str:
+    @property
+    def published_as(self) -> str:
         """What published.csv calls the data set."""
         return self.name
 

@@ -51,6 +51,8 @@ class StageSpec(Protocol):
 
     name: str
     label: str
+    activity: str = ""
+    """What is done for so many epochs, where that is not the label."""
     order: int = 1000
     version: int = 1
     """Raised by its author where the same config computes something else; part of the id where it is not 1."""

@@ -46,6 +46,21 @@ def computed(model: type[Model], written: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def completed(model: type[Model], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain data of a `model` with the fields that were added after it was written, at their Neutral value."""
+    fields, parts = _fields(model), model.parts(written)
+    found = dict(written)
+    for name, (_, neutral, field) in fields.items():
+        value = found.get(name)
+        if name not in found and neutral:
+            found[name] = list(neutral[0]) if isinstance(neutral[0], tuple) else neutral[0]
+        elif isinstance(value, dict):
+            inner = parts.get(name) or (field and next(models_in(field, value), None))
+            if inner and issubclass(inner, Model):
+                found[name] = completed(inner, value)
+    return found
+
+
 _PLAIN: tuple[bool, tuple, FieldInfo | None] = (False, (), None)
 
 

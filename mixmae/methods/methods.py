@@ -1,6 +1,6 @@
 """What a method is to the rest of the program, and the methods there are (no torch)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -88,9 +88,9 @@ class MethodSpec(Protocol):
 
     # ------------------------------------------------------------------------------------------------- what is shown
 
-    def published(self) -> MethodModel | None:
-        """The config that the published numbers were measured with; None: any."""
-        return None
+    def published(self) -> Mapping[str, Any]:
+        """Fields of the config, with the values that the published numbers were measured with."""
+        return {}
 
     def hidden_as(self, config: Any) -> HiddenAs:
         """How a gallery shows hidden units of images that are not mixed."""

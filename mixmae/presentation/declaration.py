@@ -1,96 +1,123 @@
 """What a grid's results are shown as: the entries of a grid file that say so, and a grid as those see it who show its
-results (no torch)."""
+results (no torch, no pandas)."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mixmae.fields.identity import Key
-from mixmae.fields.model import FileName, Model, NotNegative
+from mixmae.experiment.metric import Metric
+from mixmae.experiment.stages import evaluation_names, stages
+from mixmae.fields.identity import Key, canonical
+from mixmae.fields.model import FileName, Model, NotNegative, impossible
+from mixmae.presentation.plots import PlotModel
+from mixmae.presentation.row import Flat, stage_label
+from mixmae.presentation.shown import Shown
 
-Column = Literal[
-    "method", "encoder", "pretrain_epochs", "ratio", "images", "fill", "dual", "masked_attention", "mix_embedding",
-    "normalised_target", "decoder_depth", "decoder_width", "labels_per_class", "fraction", "image_size", "data",
-    "weights",
-]  # fmt: skip
-
-
-Evaluated = Literal["finetune", "linear", "knn"]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class TableSpec(Model):
-    """One table: top-1 as mean ± std over seeds, a row for each distinct value of `rows`."""
+    """One table: figures as mean ± std over seeds, a row for each distinct value of `rows`."""
 
     name: FileName
     """The file's stem."""
     title: str = ""
-    sweeps: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Its caption."""
+    sweeps: Texts = ()
     """Names of the sweeps it shows; default: all of the grid."""
-    rows: Annotated[tuple[Column, ...], Field(strict=False, min_length=1)] = ("method", "encoder")
-    across: Column | None = None
+    rows: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("method", "encoder")
+    """Columns that tell its rows apart: dotted paths, or short names of some. More are added where runs that differ in
+    more than their seed would be averaged."""
+    across: str | None = None
     """A column of figures for each value of this, too."""
-    stages: Annotated[tuple[Evaluated, ...], Field(strict=False, min_length=1)] = ("finetune", "linear", "knn")
-    """One column each."""
+    stages: Texts = ()
+    """A column each: the name of an evaluation, or NAME.METRIC for another figure than its main one; default: all
+    evaluations of the grid."""
     note: str = ""
     """What a reader has to know of it, below it."""
-
-
-class PlotSpec(Model):
-    """One figure. `curve` draws top-1 against a column, a line a method and encoder; `loss` the pretraining losses;
-    `bars` top-1 of every encoder, a bar a method; `forest` the difference of every setting to `reference`."""
-
-    name: FileName
-    title: str = ""
-    sweeps: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    kind: Literal["curve", "loss", "bars", "forest"] = "curve"
-    x: Literal[
-        "pretrain_epochs", "ratio", "labels_per_class", "images", "decoder_depth", "decoder_width", "pretrain_macs",
-        "pretrain_hours",
-    ] = "pretrain_epochs"  # fmt: skip
-    """Of a curve. pretrain_macs: multiply-adds of the pretraining; pretrain_hours: measured hours of its processes."""
-    stages: Annotated[tuple[Evaluated, ...], Field(strict=False, min_length=1)] = ("finetune", "linear", "knn")
-    """One panel each."""
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of losses: the weight of what came before in the running mean that is drawn over the pale raw line."""
-    reference: dict[Column, Any] = Field({})
-    """Of a forest: the values of the setting that the others are compared with."""
 
 
 class PublishedRow(Model):
     """Names one number of published.csv, by the words it has there."""
 
     method: str
+    """Such as MixMAE."""
     encoder: str
+    """Such as Swin-B/W14."""
     pretrain_epochs: str
+    """As text, since some are lengths in iterations."""
     resolution: int
+    """Side of the images in pixels."""
     task: str = "finetune"
+    """Such as finetune or linear_probe."""
+
+
+Percent = Annotated[float, Field(gt=0, le=100)]
 
 
 class Expected(Model):
-    """A top-1 that runs of a grid should reach, for `mixmae results check`."""
+    """A mean that runs of a grid should reach, for `mixmae results check`."""
 
-    where: dict[Column, Any]
+    where: dict[str, Any]
     """Which runs: those that have all these values, as the grid file says them."""
-    stage: Evaluated = "finetune"
-    top1: Annotated[float, Field(gt=0, le=100)]
-    """In percent."""
+    stage: str = Field(default_factory=lambda: evaluation_names()[0])
+    """The name of an evaluation, or NAME.METRIC."""
+    top1: Percent | None = None
+    """The mean in percent."""
+    value: float | None = None
+    """The mean, of a figure that is no share in percent; in place of top1."""
     tolerance: NotNegative = 0.3
-    """In points: how far the mean may lie from it."""
+    """How far the mean may lie from it."""
     published: PublishedRow | None = None
-    """Where it was published, if it was: top1 is the value there."""
+    """Where it was published, if it was: the mean is the value there."""
     scale: str | None = None
     """Of the runs at this scale only; default: of those at full scale."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.top1 is None and self.value is None:
+            raise impossible(("top1",), "missing field; write top1: …")
+        if self.top1 is not None and self.value is not None:
+            raise impossible(("value",), "top1 is given too; write only one of them")
+        return self
+
+    @property
+    def mean(self) -> float:
+        return self.top1 if self.top1 is not None else self.value or 0.0
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A figure of an evaluation, as `stages` names it."""
+
+    text: str
+    name: str
+    kind: str
+    metric: Metric
+
+    @property
+    def stage(self) -> str:
+        """The evaluation as it is shown: by its kind where that is its name."""
+        return stage_label(self.kind) if self.name == self.kind else self.name
+
+    @property
+    def label(self) -> str:
+        """A heading, with the figure where that is said."""
+        return f"{self.stage}, {self.metric.short}" if "." in self.text else self.stage
 
 
 @dataclass(frozen=True)
 class Declaration:
     """A grid as it declares its runs and what they are shown as; nothing of how they are run.
 
-    members: of each sweep its runs. full: of each run, the values of `Column` that the grid file declares, one mapping
-    for each case it belongs to; at a scale other than the full one these are not what was run,
-    which is `planned`. macs: multiply-adds of
-    pretrainings for each image that they train on, once an epoch.
+    members: of each sweep its runs. full: of each run, the rows of the cases that it stands for as the grid file
+    declares them; at a scale these are not what was run, which is `planned`. configs: all that each run computes, as of
+    `computed_of`. names: what the grid calls a run. swept: the columns that the grid sweeps, in the order written, and
+    where. macs: multiply-adds of pretrainings for each image that they train on, once an epoch.
     """
 
     name: str
@@ -99,9 +126,73 @@ class Declaration:
     commands: tuple[str, ...] = ()
     """That run it and show its results."""
     tables: tuple[TableSpec, ...] = ()
-    plots: tuple[PlotSpec, ...] = ()
+    plots: tuple[PlotModel, ...] = ()
     expected: tuple[Expected, ...] = ()
     members: dict[str, set[Key]] = field(default_factory=dict)
-    full: dict[Key, tuple[dict[str, Any], ...]] = field(default_factory=dict)
-    planned: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    full: dict[Key, tuple[Flat, ...]] = field(default_factory=dict)
+    planned: dict[Key, Flat] = field(default_factory=dict)
+    configs: dict[Key, str] = field(default_factory=dict)
+    names: dict[Key, tuple[str, ...]] = field(default_factory=dict)
+    swept: dict[str, str] = field(default_factory=dict)
     macs: dict[Key, int] = field(default_factory=dict)
+
+    # -------------------------------------------------------------------------------------------------- evaluations
+
+    @cached_property
+    def evaluations(self) -> dict[str, str]:
+        """The kinds of the evaluations, by the names that the grid gives them."""
+        measured = {key: names for key, names in self.names.items() if stages[key[0]].measures}
+        found = {name: key[0] for key, names in measured.items() for name in names}
+        order = evaluation_names()
+        return dict(sorted(found.items(), key=lambda entry: order.index(entry[1]) if entry[1] in order else len(order)))
+
+    def selected(self, texts: Sequence[str] = ()) -> list[Selected]:
+        """What `stages` names; nothing named is every evaluation. Raises ValueError."""
+        return [self.select(text) for text in texts or self.evaluations or evaluation_names()]
+
+    def select(self, text: str) -> Selected:
+        name, _, wanted = text.partition(".")
+        kind = self.evaluations.get(name, name)
+        spec = stages.get(kind)
+        if spec is None or not spec.measures:
+            raise ValueError(f"no evaluation {name!r}")
+        metric = spec.metric(wanted) if wanted else spec.main
+        if metric is None:
+            raise ValueError(f"{kind} measures no {wanted!r}")
+        return Selected(text, name, kind, metric)
+
+    # --------------------------------------------------------------------------------------------------------- runs
+
+    def ids(self, sweeps: Collection[str] = ()) -> set[Key]:
+        """The runs of `sweeps`, of all where it is empty. Raises ValueError for an unknown sweep."""
+        for sweep in sweeps:
+            if sweep not in self.members:
+                raise ValueError(f"no sweep {sweep!r}; write one of {', '.join(sorted(self.members))}")
+        return set().union(*(self.members[sweep] for sweep in sweeps or self.members))
+
+    def called(self, key: Key) -> tuple[str, ...]:
+        """The names of a run; of one that no plan names, its stage."""
+        return self.names.get(key) or (key[0],)
+
+    def absent(self, sweeps: Collection[str] = ()) -> list[Shown]:
+        """The runs of `sweeps` as the plan knows them."""
+        wanted = self.ids(sweeps)
+        planned = [Shown(key, row, self.configs[key]) for key, row in self.planned.items() if key in wanted]
+        return [shown for run in planned for shown in self.shown(run)]
+
+    def shown(self, run: Shown, as_run: bool = False) -> list[Shown]:
+        """A run under each of its names, and at a scale once for every case of the grid that it stands for, unless it
+        is asked for as it was run."""
+        cases, names = {run.config: run.ran}, self.called(run.key)
+        if self.scale is not None and run.key in self.full and not as_run:
+            cases = {_declared_too(run.config, case): case for case in self.full[run.key]}
+        return [
+            replace(run, name=name, names=names, declared=case, config=text)
+            for text, case in cases.items()
+            for name in names
+        ]
+
+
+def _declared_too(config: str, case: Flat) -> str:
+    """What tells repetitions at a scale: what was computed, and what was declared of it."""
+    return canonical({**json.loads(config), "declared": {**case, "seed": None}})

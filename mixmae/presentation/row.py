@@ -2,15 +2,18 @@
 
 `method.*` and `pretrain.*` are of the pretraining that the run goes back to, `encoder.*`, `image_size`, `data.*` and
 `seed` the run's own, `evaluation.*` its own recipe. `start` says from what it starts, and `method` what its encoder was
-trained by: a method's name, or what stands in its place. What a run does not have is not there.
+trained by: a method's name, or what stands in its place; `start.STAGE.*` is the recipe of a run between those. What a
+run does not have is not there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import PurePath
 from typing import Any
 
-from mixmae.experiment.jobs import EvaluationJob, PretrainJob, start_of
+from mixmae.experiment.jobs import EvaluationJob, PretrainJob, StageJob, start_of
 from mixmae.experiment.stages import pretraining, stages
-from mixmae.fields.identity import Key, computed
+from mixmae.fields.identity import Key, canonical, completed, computed
 from mixmae.methods.methods import from_scratch, methods
 
 Flat = dict[str, Any]
@@ -30,16 +33,27 @@ def chain_of(job: Mapping[str, Any], read: Callable[[Key], Mapping[str, Any] | N
 
 
 def row_of(chain: Sequence[Mapping[str, Any]]) -> Flat:
-    """The row of the first of a chain of jobs, as `config.json` holds them."""
+    """The row of the first of a chain of jobs, as `config.json` holds them; fields added since are at the value at
+    which they change nothing."""
+    chain = [completed(_model(job), job) for job in chain]
     own = chain[0]
     found: Flat = {"stage": own["stage"], "seed": own["seed"], "start": start_kind(own), "method": method_of(chain)}
-    found["image_size"] = tuple(own["image_size"])
-    parts = {name: own.get(name) for name in ("encoder", "data", "weights")} | {"evaluation": own["recipe"]}
+    height, width = own["image_size"]
+    found["image_size"] = height if height == width else (height, width)
+    parts = {name: own.get(name) for name in ("data", "weights")} | {"evaluation": own["recipe"]}
+    parts["encoder"] = own["encoder"] or {"name": "-"}
+    parts |= {f"start.{job['stage']}": job["recipe"] for job in chain[1:] if "method" not in job}
     if trained := _trained(chain):
         parts |= {"method": trained["method"], "pretrain": trained["recipe"]}
     for name, part in parts.items():
         found |= flat(part, name) if part else {}
+    if weights := found.get("weights.path"):
+        found["weights"] = PurePath(weights).name
     return found
+
+
+def _model(job: Mapping[str, Any]) -> type[StageJob]:
+    return PretrainJob if "method" in job else EvaluationJob
 
 
 def flat(value: Any, path: str) -> Flat:
@@ -94,10 +108,16 @@ def _trains(job: Mapping[str, Any]) -> bool:
 # --------------------------------------------------------------------------------------------------- what is computed
 
 
-def computed_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of a job beside its seed and the id of what it starts from, which is a hash with a seed in it."""
-    model = PretrainJob if "method" in job else EvaluationJob
-    return computed(model, {name: value for name, value in job.items() if name not in ("seed", "pretraining")})
+def computed_of(chain: Sequence[Mapping[str, Any]], fingerprints: Sequence[str]) -> str:
+    """All that counts of a chain of jobs and their data, as canonical JSON that ends in the part of what it starts
+    from. Left out are the seed and the ids of starts, which are hashes with a seed in them: runs that share it are
+    repetitions."""
+    text = ""
+    for job, fingerprint in zip(reversed(chain), reversed(fingerprints), strict=True):
+        counts = {name: value for name, value in job.items() if name not in ("seed", "pretraining")}
+        own = canonical({"data_fingerprint": fingerprint, **computed(_model(job), counts)})
+        text = f'{own[:-1]},"pretraining":{text}}}' if text else own
+    return text
 
 
 def stage_label(name: str) -> str:
@@ -106,8 +126,15 @@ def stage_label(name: str) -> str:
     return spec.label if spec else name
 
 
+@cache
 def method_labels() -> dict[str, str]:
     """How methods and what stands in their place are shown, in that order."""
     pretrains = {spec.name: spec.label for spec in methods if spec.pretrains}
     others = {spec.name: spec.label for spec in methods if spec.reads_weights} | {UNKNOWN: UNKNOWN}
     return pretrains | others | {from_scratch().name: from_scratch().label, RANDOM: RANDOM, PIXELS: PIXELS}
+
+
+@cache
+def references() -> tuple[str, ...]:
+    """What stands in a method's place though nothing was pretrained."""
+    return from_scratch().name, RANDOM, PIXELS

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from results.cells import cells, shown
+from mixmae.presentation.columns import named, shown
+from mixmae.presentation.shown import Shown, cells, varying
 from results.plots.theme import line_styles
-from results.tables import COLUMN_LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,36 +17,37 @@ Told = dict[tuple[str, str], list[str]]
 """Of each (method, encoder), the further columns in which its runs differ."""
 
 
-def told_apart(rows: pd.DataFrame, columns: Sequence[str]) -> Told:
+def told_apart(runs: Sequence[Shown], columns: Sequence[str]) -> Told:
     """Which of `columns` the names of the lines say."""
     further = [column for column in columns if column not in ("method", "encoder")]
-    return {
-        pair: [column for column in further if alike[column].nunique(dropna=False) > 1]
-        for pair, alike in cells(rows, ("method", "encoder"))
-    }
+    return {pair: varying(alike, further) for pair, alike in cells(runs, ("method", "encoder"))}
 
 
-def names_of(values: Mapping[str, Any], told: Told) -> dict[str, str]:
-    """What a run with these values is called: `line`, and that without the method (`rest`) or encoder (`series`)."""
-    method = [shown("method", values["method"])]
-    encoder = [] if values["encoder"] in (None, "-") else [shown("encoder", values["encoder"])]
+def names_of(run: Shown, told: Told) -> dict[str, str]:
+    """What a run is called: `line`, and that without the method (`rest`) or encoder (`series`)."""
+    method, encoder = run.value("method"), run.value("encoder")
+    whose = [shown("encoder", encoder)] if encoder != "-" else []
     further = [
-        f"{COLUMN_LABELS.get(column, column)} {shown(column, values[column])}"
-        for column in told.get((values["method"], values["encoder"]), [])
-        if values[column] is not None
+        named(column, shown(column, run.value(column)))
+        for column in told.get((method, encoder), [])
+        if run.value(column) is not None
     ]
-    parts = {"line": method + encoder + further, "rest": encoder + further, "series": method + further}
+    parts = {
+        "line": [shown("method", method), *whose, *further],
+        "rest": [*whose, *further],
+        "series": [shown("method", method), *further],
+    }
     return {name: " · ".join(words) for name, words in parts.items()}
 
 
-def with_names(rows: pd.DataFrame, told: Told) -> pd.DataFrame:
-    """The rows in the order in which they are shown, with the columns of `names_of`."""
-    named = []
-    for pair, alike in cells(rows, ("method", "encoder")):
-        columns = ["method", "encoder", *told[pair]]
-        for values, group in cells(alike, columns):
-            named.append(group.assign(**names_of(dict(zip(columns, values, strict=True)), told)))
-    return pd.concat(named) if named else rows.assign(line="", rest="", series="")
+def in_order(runs: Sequence[Shown], told: Told) -> list[Shown]:
+    """The runs in the order in which lines are shown."""
+    return [
+        run
+        for pair, alike in cells(runs, ("method", "encoder"))
+        for _, group in cells(alike, ["method", "encoder", *told[pair]])
+        for run in group
+    ]
 
 
 def styles_of(rows: pd.DataFrame, by_method: bool = True) -> dict[str, dict]:
@@ -100,7 +101,7 @@ def handle(label: str, style: Mapping[str, Any], **more: Any) -> "Line2D":
 
 def repetitions(rows: pd.DataFrame, columns: Sequence[str]) -> str:
     """How many seeds there are to a value, as a note says it."""
-    counts = sorted(set(rows.groupby(list(columns), dropna=False).size()))
+    counts = sorted(set(rows.groupby(list(columns), dropna=False, observed=True).size())) if len(rows) else []
     if not counts:
         return "No finished run."
     if counts == [1]:

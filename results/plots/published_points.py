@@ -1,40 +1,72 @@
 """The published numbers that belong into a figure of our runs: hollow, at the x where they were published."""
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mixmae.presentation.declaration import Declaration, PlotSpec, PublishedRow
-from results.cells import member_ids, shown
-from results.declared import meets
+from mixmae.fields.identity import Key
+from mixmae.presentation.columns import shown
+from mixmae.presentation.declaration import Declaration, Selected
+from mixmae.presentation.shown import Shown
 from results.plots.lines import Told, names_of
 from results.plots.theme import GREY
-from results.published import named, published_for, published_results
+from results.published import named_by, published_epochs, published_for
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-NAMES = ["method", "encoder", "line", "rest", "series"]
-COLUMNS = ["stage", *NAMES, "x", "y", "source"]
+COLUMNS = ["panel", "method", "encoder", "line", "rest", "series", "x", "y", "source"]
 HOLLOW = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
 """How their markers differ from ours."""
+EPOCHS = "pretrain_epochs"
 
 
-def published_points(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration, told: Told) -> pd.DataFrame:
-    """One row a published top-1 of what `rows` (with `line` and, if spec is a curve, `x`) or the grid's expectations
-    name: `COLUMNS`, x NaN where there is none.
+@dataclass(frozen=True)
+class Along:
+    """What a curve is drawn against, and the multiply-adds of pretrainings, in the unit of the figure."""
+
+    x: str
+    macs: Mapping[Key, float | None] = field(default_factory=dict)
+
+    @property
+    def by_epochs(self) -> bool:
+        """Whether the points of a line differ in their epochs."""
+        return self.x in (EPOCHS, "pretrain_macs")
+
+    def at(self, run: Shown, epochs: int) -> float | None:
+        """x of what a run does, at other epochs: multiply-adds are in proportion to them."""
+        if run.value(EPOCHS) is None:
+            return None
+        if self.x == "pretrain_macs":
+            macs = self.macs.get(run.key)
+            return None if macs is None else macs * epochs / run.value(EPOCHS)
+        return epochs if self.x == EPOCHS else run.value(self.x)
+
+
+def published_points(
+    runs: Sequence[Shown],
+    selected: Sequence[Selected],
+    declaration: Declaration,
+    told: Told,
+    sweeps: Sequence[str],
+    along: Along | None = None,
+) -> pd.DataFrame:
+    """One row a published figure of what `runs` or the grid's expectations name: `COLUMNS`, x NaN where there is none.
 
     Against epochs and multiply-adds all published numbers of epochs of a line count, at their own epochs; against
     another column those at its published settings; hours are of a machine, so that none compare. At a scale nothing
     compares.
     """
-    if declaration.scale is not None or spec.x == "pretrain_hours" and spec.kind == "curve":
-        return pd.DataFrame(columns=COLUMNS)
-    found = [*_of_rows(rows, spec), *_of_expectations(rows, spec, declaration, told)]
-    points = pd.DataFrame(found, columns=COLUMNS).astype({"x": "float64", "y": "float64"})
-    return points.drop_duplicates(["stage", "line", "x", "y"])
+    points: list[tuple] = []
+    if declaration.scale is None and (along is None or along.x != "pretrain_hours"):
+        for one in selected:
+            here = [run for run in runs if run.name == one.name]
+            points += _of_runs(here, one, told, along)
+            points += _of_expectations(here, one, declaration, told, sweeps, along)
+    frame = pd.DataFrame(points, columns=COLUMNS).astype({"x": "float64", "y": "float64"})
+    return frame.drop_duplicates(["panel", "line", "x", "y"])
 
 
 def source_notes(points: pd.DataFrame) -> list[str]:
@@ -52,63 +84,47 @@ def hollow_handle(**look: Any) -> "Line2D":
     return Line2D([], [], label="published", **{"color": GREY, "marker": "o", **HOLLOW, **look})
 
 
-def _of_rows(rows: pd.DataFrame, spec: PlotSpec) -> Iterator[tuple]:
-    along = _is_along(spec)
-    for row in rows.drop_duplicates(["stage", "line"] if along else ["stage", "line", "config"]).to_dict("records"):
-        for epochs in _published_epochs() if along and not pd.isna(row["x"]) else [row["pretrain_epochs"]]:
-            found = published_for({**row, "pretrain_epochs": epochs})
-            if found:
-                x = _x_at(row, epochs, spec) if spec.kind == "curve" else None
-                yield row["stage"], *(row[name] for name in NAMES), x, found.value, found.cited()
+def _of_runs(runs: Sequence[Shown], one: Selected, told: Told, along: Along | None) -> Iterator[tuple]:
+    seen = set()
+    for run in runs:
+        names = names_of(run, told)
+        moves = along is not None and along.by_epochs and along.at(run, 1) is not None
+        what = names["line"] if moves else (names["line"], run.config)
+        if what in seen:
+            continue
+        seen.add(what)
+        for epochs in published_epochs() if moves else [run.value(EPOCHS)]:
+            at = replace(run, declared={**run.declared, "pretrain.epochs": epochs})
+            if published := published_for(at, one.metric.name):
+                x = along.at(run, epochs) if along else None
+                yield one.text, *_whose(run, names), x, published.value, published.cited()
 
 
-def _is_along(spec: PlotSpec) -> bool:
-    """Whether the points of a line differ in their epochs."""
-    return spec.kind == "curve" and spec.x in ("pretrain_epochs", "pretrain_macs")
-
-
-def _x_at(row: dict[str, Any], epochs: int, spec: PlotSpec) -> float | None:
-    """A pretraining's multiply-adds are in proportion to its epochs."""
-    if pd.isna(row["x"]):
-        return None
-    if spec.x == "pretrain_epochs":
-        return epochs
-    return row["x"] * epochs / row["pretrain_epochs"] if spec.x == "pretrain_macs" else row["x"]
-
-
-def _of_expectations(rows: pd.DataFrame, spec: PlotSpec, declaration: Declaration, told: Told) -> Iterator[tuple]:
+def _of_expectations(
+    runs: Sequence[Shown],
+    one: Selected,
+    declaration: Declaration,
+    told: Told,
+    sweeps: Sequence[str],
+    along: Along | None,
+) -> Iterator[tuple]:
     """Of the published numbers that the grid itself names, those of the runs it shows here, started or not."""
-    here = {(row["stage"], row["id"]): row for row in rows.to_dict("records")}
-    wanted = member_ids(declaration.members, spec.sweeps)
-    keys = [key for key in declaration.full if key in wanted]
-    along = _is_along(spec)
+    here = {run.key: run for run in runs}
+    cases = [run for run in declaration.absent(sweeps) if run.name == one.name]
     for expected in declaration.expected:
-        if expected.published is None or expected.scale is not None:
+        if expected.published is None or expected.scale is not None or declaration.select(expected.stage) != one:
             continue
-        if along and not expected.published.pretrain_epochs.isdigit():  # a length in iterations
+        said = expected.published.pretrain_epochs
+        if along is not None and along.by_epochs and not said.isdigit():  # a length in iterations
             continue
-        cited = named(expected.published, expected.top1).cited()
-        for key in keys:
-            row = here.get(key, {})
-            if spec.kind == "curve" and spec.x == "pretrain_macs" and not row:
+        cited = named_by(expected.published, expected.mean, one.metric).cited()
+        for case in cases:
+            run = here.get(case.key, case)
+            if not case.meets(expected.where) or (along and along.x == "pretrain_macs" and run is case):
                 continue
-            for case in declaration.full[key] if key[0] == expected.stage else ():
-                if meets(case, expected.where):
-                    called = row or case | names_of(case, told)
-                    x = _x_expected(case, row, expected.published, spec)
-                    yield key[0], *(called[name] for name in NAMES), x, expected.top1, cited
+            x = along.at(run, int(said) if along.by_epochs else 0) if along else None
+            yield one.text, *_whose(run, names_of(run, told)), x, expected.mean, cited
 
 
-def _x_expected(case: dict[str, Any], row: dict[str, Any], published: PublishedRow, spec: PlotSpec) -> float | None:
-    if spec.kind != "curve" or case["pretrain_epochs"] is None:
-        return None
-    if spec.x in ("pretrain_epochs", "pretrain_macs"):
-        return _x_at(row or case | {"x": case["pretrain_epochs"]}, int(published.pretrain_epochs), spec)
-    return case[spec.x]
-
-
-@cache
-def _published_epochs() -> Sequence[int]:
-    """Every length of pretraining that something was published at."""
-    epochs = pd.to_numeric(published_results()["pretrain_epochs"], errors="coerce").dropna()
-    return sorted({int(number) for number in epochs if number > 0})
+def _whose(run: Shown, names: Mapping[str, str]) -> tuple[str, str, str, str, str]:
+    return run.method, run.value("encoder"), names["line"], names["rest"], names["series"]

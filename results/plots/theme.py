@@ -1,14 +1,19 @@
 """How all figures look: sizes, fonts, colours, markers, dashes and hatches.
 
 A method has one colour in every figure. Colours are far apart for every kind of colour vision, and what they tell is
-told a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a
-column of a page or as the page, and its text is 8 points or more at that size.
+told a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a column
+of a page or as the page, and its text is 8 points or more at that size.
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from mixmae.methods.methods import methods
+from mixmae.presentation.row import PIXELS, RANDOM, UNKNOWN
 
 COLUMN_INCHES, PAGE_INCHES = 3.5, 7.0
 """Width of a figure of one panel, and of one of several."""
@@ -18,37 +23,52 @@ TEXT, TITLE = 8.0, 10.0
 GREY = "0.35"
 """Of text beside the figures proper."""
 
-COLOURS = {
-    "mixmae": "#004c8c",
-    "simmim": "#d55e00",
-    "mae": "#2aa58a",
-    "imported": "#a52dff",
-    "unknown": "#7a6a4f",
-    "supervised": "#404040",
-    "random init": "#6b6b6b",
-    "raw pixels": "#8c8c8c",
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is told from others: by the colour, dashes of its lines, and the hatch of its bars."""
+
+    colour: str
+    dashes: tuple[float, ...]
+    hatch: str
+
+
+PALETTE = (
+    Look("#004c8c", (), ""),
+    Look("#d55e00", (5, 1.8), "/////"),
+    Look("#2aa58a", (1.2, 1.4), "xxxx"),
+    Look("#404040", (7, 3), "\\\\\\\\\\"),
+    Look("#a52dff", (5, 1.5, 1.2, 1.5), "++++"),
+    Look("#b8860b", (9, 2, 2, 2), "...."),
+    Look("#c2185b", (4, 1, 1, 1), "oooo"),
+    Look("#5c6bc0", (10, 1.5), "**"),
+)
+"""By the place that a method's spec names; those that name none take the free ones."""
+_OTHERS = {
+    UNKNOWN: Look("#7a6a4f", (3, 1, 1, 1, 1, 1), "////---"),
+    RANDOM: Look("#6b6b6b", (2.5, 2.5), "-----"),
+    PIXELS: Look("#8c8c8c", (7, 2, 1.5, 2), "|||||"),
 }
-"""By method."""
-METHOD_DASHES = {
-    "mixmae": (),
-    "simmim": (5, 1.8),
-    "mae": (1.2, 1.4),
-    "imported": (5, 1.5, 1.2, 1.5),
-    "unknown": (3, 1, 1, 1, 1, 1),
-    "supervised": (7, 3),
-    "random init": (2.5, 2.5),
-    "raw pixels": (7, 2, 1.5, 2),
-}
-HATCHES = {
-    "mixmae": "",
-    "simmim": "/////",
-    "mae": "xxxx",
-    "imported": "++++",
-    "unknown": "////---",
-    "supervised": "\\\\\\\\\\",
-    "random init": "-----",
-    "raw pixels": "|||||",
-}
+
+
+@cache
+def look_of(method: str) -> Look:
+    """By a method's name, or what stands in its place."""
+    if method in _OTHERS:
+        return _OTHERS[method]
+    taken = {spec.colour for spec in methods}
+    free = [place for place in range(len(PALETTE)) if place not in taken]
+    others = [spec.name for spec in methods if spec.colour is None]
+    spec = methods.get(method)
+    if spec is not None and spec.colour is not None:
+        return PALETTE[spec.colour % len(PALETTE)]
+    return PALETTE[free[others.index(method) % len(free)]] if method in others else _OTHERS[UNKNOWN]
+
+
+def colour(method: str) -> str:
+    return look_of(method).colour
+
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 DASHES = ((), (5, 1.8), (1.2, 1.4), (5, 1.5, 1.2, 1.5), (8, 2.5), (3, 1, 1, 1, 1, 1))
 """Of lines of one method."""
@@ -112,10 +132,10 @@ def shade(method: str, place: int) -> tuple[float, float, float]:
     where it is light."""
     from matplotlib.colors import to_rgb
 
-    colour = to_rgb(COLOURS[method])
-    towards = 1.0 if sum(colour) < 1 else 0.0
+    base = to_rgb(colour(method))
+    towards = 1.0 if sum(base) < 1 else 0.0
     share = (0.0, 0.4, 0.2, 0.55)[place % 4]
-    return tuple((1 - share) * channel + share * towards for channel in colour)
+    return tuple((1 - share) * channel + share * towards for channel in base)
 
 
 def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -> dict[str, dict]:
@@ -128,7 +148,7 @@ def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -
         styles[line] = {
             "color": shade(method, of_method[method]),
             "marker": MARKERS[place % len(MARKERS)],
-            "dashes": METHOD_DASHES[method] if by_method else DASHES[place % len(DASHES)],
+            "dashes": look_of(method).dashes if by_method else DASHES[place % len(DASHES)],
         }
         of_method[method] += 1
     return styles

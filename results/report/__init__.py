@@ -13,14 +13,16 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from mixmae.files.records import write_atomically
-from mixmae.presentation.declaration import Declaration, PlotSpec, TableSpec
+from mixmae.presentation.declaration import Declaration, TableSpec
+from mixmae.presentation.plots import PlotModel, plot_kinds
 from mixmae.runs.folder import RunFolder
-from results import collect
-from results.cells import member_rows
 from results.report import facts
 from results.report.changed import Output, file_hash, hashed, make_changed
 from results.report.galleries import drawable_galleries, gallery_output
 from results.report.page import Page, ShownFigure, ShownGrid, ShownTable, render
+from results.rows import collect
+from results.rows.reading import trains_encoder
+from results.rows.shown import grid_runs
 
 
 def write_report(
@@ -30,7 +32,7 @@ def write_report(
     pretraining; and to `page` (default: `index.html` in it) the page. Returns the names of what was made anew.
 
     Of several grids each has a folder of its own in `folder`. Raises ValueError where two have one name, and what
-    `results.tables.build_table` and `results.plots.draw` raise.
+    `results.tables.build_table` and `results.plots.drawing.draw` raise.
     """
     places = _places(declarations)
     runs = facts.grid_runs(frame, declarations)
@@ -112,11 +114,11 @@ def _shown_table(spec: TableSpec, folder: Path) -> ShownTable:
     return ShownTable(_title(spec), *texts)
 
 
-def _shown_plot(spec: PlotSpec, folder: Path) -> ShownFigure:
+def _shown_plot(spec: PlotModel, folder: Path) -> ShownFigure:
     return ShownFigure(_title(spec), _text(folder / f"{spec.name}.svg"))
 
 
-def _title(spec: TableSpec | PlotSpec) -> str:
+def _title(spec: TableSpec | PlotModel) -> str:
     return spec.title or spec.name
 
 
@@ -148,33 +150,32 @@ def _table_output(
         write_table(build_table(frame, spec, declaration), folder / place / "tables")
 
     files = tuple(str(place / "tables" / f"{spec.name}.{kind}") for kind in ("md", "csv", "tex", "html"))
-    rows = member_rows(frame, declaration.members, spec.sweeps, ["pretrain", *spec.stages])
-    inputs = hashed(_declared(declaration, spec), _rows(rows))
+    inputs = hashed(_declared(declaration, spec), _rows(grid_runs(frame, declaration, spec.sweeps)))
     return Output(str(place / "tables" / spec.name), files, inputs, make)
 
 
 def _plot_output(
-    frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, folder: Path, place: PurePosixPath
+    frame: pd.DataFrame, spec: PlotModel, declaration: Declaration, folder: Path, place: PurePosixPath
 ) -> Output:
     def make() -> None:
-        from results.plots import write_plots
+        from results.plots.drawing import write_plots
 
         write_plots(frame, replace(declaration, plots=(spec,)), folder / place / "plots")
 
-    rows = member_rows(frame, declaration.members, spec.sweeps, ["pretrain", *spec.stages])
+    rows = grid_runs(frame, declaration, spec.sweeps)
     inputs = [_declared(declaration, spec), _rows(rows)]
-    if spec.kind == "loss":
-        pretrainings = rows[rows["stage"] == "pretrain"].itertuples()
+    if plot_kinds[spec.kind].reads_curves:
+        pretrainings = rows[rows["stage"].map(trains_encoder)].itertuples()
         inputs += [file_hash(RunFolder(Path(run.root), run.stage, run.id).metrics) for run in pretrainings]
     files = tuple(str(place / "plots" / f"{spec.name}.{kind}") for kind in ("png", "pdf", "svg"))
     return Output(str(place / "plots" / spec.name), files, hashed(*inputs), make)
 
 
 def _rows(frame: pd.DataFrame) -> str:
-    return frame.drop(columns="root").to_csv(index=False)
+    return frame.drop(columns=["root", "row", "trained"]).to_csv(index=False)
 
 
-def _declared(declaration: Declaration, spec: TableSpec | PlotSpec) -> str:
+def _declared(declaration: Declaration, spec: TableSpec | PlotModel) -> str:
     """What of a grid decides what its table or plot shows."""
     members = {sweep: sorted(keys) for sweep, keys in declaration.members.items()}
     return repr(replace(declaration, members=members, commands=(), tables=(spec,), plots=()))

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
+from mixmae.experiment.metric import Metric
+from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many, with_prefix
 from mixmae.files.records import Damaged, whole_lines
-from mixmae.presentation.declaration import Column, Declaration
+from mixmae.presentation.columns import ALIASES, MISSING, label, shown
+from mixmae.presentation.declaration import Declaration
+from mixmae.presentation.row import stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES
-from results.cells import MISSING, STAGE_LABELS, cells, member_ids, shown
-from results.collect import COLUMNS
-from results.tables import COLUMN_LABELS
+from results.rows.collect import COLUMNS
+from results.rows.reading import trains_encoder
+from results.rows.shown import grouped, of_keys
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +88,7 @@ Records = dict[Key, Recorded]
 
 def grid_runs(frame: pd.DataFrame, declarations: Sequence[Declaration]) -> pd.DataFrame:
     """The rows of the runs that the grids name, each once."""
-    ids = set().union(*(member_ids(declaration.members, ()) for declaration in declarations))
-    named = [pair in ids for pair in zip(frame["stage"], frame["id"], strict=True)]
-    return frame[pd.Series(named, index=frame.index, dtype=bool)]
+    return of_keys(frame, set().union(*(declaration.ids() for declaration in declarations)))
 
 
 def records(runs: pd.DataFrame) -> Records:
@@ -93,7 +96,7 @@ def records(runs: pd.DataFrame) -> Records:
     for run in runs.itertuples():
         folder = RunFolder(Path(run.root), run.stage, run.id)
         recorded = Recorded(_environment(folder), None)
-        if run.stage == "pretrain":
+        if trains_encoder(run.stage):
             hours = None if pd.isna(run.pretrain_hours) else run.pretrain_hours
         else:
             hours = _measured(folder, recorded, run.epochs) if run.state == "done" else None
@@ -127,7 +130,7 @@ def _measured(run: RunFolder, recorded: Recorded, epochs: int) -> float | None:
 def states(runs: pd.DataFrame, declaration: Declaration) -> dict[str, int]:
     """How many runs of the grid are in each state, done first."""
     found = Counter(runs["state"])
-    absent = len(member_ids(declaration.members, ())) - len(runs)
+    absent = len(declaration.ids()) - len(runs)
     order = ("done", *(state for state in STATES if state != "done"))
     counts = {state: found[state] for state in order if found[state]}
     return counts | ({NO_FOLDER: absent} if absent else {})
@@ -137,9 +140,9 @@ def settings(runs: pd.DataFrame) -> dict[str, str]:
     """What the runs of a grid range over: the values of each of `SETTINGS`."""
     told = {}
     for column in SETTINGS:
-        values = [value for (value,), _ in cells(runs, [column]) if value not in (None, "-")]
+        values = [value for (value,), _ in grouped(runs, [column]) if value not in (None, "-")]
         if values:
-            told[_label(column)] = ", ".join(shown(column, value) for value in values)
+            told[label(column)] = ", ".join(shown(column, value) for value in values)
     return told
 
 
@@ -160,9 +163,9 @@ def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[List
 
 def _cost_of_each(priced: pd.DataFrame) -> Listing:
     alike = ("method", "encoder", "image_size", "pretrain_epochs", "macs", "device")
-    pretrainings = priced[priced["stage"] == "pretrain"]
+    pretrainings = priced[priced["stage"].map(trains_encoder)]
     rows = []
-    for (method, encoder, size, epochs, macs, device), group in cells(pretrainings, alike):
+    for (method, encoder, size, epochs, macs, device), group in grouped(pretrainings, alike):
         named = [shown("method", method), encoder, size]
         rows.append([*named, _whole(epochs), _macs(macs), device, _whole(len(group)), _mean(group["hours"])])
     columns = ("method", "encoder", "image size", "epochs", "multiply-adds", "device", "runs", "hours each")
@@ -176,13 +179,13 @@ def _cost_of_each(priced: pd.DataFrame) -> Listing:
 
 def _cost_of_all(priced: pd.DataFrame) -> Listing:
     rows = []
-    for stage, label in STAGE_LABELS.items():
-        for (device,), group in cells(priced[priced["stage"] == stage], ["device"]):
+    for stage in dict.fromkeys([*stages.names(), *priced["stage"]]):
+        for (device,), group in grouped(priced[priced["stage"] == stage], ["device"]):
             timed = group["hours"].count()
             macs = group["macs"].sum(min_count=1)
             hours = group["hours"].sum(min_count=1)
             figures = [_whole(len(group)), _whole(timed), _hours(hours), _macs(macs)]
-            rows.append([label, device, *figures])
+            rows.append([stage_label(stage), device, *figures])
     columns = ("stage", "device", "runs", "timed", "hours", "multiply-adds")
     notes = (
         "Each run that is done once, whichever grids share it; hours of its processes together, start-up and saving "
@@ -201,14 +204,14 @@ def unfinished(runs: pd.DataFrame) -> Listing:
     rows = []
     for run in sorted(runs[runs["state"] != "done"].itertuples(), key=lambda run: order.index(run.state)):
         reason = Words(MISSING if pd.isna(run.reason) else run.reason.replace(f"{run.root}/", ""))
-        named = (run.id, STAGE_LABELS[run.stage], shown("method", run.method), shown("encoder", run.encoder))
+        named = (run.id, stage_label(run.stage), shown("method", run.method), shown("encoder", run.encoder))
         rows.append([*named, _whole(run.seed), run.state, reason])
     return Listing("Runs that are not done", ("id", "stage", "method", "encoder", "seed", "state", "reason"), rows)
 
 
 def absent(runs: pd.DataFrame, declarations: Sequence[Declaration]) -> list[str]:
     """The runs that the grids name and of which no folder was read."""
-    named = set().union(*(member_ids(declaration.members, ()) for declaration in declarations))
+    named = set().union(*(declaration.ids() for declaration in declarations))
     return ["/".join(key) for key in sorted(named - set(zip(runs["stage"], runs["id"], strict=True)))]
 
 
@@ -216,17 +219,25 @@ def absent(runs: pd.DataFrame, declarations: Sequence[Declaration]) -> list[str]
 
 
 def every_run(runs: pd.DataFrame, found: Records) -> Listing:
-    """A row a run, with the columns in which runs differ."""
-    fixed = ("method", "encoder")
-    varying = [column for column in get_args(Column) if column not in fixed and runs[column].nunique(dropna=False) > 1]
+    """A row a run, with the columns in which runs differ, and the main figures of their stages."""
+    fixed, metrics = ("method", "encoder"), _main_figures(runs)
+    varying = [column for column in ALIASES if column not in fixed and runs[column].nunique(dropna=False) > 1]
     rows = []
     for run in runs.itertuples():
-        named = [run.id, STAGE_LABELS[run.stage], run.state]
+        named = [run.id, stage_label(run.stage), run.state]
         told = [_value(column, getattr(run, column)) for column in (*fixed, *varying, "seed")]
-        measured = [_number(run.top1, ".2f"), _number(run.loss, ".4g"), _hours(found[run.stage, run.id].hours)]
-        rows.append([*named, *told, *measured])
-    labels = [_label(column) for column in (*fixed, *varying, "seed")]
-    return Listing("Every run", ("id", "stage", "state", *labels, "top-1 (%)", "loss", "hours"), rows)
+        measured = [_number(getattr(run, metric.name), metric.format) for metric in metrics]
+        rows.append([*named, *told, *measured, _hours(found[run.stage, run.id].hours)])
+    labels = [label(column) for column in (*fixed, *varying, "seed")]
+    axes = [metric.axis for metric in metrics]
+    return Listing("Every run", ("id", "stage", "state", *labels, *axes, "hours"), rows)
+
+
+def _main_figures(runs: pd.DataFrame) -> list[Metric]:
+    """Those of the evaluations there are, then those of what pretrains."""
+    specs = [spec for spec in stages if spec.name in set(runs["stage"])]
+    ordered = sorted(specs, key=lambda spec: not spec.measures)
+    return list(dict.fromkeys(spec.main for spec in ordered))
 
 
 # ---------------------------------------------------------------------------------------------------- where they ran
@@ -248,9 +259,9 @@ def environments(runs: pd.DataFrame, found: Records) -> Listing:
         if any(values[place] is not None for values in kinds)
     ]
     silent = len(runs) - said.total()
-    notes = [f"{_many(silent, 'run')} without environment.json."] * bool(silent)
-    notes += [f"{_many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
-    return Listing("Versions and machines", ("", *(_many(said[kind], "run") for kind in kinds)), rows, tuple(notes))
+    notes = [f"{many(silent, 'run')} without environment.json."] * bool(silent)
+    notes += [f"{many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
+    return Listing("Versions and machines", ("", *(many(said[kind], "run") for kind in kinds)), rows, tuple(notes))
 
 
 def commits(found: Records) -> list[str]:
@@ -261,17 +272,13 @@ def commits(found: Records) -> list[str]:
 
 def data_sets(runs: pd.DataFrame) -> Listing:
     rows = []
-    for (data, fingerprint), group in cells(runs, ["data", "data_fingerprint"]):
+    for (data, fingerprint), group in grouped(runs, ["data", "data_fingerprint"]):
         rows.append([_plain(data), _plain(fingerprint), _whole(len(group))])
     notes = ("A fingerprint is of all images' relative paths, sizes and classes.",)
     return Listing("Data", ("data", "fingerprint", "runs"), rows, notes)
 
 
 # ------------------------------------------------------------------------------------------------------------- cells
-
-
-def _label(column: str) -> str:
-    return COLUMN_LABELS.get(column, column)
 
 
 def _value(column: str, value) -> str | Figure:
@@ -308,14 +315,4 @@ def _mean(values: pd.Series) -> Figure:
 
 
 def _macs(value) -> Figure:
-    if pd.isna(value):
-        return Figure(MISSING, None)
-    letter, unit = next((pair for pair in _UNITS if value >= pair[1]), ("", 1))
-    return Figure(f"{value / unit:.3g} {letter}".strip(), float(value))
-
-
-_UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return Figure(MISSING, None) if pd.isna(value) else Figure(with_prefix(value), float(value))

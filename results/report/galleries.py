@@ -8,23 +8,25 @@ import logging
 import re
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mixmae.files.records import Damaged, write_atomically
+from mixmae.methods.methods import methods
+from mixmae.presentation.row import Flat
 from mixmae.runs.folder import RunFolder
 from results.report.changed import Output, file_hash, hashed
+from results.rows.reading import trains_encoder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
-USUAL_RATIO = {"mixmae": 0.5, "simmim": 0.6, "mae": 0.75}
-"""Of each method that reconstructs, the share of hidden units it is published with."""
 PAGE_DPI = 100
 """Of a gallery in the page, where pixels take less room than its pictures one by one."""
 
@@ -58,19 +60,36 @@ def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
 
 
 def _usual(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished pretrainings, those first that show a method as it is meant: MixMAE with two images mixed and both
-    reconstructed, as it was released, the ratio nearest to the published one, the most epochs, the lowest seed."""
-    rows = runs[(runs["stage"] == "pretrain") & (runs["state"] == "done") & runs["method"].isin(USUAL_RATIO)]
-    mixed = (rows["fill"] == "image") & (rows["images"] == 2) & rows["dual"].fillna(False)
-    released = rows["masked_attention"].fillna(True) & ~rows["mix_embedding"].fillna(False)
-    released &= rows["normalised_target"].fillna(True)
+    """The finished pretrainings, those first that show a method as it is meant: in the fewest settings other than as it
+    was published, the ratio nearest to the published one, the most epochs, the lowest seed."""
+    rows = runs[[_shown(*values) for values in zip(runs["stage"], runs["state"], runs["method"], strict=True)]]
+    ratios = [_published(method).get("ratio") for method in rows["method"]]
     order = rows.assign(
-        place=rows["method"].map(list(USUAL_RATIO).index),
-        other=(rows["method"] == "mixmae") & ~(mixed & released),
-        away=(rows["ratio"] - rows["method"].map(USUAL_RATIO).astype("float64")).abs(),
+        place=rows["method"].map(methods.names().index),
+        other=[_otherwise(*pair) for pair in zip(rows["method"], rows["row"], strict=True)],
+        away=(rows["ratio"] - pd.Series(ratios, rows.index, dtype="float64")).abs(),
         fewer=-rows["pretrain_epochs"],
     )
     return order.sort_values(["place", "other", "away", "fewer", "seed", "id"])
+
+
+def _shown(stage: str, state: str, method: str) -> bool:
+    spec = methods.get(method)
+    return state == "done" and trains_encoder(stage) and spec is not None and spec.pretrains
+
+
+@cache
+def _published(method: str) -> dict[str, Any]:
+    """The fields of a method as it was published; by default where that does not say."""
+    spec = methods[method]
+    defaults = {name: field.default for name, field in spec.config.model_fields.items() if not field.is_required()}
+    return {**defaults, **spec.published()}
+
+
+def _otherwise(method: str, row: Flat) -> int:
+    """In how many fields a pretraining differs from its method as published, its ratio apart."""
+    fields = {name: value for name, value in _published(method).items() if name != "ratio"}
+    return sum(row.get(f"method.{name}") != value for name, value in fields.items())
 
 
 def _why_not(run: RunFolder) -> str | None:
@@ -87,8 +106,8 @@ def _why_not(run: RunFolder) -> str | None:
 
 def gallery_output(gallery: Gallery, folder: Path) -> Output:
     def make() -> None:
-        from results.gallery import gallery_figure
-        from results.plots import save
+        from results.gallery.gallery import gallery_figure
+        from results.plots.files import save
 
         figure = gallery_figure(gallery.runs)
         element = _element(figure, gallery)

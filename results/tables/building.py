@@ -3,35 +3,23 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from mixmae.presentation.declaration import Column, Declaration, TableSpec
-from results.cells import REFERENCES, STAGE_LABELS, cells, member_ids, separating_columns, shown
-from results.declared import NO_RUN, RAN, declared_rows, meets, ran
-from results.published import IMAGENET, Published, comparable, differences, named, published_for
+from mixmae.experiment.metric import Metric
+from mixmae.fields.identity import Key
+from mixmae.presentation.checks import table_columns
+from mixmae.presentation.columns import ALIASES, canonical, named, shown
+from mixmae.presentation.declaration import Declaration, Selected, TableSpec
+from mixmae.presentation.row import references
+from mixmae.presentation.shown import NO_RUN, Shown, cells
+from results.published import Published, comparable, differences, named_by, published_for, taken_for
+from results.rows.shown import shown_runs
 from results.tables.significance import Scored, significance
 
-COLUMN_LABELS = {
-    "pretrain_epochs": "epochs",
-    "masked_attention": "masked attention",
-    "mix_embedding": "mix embedding",
-    "normalised_target": "normalised target",
-    "decoder_depth": "decoder depth",
-    "decoder_width": "decoder width",
-    "labels_per_class": "labels a class",
-    "fraction": "share of labels",
-    "image_size": "image size",
-}
-
-SPEAKING = ("method", "encoder", "data", "fill", "weights")
-"""Columns whose values say what they are."""
 SCALED = "\N{DAGGER}"
 """What every figure of runs at a scale is marked with."""
-Run = dict[str, Any]
-"""A declared row."""
 NAMED = 8
 """Runs that a note names; more are counted."""
 
@@ -48,41 +36,54 @@ class Label:
     def text(self) -> str:
         """ "20 for 600": what was run for what was declared."""
         was = " or ".join(shown(self.column, value) for value in self.ran)
-        every = was and self.value is None and self.column in ("labels_per_class", "fraction")
-        declared = "all" if every else shown(self.column, self.value)
+        absent = ALIASES[self.column].absent if self.column in ALIASES else None
+        declared = absent if was and self.value is None and absent else shown(self.column, self.value)
         return f"{was} for {declared}" if was else declared
 
     def named(self) -> str:
         """The text with what it is a value of, where it does not say it."""
-        if self.column in SPEAKING:
-            return self.text()
-        return f"{COLUMN_LABELS.get(self.column, self.column)} {self.text()}"
+        return named(self.column, self.text())
+
+
+def label_of(column: str, runs: Sequence[Shown]) -> Label:
+    """Of runs that share the value."""
+    declared, was = runs[0].value(column), dict.fromkeys(run.was(column) for run in runs)
+    return Label(column, declared, () if set(was) == {declared} else tuple(was))
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A column of figures: a stage, of the runs with one value of the table's `across` where it has that."""
+    """A column of figures: of an evaluation, of the runs with one value of the table's `across` where it has that."""
 
-    stage: str
+    of: Selected
     across: Label | None = None
 
+    def path(self) -> tuple[str, ...]:
+        """Its headings, from the outermost one in."""
+        return (self.of.label, *((self.across.named(),) if self.across else ()))
+
     def text(self) -> str:
-        if self.across is None:
-            return STAGE_LABELS[self.stage]
-        return f"{STAGE_LABELS[self.stage]}, {self.across.named()}"
+        return ", ".join(self.path())
+
+    def of_these(self, runs: Sequence[Shown]) -> list[Shown]:
+        """The runs whose figures belong into it."""
+        across = self.across
+        own = [run for run in runs if run.name == self.of.name]
+        return own if across is None else [run for run in own if run.value(across.column) == across.value]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Top-1 in percent over the `n` seeds that are done; std has n - 1 and is None for one seed.
+    """A figure over the `n` seeds that are done; std has n - 1 and is None for one seed.
 
     differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
     whether a difference to that means something. best: significantly the best of its column.
     """
 
-    n: int
-    mean: float | None
-    std: float | None
+    metric: Metric
+    n: int = 0
+    mean: float | None = None
+    std: float | None = None
     published: Published | None = None
     differs: tuple[str, ...] = ()
     comparable: bool = False
@@ -90,7 +91,7 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the published number, in points; None where they do not compare."""
+        """Ours minus the published number; None where they do not compare."""
         return self.mean - self.published.value if self.comparable and self.mean is not None else None
 
 
@@ -144,33 +145,33 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     what was not pretrained comes last. A column of figures for each stage and value of `across`.
 
     Raises ValueError for an unknown sweep, where `across` is among the rows, and where a number that the grid says was
-    published is not in published.csv; `results.cells.MixedCell` where a cell would average runs that differ in more
-    than their seed and no column tells them apart.
+    published is not in published.csv; `mixmae.presentation.shown.MixedCell` where a cell would average runs that differ
+    in more than their seed and no column tells them apart.
     """
     if spec.across in spec.rows:
         raise ValueError(f"table {spec.name}: {spec.across} is among the rows and across; leave one of them out")
-    rows = declared_rows(frame, declaration, spec.sweeps, spec.stages)
-    figures, columns = _figures(rows, spec), _columns(rows, spec)
-    groups = _groups(rows, columns)
+    selected = declaration.selected(spec.stages)
+    runs = _runs(shown_runs(frame, declaration, spec.sweeps), selected, declaration.absent(spec.sweeps))
+    figures, columns = _figures(runs, selected, spec), table_columns(runs, spec, declaration)
+    groups = [group for _, group in cells(runs, columns)]
     if "method" in columns:
-        groups.sort(key=lambda group: _rank(group[0]["method"]))
+        groups.sort(key=lambda group: _rank(group[0].method))
     labels = [tuple(label_of(column, group) for column in columns) for group in groups]
-    parts = [[_part(group, column) for column in figures] for group in groups]
+    parts = [[column.of_these(group) for column in figures] for group in groups]
     found = significance(
         [column.text() for column in figures],
         [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels],
-        [[_scored(part) for part in line] for line in parts],
+        [[_scored(part, column.of.metric) for part, column in zip(line, figures, strict=True)] for line in parts],
     )
     body = tuple(
-        Row(label, tuple(_cell(part, declaration, best) for part, best in zip(line, bests, strict=True)))
+        Row(label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, bests, strict=True)))
         for label, line, bests in zip(labels, parts, found.best, strict=True)
     )
-    planned = {pair for pair in member_ids(declaration.members, spec.sweeps) if pair[0] in spec.stages}
     notes = (
         *[spec.note] * bool(spec.note),
-        *_notes(rows, declaration.scale, body),
+        *_notes(runs, declaration.scale, figures, body),
         *found.notes,
-        *_uncounted(rows, planned),
+        *_uncounted(runs),
     )
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
     return Table(spec.name, title, declaration.scale, columns, figures, body, notes)
@@ -184,138 +185,126 @@ def scale_words(scale: str) -> str:
 # ---------------------------------------------------------------------------------------------------- rows and columns
 
 
-def _columns(rows: pd.DataFrame, spec: TableSpec) -> tuple[str, ...]:
-    """What the rows of the table are told apart by."""
-    keys, within = spec.rows, ["stage", spec.across] if spec.across else ["stage"]
-    if "method" not in (*keys, spec.across) and rows["method"].isin(REFERENCES).any():
-        keys = ("method", *keys)
-    absent = rows["state"] == NO_RUN
-    return separating_columns(rows[absent], separating_columns(rows[~absent], keys, within), within)
+def _runs(started: Sequence[Shown], selected: Sequence[Selected], planned: Sequence[Shown]) -> list[Shown]:
+    """Those under the names that are selected, such as have a folder first."""
+    known, names = {run.key for run in started}, {one.name for one in selected}
+    return [run for run in (*started, *(one for one in planned if one.key not in known)) if run.name in names]
 
 
-def _figures(rows: pd.DataFrame, spec: TableSpec) -> tuple[Figures, ...]:
+def _figures(runs: Sequence[Shown], selected: Sequence[Selected], spec: TableSpec) -> tuple[Figures, ...]:
     if spec.across is None:
-        return tuple(Figures(stage) for stage in spec.stages)
-    groups = [(stage, _groups(rows[rows["stage"] == stage], [spec.across])) for stage in spec.stages]
-    return tuple(Figures(stage, label_of(spec.across, group)) for stage, found in groups for group in found)
-
-
-def _groups(rows: pd.DataFrame, columns: Sequence[str]) -> list[list[Run]]:
-    """The runs that agree in the columns, in the order in which they are shown."""
-    runs = rows.to_dict("records")
-    groups = cells(rows[list(columns)].reset_index(drop=True), columns)
-    return [[runs[place] for place in group.index] for _, group in groups]
-
-
-def label_of(column: str, runs: Sequence[Run]) -> Label:
-    """Of declared rows that share the value."""
-    declared = _plain(runs[0][column])
-    was = dict.fromkeys(_plain(run[RAN + column]) for run in runs)
-    return Label(column, declared, () if set(was) == {declared} else tuple(was))
-
-
-def _part(runs: Sequence[Run], column: Figures) -> list[Run]:
-    """The runs of a row that belong into a column of figures."""
-    across = column.across
-    return [
-        run
-        for run in runs
-        if run["stage"] == column.stage and (across is None or _plain(run[across.column]) == across.value)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """As Python has it; None where there is none."""
-    if pd.isna(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
+        return tuple(Figures(one) for one in selected)
+    across = canonical(spec.across)
+    groups = [(one, cells([run for run in runs if run.name == one.name], [across])) for one in selected]
+    return tuple(Figures(one, label_of(across, group)) for one, found in groups for _, group in found)
 
 
 def _rank(method: str) -> int:
-    return REFERENCES.index(method) + 1 if method in REFERENCES else 0
+    return references().index(method) + 1 if method in references() else 0
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
-def _cell(runs: Sequence[Run], declaration: Declaration, best: bool) -> Cell | None:
+def _cell(runs: Sequence[Shown], column: Figures, best: bool, declaration: Declaration) -> Cell | None:
     if not runs:
         return None
-    top1 = [run["top1"] for run in runs if run["state"] == "done"]
-    published = _published(runs[0], declaration)
+    metric = column.of.metric
+    figures = [run.figures[metric.name] for run in runs if run.done]
+    published = _published(runs[0], column.of, declaration)
     return Cell(
-        n=len(top1),
-        mean=fmean(top1) if top1 else None,
-        std=stdev(top1) if len(top1) > 1 else None,
+        metric,
+        n=len(figures),
+        mean=fmean(figures) if figures else None,
+        std=stdev(figures) if len(figures) > 1 else None,
         published=published,
-        differs=differences(ran(runs[0]), published) if published and top1 else (),
+        differs=differences(runs[0], published) if published and figures else (),
         comparable=published is not None and declaration.scale is None and comparable(runs[0], published),
         best=best,
     )
 
 
-def _published(row: Run, declaration: Declaration) -> Published | None:
+def _published(run: Shown, of: Selected, declaration: Declaration) -> Published | None:
     """What the grid names for such a run, else what was published of its declared settings."""
     for entry in declaration.expected:
-        if entry.published and entry.stage == row["stage"] and meets(row, entry.where):
-            return named(entry.published, entry.top1)
-    return published_for(row)
+        asked = declaration.select(entry.stage)
+        if entry.published and (asked.name, asked.metric) == (of.name, of.metric) and run.meets(entry.where):
+            return named_by(entry.published, entry.mean, of.metric)
+    return published_for(run, of.metric.name)
 
 
-def _scored(runs: Sequence[Run]) -> Scored | None:
+def _scored(runs: Sequence[Shown], metric: Metric) -> Scored | None:
     if not runs:
         return None
-    seeds = {run["seed"]: run["top1"] for run in runs if run["state"] == "done"}
-    return Scored(frozenset(run["id"] for run in runs), seeds, runs[0]["method"] in REFERENCES)
+    seeds = {run.seed: metric.better(run.figures[metric.name]) for run in runs if run.done}
+    return Scored(frozenset(run.key[1] for run in runs), seeds, runs[0].method in references())
 
 
 # --------------------------------------------------------------------------------------------------------------- notes
 
 
-def _notes(rows: pd.DataFrame, scale: str | None, body: Sequence[Row]) -> list[str]:
-    notes = ["Top-1 accuracy in %, mean ± std (n - 1) over n seeds."]
+def _notes(runs: Sequence[Shown], scale: str | None, figures: Sequence[Figures], body: Sequence[Row]) -> list[str]:
+    notes = [_of_figures(figures)]
     published = [cell for row in body for cell in row.cells if cell and cell.published]
     if published:
-        notes.append(_of_differences([cell.comparable for cell in published], scale))
-    if published and (rows[RAN + "data"] == "image_folder").any():
-        notes.append(f"The images of image_folder are taken to be those of {IMAGENET}.")
+        notes.append(_of_differences(published, scale))
+        notes += dict.fromkeys(
+            f"The images of {ours} are taken to be those of {theirs}." for ours, theirs in taken_for(runs)
+        )
     if scale:
         kept = "optimisation and evaluations are those of the scale"
-        said = "; ".join([*_shrunk(rows), kept])
+        said = "; ".join([*_shrunk(runs), kept])
         notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {said}.")
     return notes
 
 
-def _of_differences(comparable: Sequence[bool], scale: str | None) -> str:
+def _of_figures(figures: Sequence[Figures]) -> str:
+    """What the figures are, where they are of several kinds each with its evaluations."""
+    metrics: dict[str, list[str]] = {}
+    for column in figures:
+        metric = column.of.metric
+        text = f"{metric.label} in {metric.unit}" if metric.unit else metric.label
+        text += "" if metric.higher_is_better else ", lower is better"
+        metrics.setdefault(text, []).append(column.of.stage)
+    said = [f"{text} ({', '.join(dict.fromkeys(stages))})" for text, stages in metrics.items()]
+    what = "; ".join(said if len(said) > 1 else metrics) or "figures"
+    return f"{what[0].upper()}{what[1:]}, mean ± std (n - 1) over n seeds."
+
+
+def _of_differences(published: Sequence[Cell], scale: str | None) -> str:
+    comparable = [cell.comparable for cell in published]
     if scale:
         return "No differences are given: the published numbers are of the full scale."
     if not any(comparable):
         return "No differences are given: the published numbers are of other data."
     otherwise = "" if all(comparable) else "; none is given where that is of other data"
-    return f"Differences are ours minus the published number, in points{otherwise}."
+    units = " or ".join(dict.fromkeys(cell.metric.difference_unit for cell in published))
+    return f"Differences are ours minus the published number, in {units}{otherwise}."
 
 
-def _shrunk(rows: pd.DataFrame) -> Iterable[str]:
+def _shrunk(runs: Sequence[Shown]) -> Iterable[str]:
     """What was run for what was declared, by column."""
-    for column in get_args(Column):
-        labels = [label_of(column, group) for group in _groups(rows[[column, RAN + column]], [column, RAN + column])]
+    for column in ALIASES:
+        pairs: dict[tuple, list[Shown]] = {}
+        for _, group in cells(runs, [column]):
+            for run in group:
+                pairs.setdefault((run.value(column), run.was(column)), []).append(run)
+        labels = [label_of(column, group) for group in pairs.values()]
         changed = ", ".join(dict.fromkeys(label.text() for label in labels if label.ran))
         if changed:
-            yield changed if column in SPEAKING else f"{COLUMN_LABELS.get(column, column)} {changed}"
+            yield named(column, changed)
 
 
-def _uncounted(rows: pd.DataFrame, planned: set[tuple[str, str]]) -> list[str]:
-    notes = []
-    rows = rows[rows["state"] != NO_RUN]
-    unfinished = rows[rows["state"] != "done"].drop_duplicates(["stage", "id"])
-    for state, runs in unfinished.groupby("state", sort=True):
-        notes.append(f"Not counted, {state}: {_listed([(run.stage, run.id) for run in runs.itertuples()])}.")
-    absent = sorted(planned - set(zip(rows["stage"], rows["id"], strict=True)))
+def _uncounted(runs: Sequence[Shown]) -> list[str]:
+    notes, states = [], {run.key: run.state for run in runs if run.state not in ("done", NO_RUN)}
+    for state in sorted(set(states.values())):
+        notes.append(f"Not counted, {state}: {_listed([key for key, other in states.items() if other == state])}.")
+    absent = sorted({run.key for run in runs if run.state == NO_RUN})
     if absent:
         notes.append(f"Not counted, not launched or not readable: {_listed(absent)}.")
     return notes
 
 
-def _listed(runs: Sequence[tuple[str, str]]) -> str:
-    named = ", ".join("/".join(run) for run in runs[:NAMED])
-    return f"{named} and {len(runs) - NAMED} more" if len(runs) > NAMED else named
+def _listed(runs: Sequence[Key]) -> str:
+    text = ", ".join("/".join(run) for run in runs[:NAMED])
+    return f"{text} and {len(runs) - NAMED} more" if len(runs) > NAMED else text

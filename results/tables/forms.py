@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mixmae.files.records import write_atomically
+from mixmae.presentation.columns import MISSING, shown
 from mixmae.presentation.declaration import Declaration
-from results.cells import MISSING
 from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
 from results.tables.layout import Entry, Head, Layout, laid_out
 
@@ -192,11 +193,11 @@ def numeric(table: Table) -> pd.DataFrame:
     for row in table.rows:
         line = {"scale": table.scale} if table.scale else {}
         for label in row.labels:
-            line[label.column] = label.value
+            line[label.column] = _plain(label)
             if table.scale:
                 line[f"{label.column}_run"] = _was(label)
         for place, (figures, cell) in enumerate(zip(table.figures, row.cells, strict=True)):
-            numbers = _numbers(cell or Cell(0, None, None), table.has_published(place))
+            numbers = _numbers(cell or Cell(figures.of.metric), table.has_published(place))
             line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
         lines.append(line)
     return pd.DataFrame(lines, dtype=object)
@@ -215,14 +216,21 @@ def _numbers(cell: Cell, with_published: bool) -> dict:
 
 
 def _prefix(figures: Figures) -> str:
-    """STAGE, or STAGE_VALUE."""
+    """NAME, NAME_METRIC or NAME_VALUE."""
+    name = figures.of.text.replace(".", "_")
     if figures.across is None:
-        return figures.stage
-    return f"{figures.stage}_{'none' if figures.across.value is None else figures.across.value}"
+        return name
+    value = figures.across.value
+    return f"{name}_{'none' if value is None else shown(figures.across.column, value)}"
 
 
-def _was(label: Label):
-    return label.value if not label.ran else label.ran[0] if len(label.ran) == 1 else " or ".join(map(str, label.ran))
+def _plain(label: Label) -> Any:
+    return shown(label.column, label.value) if isinstance(label.value, tuple) else label.value
+
+
+def _was(label: Label) -> Any:
+    was = [_plain(Label(label.column, value)) for value in label.ran]
+    return _plain(label) if not was else was[0] if len(was) == 1 else " or ".join(map(str, was))
 
 
 # --------------------------------------------------------------------------------------------------------------- forms

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
-from results.cells import MISSING, STAGE_LABELS
-from results.tables.building import COLUMN_LABELS, SCALED, Cell, Label, Row, Table
+from mixmae.presentation.columns import MISSING, label
+from results.tables.building import SCALED, Cell, Label, Row, Table
 
 _MINUS = "\N{MINUS SIGN}"
 _OURS = "ours"
@@ -63,9 +63,9 @@ class Layout:
 
 def laid_out(table: Table) -> Layout:
     """Of each column of figures ours, then, where some row has them, the published number and the difference."""
-    header: list[tuple[str, ...]] = [(COLUMN_LABELS.get(column, column),) for column in table.columns]
+    header: list[tuple[str, ...]] = [(label(column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
-        path = (STAGE_LABELS[figures.stage], *((figures.across.named(),) if figures.across else ()))
+        path = figures.path()
         further = ["difference"] if table.has_difference(place) else []
         header += [(*path, what) for what in (_OURS, "published", *further)] if table.has_published(place) else [path]
     notes = _Footnotes()
@@ -124,16 +124,16 @@ def _sorted(label: Label) -> float | str:
     value = label.value
     if value in (None, "-"):
         return ""
-    if label.column == "image_size":
-        return float(value.split("x")[0])
+    if isinstance(value, tuple):
+        value = value[0] if value and isinstance(value[0], int | float) else label.text()
     return label.text() if isinstance(value, str | bool) else float(value)
 
 
 def _ours(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
     if cell is None or cell.mean is None:
         return Entry(MISSING, figure=True)
-    spread = "" if cell.std is None else f" ± {cell.std:.2f}"
-    return Entry(f"{cell.mean:.2f}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
+    spread = "" if cell.std is None else f" ± {cell.metric.text(cell.std)}"
+    return Entry(f"{cell.metric.text(cell.mean)}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
 
 
 def _theirs(cell: Cell | None, notes: _Footnotes) -> Entry:
@@ -146,5 +146,5 @@ def _theirs(cell: Cell | None, notes: _Footnotes) -> Entry:
 def _difference(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
     if cell is None or cell.difference is None:
         return Entry(MISSING, figure=True)
-    text = f"{cell.difference:+.2f}".replace("-", _MINUS)
+    text = format(cell.difference, f"+{cell.metric.format}").replace("-", _MINUS)
     return Entry(text, round(cell.difference, 6), True, marks=marks)

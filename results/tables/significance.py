@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixmae.fields.texts import many
 from results.statistics import ALPHA, POWER, Verdict, best_of
 
 _NAMED = 3
 """Rivals that a note names; more are counted."""
 _TEST = (
-    "Bold: the best of its column, significantly above each rival there (two-sided paired t-test over matched seeds, "
-    f"Holm-corrected in the column, α = {ALPHA:g})."
+    "Bold: the best of its column, significantly better than each rival there (two-sided paired t-test over matched "
+    f"seeds, Holm-corrected in the column, α = {ALPHA:g})."
 )
 _DETECTABLE = (
     f"Smallest detectable difference: found with {100 * POWER:g} % power at the strictest corrected level, given the "
@@ -18,14 +19,14 @@ _DETECTABLE = (
 _NO_CLAIM = {
     "too few pairs": "no claim, since fewer than three seeds are matched with some rival",
     "constant": "no claim, since the differences to some rival do not vary",
-    "tied": "no claim, since several share the highest mean",
+    "tied": "no claim, since several share the best mean",
 }
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The runs of a cell: their ids, top-1 by seed of those that are done, and whether they are a reference, which
-    pretrained nothing."""
+    """The runs of a cell: their ids, their figures by seed of those that are done, higher is better, and whether they
+    are a reference, which pretrained nothing."""
 
     ids: frozenset[str]
     seeds: dict[int, float]
@@ -92,20 +93,20 @@ def _said(verdict: Verdict, names: Sequence[str]) -> str:
         return _NO_CLAIM[verdict.said]
     leader = names[verdict.leader]
     if verdict.said == "untested":
-        return f"no claim, since {leader}, with one run, is highest"
+        return f"no claim, since {leader}, with one run, is best"
     if verdict.said == "best":
         return f"{leader}, corrected p at most {max(verdict.corrected.values()):.2g} ({_power(verdict)})"
     close = [place for place, p in verdict.corrected.items() if p > ALPHA or verdict.comparisons[place].difference <= 0]
     others = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
     named = "; ".join(f"{names[place]} (corrected p = {verdict.corrected[place]:.2g})" for place in close[:_NAMED])
-    return f"none, since {leader} is not significantly above {named}{others} ({_power(verdict)})"
+    return f"none, since {leader} is not significantly better than {named}{others} ({_power(verdict)})"
 
 
 def _power(verdict: Verdict) -> str:
     pairs = _span([one.pairs for one in verdict.comparisons.values()], "{:d}")
     rivals = len(verdict.comparisons)
     found = _span(verdict.detectable(), "{:.2f}")
-    return f"n = {pairs}, {rivals} rival{'s' * (rivals > 1)}, smallest detectable difference {found}"
+    return f"n = {pairs}, {many(rivals, 'rival')}, smallest detectable difference {found}"
 
 
 def _span(numbers: Sequence[float], form: str) -> str:

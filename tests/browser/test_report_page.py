@@ -13,17 +13,19 @@ from made_runs import FINGERPRINT, declared, experiment, two_methods_and_referen
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.methods.building import build_method
-from mixmae.presentation.declaration import PlotSpec, TableSpec
+from mixmae.presentation.declaration import TableSpec
 from mixmae.runs.folder import RunFolder
-from results.collect import collect
+from results.plots.curve.spec import CurvePlot
+from results.plots.loss.spec import LossPlot
 from results.report import write_report
+from results.rows.collect import collect
 from results.tables import build_table, latex, markdown
 
 PHONE = 360
 MISSING = "–"
 HOSTILE = "</script><script>owned = 1</script><img src=x onerror='owned = 1'>\u202e\U0001f40d" + "long" * 100
 TABLE = TableSpec(name="main", title="Methods")
-PLOTS = (PlotSpec(name="loss", title="Losses", kind="loss"), PlotSpec(name="top1", title=f"Top-1 {HOSTILE}"))
+PLOTS = (LossPlot(name="loss", title="Losses"), CurvePlot(name="top1", title=f"Top-1 {HOSTILE}"))
 
 
 def with_weights(root: Path, planned) -> None:

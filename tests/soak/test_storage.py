@@ -23,8 +23,8 @@ from mixmae.runs.lease import Held
 from mixmae.runs.state import run_state
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
-from results.collect import collect
-from results.plots import losses
+from results.plots.loss.draw import logged
+from results.rows.collect import collect
 from tiny_jobs import StopAfter, experiment, never, planned_runs
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
@@ -122,7 +122,7 @@ def read_by_results(trials: Trials, what: str, run: RunFolder, path: Path, right
         absent = pd.isna(row[name]) and (row["state"] != "done" or pd.isna(wanted[name]))
         trials.expect(f"{what}: {name} {row[name]}, not {wanted[name]}", absent or row[name] == wanted[name])
     try:
-        drawn = losses._epochs(rows, smoothing=0.0)["raw"].dropna().tolist()
+        drawn = [line["loss"] for line in logged(run, row["state"] == "done")]
     except (Damaged, NewerSchema) as error:
         trials.refusal(f"{what}, drawn", str(error), run, path)
         return

@@ -60,7 +60,8 @@ class ImageFolder(DataSpec):
     def title(self, config: ImageFolderConfig) -> str:
         return " ".join(Path(config.path).name.split()) or self.name
 
-    def published_as(self, config: ImageFolderConfig) -> str:
+    @property
+    def published_as(self) -> str:
         """Folders of images are taken to hold ImageNet where published numbers stand beside them."""
         return "ImageNet-1K"
 

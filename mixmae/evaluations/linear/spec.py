@@ -47,7 +47,7 @@ class LinearRecipe(Model):
 
 
 class Linear(StageSpec):
-    name, label, order = "linear", "linear", 3
+    name, label, activity, order = "linear", "linear", "linear probing", 3
     recipe = LinearRecipe
     run = "mixmae.evaluations.linear.run:run"
     metrics = (TOP1, TOP5, LOSS)

@@ -1,5 +1,6 @@
 """MixMAE: mixed and masked autoencoding (Liu et al., CVPR 2023) (no torch)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -66,6 +67,7 @@ class MixmaeConfig(MethodModel):
 
 class Mixmae(MethodSpec):
     name, label, order, colour = "mixmae", "MixMAE", 1, 0
+    loss_label = "squared error"
     config = MixmaeConfig
     model = "mixmae.methods.mixmae.model:MixMAE"
     needs_hierarchical = True
@@ -82,8 +84,10 @@ class Mixmae(MethodSpec):
     def head(self, config: MixmaeConfig, encoder: EncoderModel, units: int) -> tuple[int, int]:
         return decoder_head(config, encoder, units, units, config.images if config.dual else 1)
 
-    def published(self) -> MixmaeConfig:
-        return MixmaeConfig.model_validate({})
+    def published(self) -> Mapping[str, Any]:
+        """The paper's own has the mix embedding, the released code has not."""
+        config = MixmaeConfig.model_validate({})
+        return config.model_dump(exclude={"name", "mix_embedding"})
 
     def hidden_as(self, config: MixmaeConfig) -> HiddenAs:
         what = {"zero": "zeros", "token": "mask tokens", "noise": "noise"}[config.fill]

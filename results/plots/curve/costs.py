@@ -3,25 +3,14 @@
 import re
 from collections.abc import Iterable
 
-import pandas as pd
-
 from mixmae.presentation.declaration import Declaration
-
-COSTS = ("pretrain_macs", "pretrain_hours")
-
-_UNITS = {"G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+from mixmae.presentation.shown import Shown
 
 
-def with_macs(rows: pd.DataFrame, declaration: Declaration) -> pd.DataFrame:
-    """The rows with `pretrain_macs`: the multiply-adds of their pretraining, NaN where there is none or none known."""
-    an_image = [float(declaration.macs.get(("pretrain", id), "nan")) for id in rows["pretraining"]]
-    return rows.assign(pretrain_macs=rows["pretrain_images"].astype("float64") * an_image)
-
-
-def macs_unit(smallest: float) -> tuple[str, float]:
-    """The letter and the size of the unit in which the smallest is one or more; G where it is less, or not known."""
-    fitting = [(letter, size) for letter, size in _UNITS.items() if size <= smallest]
-    return fitting[-1] if fitting else ("G", _UNITS["G"])
+def macs_of(run: Shown, declaration: Declaration) -> float | None:
+    """The multiply-adds of its pretraining; None where there is none, or none known."""
+    an_image, images = declaration.macs.get(run.costs.get("trained", ("", ""))), run.costs.get("pretrain_images")
+    return float(images) * an_image if an_image is not None and images is not None else None
 
 
 def device_labels(devices: Iterable[str]) -> dict[str, str]:

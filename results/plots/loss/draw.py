@@ -6,65 +6,89 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mixmae.experiment.stages import pretraining
 from mixmae.files.records import read_lines
-from mixmae.presentation.declaration import Declaration, PlotSpec
+from mixmae.methods.methods import methods
+from mixmae.presentation.columns import MISSING, shown
+from mixmae.presentation.declaration import Declaration
+from mixmae.presentation.shown import Shown, separating
 from mixmae.runs.folder import RunFolder
-from results.cells import MISSING, member_rows, separating_columns, shown
 from results.plots.layout import compose, panels, say_in
-from results.plots.lines import draw_lines, handle, repetitions, set_dashes, styles_of, told_apart, with_names
+from results.plots.lines import (
+    draw_lines,
+    handle,
+    in_order,
+    names_of,
+    repetitions,
+    set_dashes,
+    styles_of,
+    told_apart,
+)
+from results.plots.loss.spec import LossPlot
+from results.rows.shown import shown_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS_LABELS = {"mixmae": "squared error", "mae": "squared error", "simmim": "L1"}
 NEUTRAL = "0.25"
 """Colour of a line in the legend, where it stands for lines of all methods."""
+EPOCH = ["id", "line", "rest", "method", "setting", "state", "x", "raw", "y"]
 
 
-def draw_losses(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, title: str) -> "Figure":
+def draw(frame: pd.DataFrame, plot: LossPlot, declaration: Declaration, title: str) -> "Figure":
     """Means over the seeds that are done, with std as a band, or with `smoothing` their running means over the pale
     unsmoothed mean. A run that is not done is a thin line of its own, to where it is."""
     from matplotlib.ticker import MaxNLocator
 
-    runs = member_rows(frame, declaration.members, spec.sweeps, ["pretrain"])
-    columns = separating_columns(runs, ("method", "encoder"), ())
-    runs = with_names(runs, told_apart(runs, columns))
-    runs = runs.assign(line=runs["rest"])
-    epochs = _epochs(runs, spec.smoothing)
-    methods = list(runs["method"].unique())
+    runs = shown_runs(frame, declaration, plot.sweeps, [pretraining().name], as_run=True)
+    columns = separating(runs, ("method", "encoder"), (), tuple(declaration.swept))
+    runs = in_order(runs, told := told_apart(runs, columns))
+    epochs = _epochs(runs, [names_of(run, told)["rest"] for run in runs], columns, plot.smoothing)
+    present = list(dict.fromkeys(run.method for run in runs))
     styles = styles_of(epochs, by_method=False)
-    figure, axes = panels(max(len(methods), 1))
-    for ax, method in zip(axes, methods or [None], strict=True):
+    figure, axes = panels(max(len(present), 1))
+    for ax, method in zip(axes, present or [None], strict=True):
         here = epochs[epochs["method"] == method]
-        _draw_panel(ax, here, _in_colour(styles, method), spec.smoothing)
+        _draw_panel(ax, here, _in_colour(styles, method), plot.smoothing)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=5))
-        ax.set(title=shown("method", method), xlabel="epoch", ylabel=f"loss ({LOSS_LABELS.get(method, MISSING)})")
+        ax.set(title=shown("method", method), xlabel="epoch", ylabel=f"loss ({_loss_label(method)})")
         if here.empty:
             say_in(ax, "no epoch yet")
     handles = [handle(line, {**style, "color": NEUTRAL}) for line, style in styles.items()]
     done = epochs[epochs["state"] == "done"]
-    notes = [repetitions(done, (*columns, "x")), *_notes(runs, epochs, spec.smoothing)]
+    notes = [repetitions(done, ("setting", "x")), *_notes(len(runs), epochs, plot.smoothing)]
     compose(figure, title, handles, notes)
     return figure
+
+
+def _loss_label(method: str | None) -> str:
+    spec = methods.get(method or "")
+    return spec.loss_label if spec else MISSING
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def _epochs(runs: pd.DataFrame, smoothing: float) -> pd.DataFrame:
-    """A row an epoch of every run: its columns, `x` (the epoch), `raw` (the loss) and `y` (smoothed)."""
+def _epochs(runs: Sequence[Shown], lines: Sequence[str], columns: Sequence[str], smoothing: float) -> pd.DataFrame:
+    """A row an epoch of every run: what it is called, `x` (the epoch), `raw` (the loss) and `y` (smoothed)."""
     curves = []
-    for run in runs.to_dict("records"):
-        folder = RunFolder(Path(run["root"]), run["stage"], run["id"])
-        if run["state"] == "done":
-            folder.check(folder.metrics)
-        lines = as_counted(read_lines(folder.metrics))
-        raw = [line["loss"] for line in lines]
-        values = {"x": [line["epoch"] for line in lines], "raw": raw, "y": running_mean(raw, smoothing)}
-        curves.append(pd.DataFrame(values, dtype="float64").assign(id=run["id"]))
-    table = pd.concat(curves) if curves else pd.DataFrame({"x": [], "raw": [], "y": [], "id": []})
-    return runs.merge(table.astype({"id": "str"}), on="id", sort=False)
+    for run, line in zip(runs, lines, strict=True):
+        lines_of_run = logged(RunFolder(Path(run.root), *run.key), run.done)
+        raw = [entry["loss"] for entry in lines_of_run]
+        values = {"x": [entry["epoch"] for entry in lines_of_run], "raw": raw, "y": running_mean(raw, smoothing)}
+        said = {"id": run.key[1], "line": line, "rest": line, "method": run.method, "state": run.state}
+        setting = repr([run.value(column) for column in columns])
+        curves.append(pd.DataFrame(values, dtype="float64").assign(**said, setting=setting))
+    return pd.concat(curves)[EPOCH] if curves else pd.DataFrame(columns=EPOCH)
+
+
+def logged(run: RunFolder, done: bool) -> list[Mapping[str, Any]]:
+    """The lines of a run's metrics.jsonl, each epoch once. Raises Damaged where they are not those of the result of a
+    run that is done."""
+    if done:
+        run.check(run.metrics)
+    return as_counted(read_lines(run.metrics))
 
 
 def as_counted(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -112,11 +136,11 @@ def _in_colour(styles: dict[str, dict], method: str | None) -> dict[str, dict]:
     return {name: {**style, "color": shade(method, place)} for place, (name, style) in enumerate(styles.items())}
 
 
-def _notes(runs: pd.DataFrame, epochs: pd.DataFrame, smoothing: float) -> list[str]:
+def _notes(runs: int, epochs: pd.DataFrame, smoothing: float) -> list[str]:
     notes = []
     if smoothing:
         notes.append(f"Running means, what came before weighs {smoothing:g}; pale: unsmoothed.")
     unfinished = epochs.loc[epochs["state"] != "done", "id"].nunique()
     if unfinished:
-        notes.append(f"{unfinished} of {len(runs)} runs not done: thin, each by itself, to a hollow marker.")
+        notes.append(f"{unfinished} of {runs} runs not done: thin, each by itself, to a hollow marker.")
     return notes

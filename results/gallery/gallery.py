@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixmae.runs.folder import RunFolder
-from results.gallery_inputs import Images, Source, open_images, open_source
-from results.reconstructions import HIDDEN, Column, Group, reconstructions
+from results.gallery.inputs import Images, Source, open_images, open_source
+from results.gallery.reconstructions import HIDDEN, Column, Group, reconstructions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

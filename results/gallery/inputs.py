@@ -33,8 +33,8 @@ WANTED = "write the id of a pretraining, or the path of its folder, of a weights
 
 @dataclass(frozen=True)
 class Source:
-    """A trained method, in evaluation mode on the CPU. name: an id or a file's name. label: what it is, in words.
-    data: what it was trained on; None where its file does not say."""
+    """A trained method, in evaluation mode on the CPU. name: an id or a file's name. label: what it is, in words. data:
+    what it was trained on; None where its file does not say."""
 
     name: str
     label: str
@@ -57,8 +57,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Images:
-    """The first `rows` pictures are shown, a row each; those after them are there to be mixed with. of: what they
-    are, in words."""
+    """The first `rows` pictures are shown, a row each; those after them are there to be mixed with. of: what they are,
+    in words."""
 
     pictures: tuple["Image.Image", ...]
     rows: int

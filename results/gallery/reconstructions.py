@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixmae.methods.methods import methods
-from results.gallery_inputs import Images, Source
+from results.gallery.inputs import Images, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,8 +44,8 @@ class Group:
 
 
 def reconstructions(sources: Sequence[Source], images: Images, seed: int) -> list[Group]:
-    """The same images through every source, each at its own size; the originals come before the first source, and
-    again where the size changes. Masks, and noise for hidden units, are drawn by (seed, "gallery").
+    """The same images through every source, each at its own size; the originals come before the first source, and again
+    where the size changes. Masks, and noise for hidden units, are drawn by (seed, "gallery").
 
     Row i shows image i; where k images are mixed, i is mixed with the k - 1 after it (after the last comes the first).
     """

@@ -1,4 +1,4 @@
-"""Top-1 of every encoder: a group of bars an encoder, a bar a method, a panel a stage."""
+"""Figures of every encoder: a group of bars an encoder, a bar a method, a panel an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixmae.presentation.declaration import Declaration, PlotSpec
-from results.cells import STAGE_LABELS, cells, member_rows, separating_columns, shown
+from mixmae.experiment.metric import Metric
+from mixmae.presentation.columns import position, shown
+from mixmae.presentation.declaration import Declaration
+from mixmae.presentation.shown import cells, separating
+from results.plots.bars.spec import BarsPlot
 from results.plots.layout import (
     PANEL_INCHES,
     compose,
@@ -18,9 +21,10 @@ from results.plots.layout import (
     text_inches,
     wrapped,
 )
-from results.plots.lines import repetitions, with_names
+from results.plots.lines import in_order, names_of, repetitions
 from results.plots.published_points import HOLLOW, hollow_handle, published_points, source_notes
-from results.plots.theme import COLUMN_INCHES, HATCHES, PAGE_INCHES, TEXT, shade
+from results.plots.theme import COLUMN_INCHES, PAGE_INCHES, TEXT, look_of, shade
+from results.rows.shown import shown_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +41,7 @@ PUBLISHED = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "marker
 
 @dataclass(frozen=True)
 class Bar:
-    """One of a panel: in percent; mean is None without a finished run, std with fewer than two."""
+    """One of a panel; mean is None without a finished run, std with fewer than two."""
 
     encoder: str
     series: str
@@ -50,29 +54,40 @@ class Bar:
         return max([*self.published, *([self.mean + (self.std or 0)] if self.mean is not None else [])])
 
 
-def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, title: str) -> "Figure":
+def draw(frame: pd.DataFrame, plot: BarsPlot, declaration: Declaration, title: str) -> "Figure":
     """Means over seeds with std, which a single seed does not have; published numbers are hollow diamonds."""
-    rows = member_rows(frame, declaration.members, spec.sweeps, spec.stages)
-    columns = separating_columns(rows, ("method", "encoder"), ("stage",))
-    told = {pair: list(columns[2:]) for pair, _ in cells(rows, ("method", "encoder"))}
-    rows = with_names(rows, told)
-    published = published_points(rows, spec, declaration, told)
+    selected = declaration.selected(plot.stages)
+    runs = shown_runs(frame, declaration, plot.sweeps, [one.name for one in selected], as_run=True)
+    columns = separating(runs, ("method", "encoder"), ("name",), tuple(declaration.swept))
+    told = {pair: list(columns[2:]) for pair, _ in cells(runs, ("method", "encoder"))}
+    rows = pd.DataFrame(
+        [
+            {**names_of(run, told), "panel": one.text, "method": run.method, "encoder": run.value("encoder"),
+             "setting": tuple(map(run.value, columns)), "state": run.state, "y": run.figures.get(one.metric.name)}
+            for run in in_order(runs, told)
+            for one in selected
+            if one.name == run.name
+        ],
+        columns=["line", "rest", "series", "panel", "method", "encoder", "setting", "state", "y"],
+    )  # fmt: skip
+    published = published_points(runs, selected, declaration, told, plot.sweeps)
     done = rows[rows["state"] == "done"]
-    bars = {stage: _bars(done[done["stage"] == stage], published[published["stage"] == stage]) for stage in spec.stages}
-    seen = {bar.series for panel in bars.values() for bar in panel}
+    bars = [_bars(done[done["panel"] == one.text], published[published["panel"] == one.text]) for one in selected]
+    seen = {bar.series for panel in bars for bar in panel}
     looks = _looks(pd.concat([rows, published])[["series", "method"]].drop_duplicates("series"), seen)
-    columns_beside, width = _size(list(bars.values()))
-    names = {stage: _group_names(width / columns_beside, bars[stage]) for stage in spec.stages}
-    lines = max((name.count("\n") for panel in names.values() for name in panel), default=0)
-    figure, axes = panels(len(spec.stages), PANEL_INCHES + lines * line_inches(TEXT), columns_beside, width)
-    for ax, stage in zip(axes, spec.stages, strict=True):
-        _draw_panel(ax, bars[stage], looks)
-        ax.set_xticks(range(len(names[stage])), names[stage])
-        ax.set(title=STAGE_LABELS[stage], ylabel="top-1 (%)" if ax is axes[0] or columns_beside == 1 else "")
-    notes = [repetitions(done, [*columns, "stage"]), *source_notes(published)]
+    columns_beside, width = _size(bars)
+    names = [_group_names(width / columns_beside, panel) for panel in bars]
+    lines = max((name.count("\n") for panel in names for name in panel), default=0)
+    figure, axes = panels(len(selected), PANEL_INCHES + lines * line_inches(TEXT), columns_beside, width)
+    for ax, one, panel, groups in zip(axes, selected, bars, names, strict=True):
+        _draw_panel(ax, panel, looks)
+        ax.set_xticks(range(len(groups)), groups)
+        told_y = ax is axes[0] or columns_beside == 1 or one.metric != selected[0].metric
+        ax.set(title=one.label, ylabel=one.metric.axis if told_y else "")
+    notes = [repetitions(done, ["setting", "panel"]), *source_notes(published)]
     compose(figure, title, _handles(looks, len(published) > 0), notes)
-    for ax, stage in zip(axes, spec.stages, strict=True):
-        _write_values(ax, bars[stage])
+    for ax, one, panel in zip(axes, selected, bars, strict=True):
+        _write_values(ax, panel, one.metric)
     figure.draw_without_rendering()
     return figure
 
@@ -80,15 +95,15 @@ def draw_bars(frame: pd.DataFrame, spec: PlotSpec, declaration: Declaration, tit
 def _bars(done: pd.DataFrame, published: pd.DataFrame) -> list[Bar]:
     """The bars of a panel in the order in which they stand."""
     either = pd.concat([done, published])
-    found = []
-    for (encoder,), group in cells(either, ["encoder"]):
-        for series in dict.fromkeys(group["series"]):
-            ours = done.loc[(done["encoder"] == encoder) & (done["series"] == series), "top1"]
+    bars = []
+    for encoder in sorted(set(either["encoder"]), key=lambda name: position("encoder", name)):
+        for series in dict.fromkeys(either.loc[either["encoder"] == encoder, "series"]):
+            ours = done.loc[(done["encoder"] == encoder) & (done["series"] == series), "y"]
             theirs = published.loc[(published["encoder"] == encoder) & (published["series"] == series), "y"]
             mean = float(ours.mean()) if len(ours) else None
             std = float(ours.std(ddof=1)) if len(ours) > 1 else None
-            found.append(Bar(encoder, series, mean, std, tuple(theirs)))
-    return found
+            bars.append(Bar(encoder, series, mean, std, tuple(theirs)))
+    return bars
 
 
 # ------------------------------------------------------------------------------------------------------------- looks
@@ -99,7 +114,7 @@ def _looks(series: pd.DataFrame, seen: set[str]) -> dict[str, dict]:
     looks = {}
     for method, alike in series[series["series"].isin(seen)].groupby("method", sort=False):
         for place, name in enumerate(alike["series"]):
-            looks[name] = {"facecolor": shade(method, place), "hatch": HATCHES[method]}
+            looks[name] = {"facecolor": shade(method, place), "hatch": look_of(method).hatch}
     return looks
 
 
@@ -171,12 +186,12 @@ def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:
     ]
 
 
-def _write_values(ax: "Axes", bars: Sequence[Bar]) -> None:
+def _write_values(ax: "Axes", bars: Sequence[Bar], metric: Metric) -> None:
     """The means above the bars, upright where they are too wide, and room for them."""
     if not bars:
         return
     box = ax.get_window_extent()
-    texts = {x: f"{bar.mean:.1f}" for x, bar in _placed(bars) if bar.mean is not None}
+    texts = {x: _value(bar.mean, metric) for x, bar in _placed(bars) if bar.mean is not None}
     longest = max(map(text_inches, texts.values()), default=0.0)
     bar_inches = box.width / ax.figure.dpi * _width(bars) / len(_groups(bars))
     upright = longest + 0.04 > bar_inches
@@ -189,3 +204,8 @@ def _write_values(ax: "Axes", bars: Sequence[Bar]) -> None:
                 texts[x], (x, bar.top), (0, gap), textcoords="offset points", ha="center", va="bottom",
                 rotation=90 if upright else 0,
             )  # fmt: skip
+
+
+def _value(mean: float, metric: Metric) -> str:
+    """Shares in percent to a tenth, since bars are narrow."""
+    return f"{mean:.1f}" if metric.unit == "%" else metric.text(mean)

@@ -1,0 +1,123 @@
+"""What of a grid's tables, plots and expectations is known before anything runs: columns that tables gain, and what
+could never be shown (no torch, no pandas)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from mixmae.experiment.stages import evaluation_names, stages
+from mixmae.fields.nearest import instead, nearest
+from mixmae.presentation.columns import ALIASES, canonical, label, paths, shown
+from mixmae.presentation.declaration import Declaration, Expected, TableSpec
+from mixmae.presentation.plots import plot_kinds
+from mixmae.presentation.row import references
+from mixmae.presentation.shown import MixedCell, Shown, separating
+
+Place = tuple
+"""A path in the grid file."""
+
+
+def table_columns(runs: Sequence[Shown], table: TableSpec, declaration: Declaration) -> tuple[str, ...]:
+    """What the rows of a table are told apart by. Raises MixedCell."""
+    keys = tuple(map(canonical, table.rows))
+    within = ["name", canonical(table.across)] if table.across else ["name"]
+    if "method" not in (*keys, *within) and any(run.method in references() for run in runs):
+        keys = ("method", *keys)
+    return separating(runs, keys, within, tuple(declaration.swept))
+
+
+def additions(declaration: Declaration) -> Iterator[str]:
+    """Yields in words which columns tables gain beside those they name, and where the grid sweeps them."""
+    for table in declaration.tables:
+        names = {selected.name for selected in declaration.selected(table.stages)}
+        runs = [run for run in declaration.absent(table.sweeps) if run.name in names]
+        try:
+            columns = table_columns(runs, table, declaration)
+        except MixedCell as error:
+            yield f"table {table.name} cannot be made: {error}"
+            continue
+        for column in columns:
+            if column not in map(canonical, table.rows):
+                where = declaration.swept.get(column)
+                yield f"table {table.name} gains the column {label(column)}" + (f" ({where})" if where else "")
+
+
+def mistakes(declaration: Declaration) -> Iterator[tuple[Place, str]]:
+    """Yields where in the grid file something could never be shown, what is wrong and what to write instead."""
+    runs = declaration.absent()
+    known = _Known(runs, declaration)
+    for place, table in enumerate(declaration.tables):
+        yield from known.stages(("tables", place), table.stages)
+        named = [(("rows", number), column) for number, column in enumerate(table.rows)]
+        named += [(("across",), table.across)] if table.across else []
+        yield from known.columns(("tables", place), named)
+    for place, plot in enumerate(declaration.plots):
+        wrong = [*known.stages(("plots", place), plot.selects or ()), *known.columns(("plots", place), plot.paths)]
+        yield from wrong
+        if not wrong:
+            yield from ((("plots", place), what) for what in plot_kinds[plot.kind].mistakes(plot, declaration))
+    for place, expected in enumerate(declaration.expected):
+        wrong = [*known.stages(("expected", place), (expected.stage,), ("stage",))]
+        wrong += known.columns(("expected", place), [(("where", column), column) for column in expected.where])
+        yield from wrong
+        if not wrong and (what := _unmet(expected, runs, declaration)):
+            yield ("expected", place), what
+
+
+class _Known:
+    """The columns and evaluations that a grid's entries can name."""
+
+    def __init__(self, runs: Sequence[Shown], declaration: Declaration):
+        self._runs, self._declaration = runs, declaration
+        own = {f"evaluations.{run.name}.": run for run in runs}
+        below = {
+            prefix + path.removeprefix("evaluation."): None
+            for prefix, run in own.items()
+            for path in run.declared
+            if path.startswith("evaluation.")
+        }
+        self._paths = dict.fromkeys(path for run in runs for path in run.declared) | below
+
+    def columns(self, place: Place, named: Iterable[tuple[tuple, str]]) -> Iterator[tuple[Place, str]]:
+        for path, column in named:
+            if column not in ALIASES and column not in self._paths:
+                known = [*paths(run.declared for run in self._runs), *self._paths]
+                near = nearest(column, known)
+                what = f"did you mean {near}?" if near else f"write one of {', '.join(ALIASES)}, or a dotted path"
+                yield (*place, *path), f"no case has {column}; {what}"
+
+    def stages(self, place: Place, texts: Sequence[str], path: tuple = ()) -> Iterator[tuple[Place, str]]:
+        names = list(dict.fromkeys((*evaluation_names(), *self._declaration.evaluations)))
+        for number, text in enumerate(texts):
+            where = (*place, *(path or ("stages", number)))
+            name, dot, metric = text.partition(".")
+            if name not in names:
+                quoted = [repr(one) for one in names]
+                expected = " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+                near = nearest(name, names)
+                yield (
+                    where,
+                    f"expected {expected}, found the text {text!r}" + (f"; did you mean {near}?" if near else ""),
+                )
+                continue
+            metrics = [one.name for one in stages[self._declaration.evaluations.get(name, name)].metrics]
+            if dot and metric not in metrics:
+                yield where, f"{name} measures no {metric!r}; {instead(metric, metrics)}"
+
+
+def _unmet(expected: Expected, runs: Sequence[Shown], declaration: Declaration) -> str | None:
+    """Names the values there are of the first column that none has as asked."""
+    selected = declaration.select(expected.stage)
+    cases = [run for run in runs if run.name == selected.name]
+    if any(run.meets(expected.where) for run in cases):
+        return None
+    for column, wanted in expected.where.items():
+        if not any(run.meets({column: wanted}) for run in cases):
+            there = sorted({shown_plainly(column, run.value(column)) for run in cases})
+            known = ", ".join(there) or "those it runs"
+            return f"no {selected.stage} of this grid has {column} {wanted}; write one of {known}"
+    where = ", ".join(f"{column} {wanted}" for column, wanted in expected.where.items())
+    return f"no {selected.stage} of this grid has all of {where}; name fewer"
+
+
+def shown_plainly(column: str, value: object) -> str:
+    """A value as a grid file writes it."""
+    return shown(column, value) if isinstance(value, tuple) else str(value)

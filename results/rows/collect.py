@@ -1,0 +1,350 @@
+"""All run folders of one or more roots as one tidy frame, a row a run, whatever its state (no torch).
+
+What cannot be read is named in the log and in `frame.attrs["problems"]`, and left out; the rest is not held up by it.
+Nothing in a run folder is ever changed.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import mixmae
+from mixmae.data.sources import sources
+from mixmae.experiment.stages import stages
+from mixmae.fields.identity import Key
+from mixmae.files.records import SCHEMA, write_atomically
+from mixmae.presentation.row import UNKNOWN, Flat, computed_of, row_of
+from mixmae.presentation.shown import differing_fields
+from mixmae.runs.folder import RunFolder
+from mixmae.runs.state import RunState
+from results.rows.cache import Cache
+from results.rows.reading import PATHS, Broken, Read, columns_of, look, parsed, read_run, read_settings, trains_encoder
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "root": "str",
+    "stage": "str",
+    "id": "str",
+    "state": "str",
+    "reason": "str",
+    "method": "str",
+    "encoder": "str",
+    "seed": "Int64",
+    "data": "str",
+    "image_size": "str",
+    "pretrain_epochs": "Int64",
+    "ratio": "float64",
+    "images": "Int64",
+    "fill": "str",
+    "dual": "boolean",
+    "masked_attention": "boolean",
+    "mix_embedding": "boolean",
+    "normalised_target": "boolean",
+    "decoder_depth": "Int64",
+    "decoder_width": "Int64",
+    "mask_unit": "Int64",
+    "weights": "str",
+    "labels_per_class": "Int64",
+    "fraction": "float64",
+    "pretrain_labels_per_class": "Int64",
+    "pretrain_fraction": "float64",
+    "pretrain_images": "Int64",
+    "features": "str",
+    "epochs": "Int64",
+    "top1": "float64",
+    "top5": "float64",
+    "loss": "float64",
+    "pretrain_loss": "float64",
+    "pretraining": "str",
+    "data_fingerprint": "str",
+    "pretrain_hours": "float64",
+    "pretrain_device": "str",
+    "config": "str",
+}
+"""The columns of what is collected, and their types; other figures of evaluations follow them.
+
+`root` is where the run folder lies, which is not written to files. `top1` and `top5` are percent; only runs that are
+done have figures. `pretrain_images` are those that were trained on, once for each epoch, `pretrain_hours` the measured
+hours of all processes of the pretraining, without those that were lost where it stopped and went on, and
+`pretrain_device` what it ran on ("cpu", or a GPU's name); they are missing where they are not known. `config` is all
+that is computed, the pretraining's part included and the seeds left out, as canonical JSON, the pretraining's part
+last: runs that share it are repetitions.
+"""
+_SHARED = {name: COLUMNS[name] for name in (*PATHS, "data_fingerprint", "config") if name != "seed"}
+"""Those of them that runs share which differ in their seed."""
+_FIGURES = ("top1", "top5", "loss")
+UNWRITTEN = ("root", "row", "figures", "trained")
+"""Columns of the frame that are no columns of files: where the run lies, its row by dotted path, its figures, and the
+run that trained its encoder."""
+
+
+@dataclass
+class _Source:
+    """A root, what a problem's name begins with there, and its runs."""
+
+    root: Path
+    prefix: str
+    cache: Cache
+    runs: list[Read] = field(default_factory=list)
+
+
+def collect(*roots: Path) -> pd.DataFrame:
+    """One row a run under any of `roots`, by stage and id, with `COLUMNS`, further figures, and `UNWRITTEN`.
+
+    Of a run that lies in several roots the first folder is taken in which it is done, else the first; where others are
+    done with other figures, that is a problem. An evaluation takes its method's columns from the config of its
+    pretraining, in whatever root that lies and whatever else is damaged there; without it its method is "unknown". What
+    is done is kept in ROOT/.collected until its files change.
+
+    Raises NewerSchema where a newer version wrote a file, FileNotFoundError where there is no such root.
+    """
+    found = _sources(roots)
+    problems: list[str] = []
+    settings: dict[Key, Read] = {}
+    for stage in _stage_folders(found):
+        for source in found:
+            for run in _read(stage, source, settings, problems):
+                run.root, run.where = str(source.root), f"{source.prefix}{stage}/{run.id}"
+                source.runs.append(run)
+    _settle_states([run for source in found for run in source.runs], problems)
+    runs = _once((run for source in found for run in source.runs), problems)
+    frame = _frame(runs, settings, problems)
+    for source in found:
+        source.cache.save()
+    frame.attrs["problems"] = [_printable(problem) for problem in problems]
+    for problem in frame.attrs["problems"]:
+        log.warning("%s", problem)
+    return frame
+
+
+def write(frame: pd.DataFrame, folder: Path) -> None:
+    """Writes `results.parquet`, with the schema's number and this version in its metadata, and `results.csv`, which
+    leaves out `config`; neither says where the runs lie."""
+    table = pa.Table.from_pandas(frame.drop(columns=list(UNWRITTEN)), preserve_index=False)
+    stamps = {b"mixmae_schema": str(SCHEMA).encode(), b"mixmae_version": mixmae.__version__.encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **stamps})
+    write_atomically(folder / "results.parquet", lambda path: pq.write_table(table, path))
+    plain = frame.drop(columns=[*UNWRITTEN, "config"])
+    write_atomically(
+        folder / "results.csv", lambda path: plain.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    )
+
+
+def keys_by_images(frame: pd.DataFrame) -> dict[str, set[Key]]:
+    """The runs on images that may not be here, by the fingerprint of theirs."""
+    elsewhere = [spec.name for spec in sources if spec.may_be_elsewhere]
+    runs = frame[frame["data"].isin(elsewhere)]
+    return {
+        fingerprint: set(zip(group["stage"], group["id"], strict=True))
+        for fingerprint, group in runs.groupby("data_fingerprint")
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def _sources(roots: tuple[Path, ...]) -> list[_Source]:
+    by_place: dict[str, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root}: no such folder; name the root that holds the runs")
+        by_place.setdefault(os.path.realpath(root), root)
+    several = len(by_place) > 1
+    return [_Source(root, f"{root}/" if several else "", Cache(root)) for root in by_place.values()]
+
+
+def _stage_folders(found: Iterable[_Source]) -> list[str]:
+    """The stages that there are, then folders of runs of stages that are not here."""
+    others = {path.parent.parent.name for source in found for path in source.root.glob("*/*/config.json")}
+    return [*stages.names(), *sorted(others - {*stages.names()})]
+
+
+def _read(stage: str, source: _Source, settings: dict[Key, Read], problems: list[str]) -> Iterator[Read]:
+    """The runs of a stage. settings: is given what alone could be read of broken ones."""
+    for name in _folders(stage, source, problems):
+        where, run = f"{source.prefix}{stage}/{name}", RunFolder(source.root, stage, name)
+        try:
+            mark, youngest_ns = look(stage, f"{source.root}/{stage}/{name}")
+            known = source.cache.get(stage, name, mark)
+            if known is not None:
+                yield known
+                continue
+            read, wrong = read_run(run)
+        except Broken as error:
+            problems.append(f"{where}: {error}; left out")
+            if alone := read_settings(run):
+                settings.setdefault(alone.key, alone)
+            continue
+        problems += [f"{where}: {what}" for what in wrong]
+        if read.state == "done" and not wrong:
+            source.cache.add(read, mark, youngest_ns)
+        yield read
+
+
+def _folders(stage: str, source: _Source, problems: list[str]) -> list[str]:
+    """The names of what may be run folders. What else lies there is a problem, unless it is hidden."""
+    where = f"{source.prefix}{stage}"
+    try:
+        with os.scandir(source.root / stage) as entries:
+            found = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(f"{where}: cannot be read ({error.strerror}); left out")
+        return []
+    problems += [f"{where}/{name}: not a folder; left out" for name in sorted(found) if not found[name]]
+    return sorted(name for name in found if found[name])
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+# -------------------------------------------------------------------------------------------------------------- runs
+
+
+def _settle_states(runs: list[Read], problems: list[str]) -> None:
+    """Sets the states that depend on those of what a run starts from, which may be done in another root."""
+    best: dict[Key, Read] = {}
+    for run in runs:
+        if run.key not in best or run.state == "done":
+            best[run.key] = run
+    for run in runs:
+        if run.standing is not None:
+            _state(run, best, set())
+
+
+def _state(run: Read, best: dict[Key, Read], seen: set[Key]) -> RunState:
+    before = best.get(run.start) if run.start and run.start not in seen else None
+    return run.stand(_state(before, best, {*seen, run.key}) if before else None)
+
+
+def _once(runs: Iterable[Read], problems: list[str]) -> list[Read]:
+    """Each run once, by stage and id, of those of the first root first."""
+    taken: dict[Key, Read] = {}
+    others: list[Read] = []
+    for run in runs:
+        known = taken.setdefault(run.key, run)
+        if known is run:
+            continue
+        if run.state == "done" and known.state != "done":
+            taken[run.key] = run
+        elif run.state == "done":
+            others.append(run)
+    for other in others:
+        first = taken[other.key]
+        if first is not other and first.figures != other.figures:
+            fields = ", ".join(differing_fields(first.figures, other.figures))
+            problems.append(f"{first.where} and {other.where} differ in {fields}; the first is taken")
+    return list(taken.values())
+
+
+# -------------------------------------------------------------------------------------------------------------- frame
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What runs share that differ in their seed: their row, its columns, and all that is computed."""
+
+    row: Flat
+    columns: dict[str, Any]
+
+
+class _Settings:
+    """The settings of runs, each found once."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, ...], int] = {}
+        self.found: list[_Setting] = []
+
+    def place(self, chain: list[Read]) -> int:
+        texts = tuple(run.config for run in chain)
+        if texts not in self._places:
+            self._places[texts] = len(self.found)
+            jobs, prints = zip(*map(parsed, texts), strict=True)
+            row = row_of(jobs)
+            computed = {"data_fingerprint": prints[0], "config": computed_of(jobs, prints)}
+            self.found.append(_Setting(row, {**columns_of(row), **computed}))
+        return self._places[texts]
+
+
+def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> pd.DataFrame:
+    order = {stage: number for number, stage in enumerate(stages.names())}
+    runs = sorted(runs, key=lambda run: (order.get(run.stage, len(order)), run.stage, run.id))
+    known = {**settings, **{run.key: run for run in runs}}
+    shared, places, own = _Settings(), [], []
+    for run in runs:
+        chain = _chain(run, known)
+        last = chain[-1]
+        places.append(shared.place(chain))
+        own.append(_own_columns(run, last if trains_encoder(last.stage) else None))
+        if last.start is not None:
+            what = f"its {_start_label(last)} {last.start[1]} is missing; its method is {UNKNOWN}"
+            problems.append(f"{run.where}: {what}, so that no grid shows it")
+    extra = dict.fromkeys(name for row in own for name in row if name not in COLUMNS and name not in UNWRITTEN)
+    types = {**COLUMNS, **dict.fromkeys(extra, "float64")}
+    setting = pd.DataFrame([one.columns for one in shared.found], columns=list(_SHARED)).astype(_SHARED)
+    of_runs = {name: kind for name, kind in types.items() if name not in _SHARED}
+    columns = {name: pd.Series([row.get(name) for row in own], dtype=kind) for name, kind in of_runs.items()}
+    frame = pd.concat([pd.DataFrame(columns), setting.take(places).reset_index(drop=True)], axis=1)
+    rows = pd.Series([shared.found[place].row for place in places], dtype="object")
+    unwritten = {name: pd.Series([row.get(name) for row in own], dtype="object") for name in ("figures", "trained")}
+    return frame[list(types)].assign(row=rows, **unwritten)
+
+
+def _chain(run: Read, known: dict[Key, Read]) -> list[Read]:
+    """The run, then those it goes back to, nearest first, as far as they are known."""
+    chain = [run]
+    while (start := chain[-1].start) in known and known[start] not in chain:
+        chain.append(known[start])
+    return chain
+
+
+def _start_label(run: Read) -> str:
+    spec = stages.get(run.start[0]) if run.start else None
+    return spec.label if spec else "start"
+
+
+def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
+    """trained: the pretraining that it goes back to."""
+    figures = {name: value for name, value in json.loads(run.figures).items() if _is_number(value)}
+    spec = stages.get(run.stage)
+    counts = _FIGURES if spec is None else (*_FIGURES, *(metric.name for metric in spec.metrics))
+    found = {
+        "root": run.root,
+        "stage": run.stage,
+        "id": run.id,
+        "state": run.state,
+        "reason": run.reason,
+        "seed": run.seed,
+        "pretraining": run.start[1] if run.start else None,
+        "figures": figures,
+        **{name: value for name, value in figures.items() if name in counts},
+    }
+    if trained is not None:
+        before = json.loads(trained.figures)
+        loss = before.get("loss") if trained is not run else None
+        costs = {"pretrain_hours": trained.hours, "pretrain_device": trained.device}
+        found |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _printable(text: str) -> str:
+    """File names may hold anything."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
