@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-SOURCES := cli.py cli_grid.py cli_results.py cli_runs.py cli_weights.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
+SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
 .PHONY: demo test soak soak-slurm clean
 

@@ -10,10 +10,10 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mixmae.runs.folder import RunFolder
+from mixmae.training.places import place
 from mixmae.training.processes import join
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute, follow
-from mixmae.work.places import place
 from tiny_jobs import never
 
 

@@ -48,7 +48,6 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
-    "bench collect": ["--epochs", "--runs"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],

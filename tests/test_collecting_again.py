@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from made_runs import LONG_AGO, Made, age, experiment, runs_of, two_methods_and_references, write_state, write_timing
 from mixmae.files.records import NewerSchema, sealed
 from mixmae.runs import lease
-from results.bench import collecting
 from results.rows.cache import YOUNG_S
 from results.rows.collect import collect
 
@@ -227,10 +226,9 @@ def test_several_processes_collect_at_once(kept, opened):
     assert [path.name for path in kept.iterdir() if path.name.startswith(".")] == [".collected"]
 
 
-def test_the_bench_makes_runs_and_collects_them(monkeypatch):
-    monkeypatch.setattr("results.bench.YOUNG_S", 0)
-    found = collecting(9, 3)
-    json.dumps(found)
+def test_the_benchmark_makes_runs_and_collects_them():
+    command = [sys.executable, "-m", "benchmarks.collecting", "9", "3"]
+    found = json.loads(subprocess.check_output(command, cwd=Path(__file__).parents[1]))
     assert (found["runs"], found["epochs"]) == (9, 3) and found["bytes"] > 9 * 1000
     for time in ("first", "again", "after_one_change"):
         assert found[time]["seconds"] > 0 and found[time]["peak_memory"] > 2**25

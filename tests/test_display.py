@@ -13,7 +13,7 @@ import termios
 
 import pytest
 
-from mixmae.training.display import Display
+from mixmae.training.display import Display, Length
 
 TITLE = "pretrain 523012d1bb064976"
 SAID = {"loss": 0.43217, "lr": 1.5e-4, "grad_norm": 1.234, "memory_gb": 61.23, "waited_s": 0.25}
@@ -34,8 +34,8 @@ class Run:
     def __init__(self, caplog, epochs=4, steps_per_epoch=100, first_step=0):
         caplog.set_level(logging.INFO, LOGGER)
         self.caplog, self.clock, self.number = caplog, Clock(), first_step
-        shape = epochs, steps_per_epoch, 64, first_step
-        self.display = Display(TITLE, *shape, stream=io.StringIO(), clock=self.clock)
+        length = Length(epochs, steps_per_epoch, 64)
+        self.display = Display(TITLE, length, first_step, stream=io.StringIO(), clock=self.clock)
 
     def steps(self, count: int, seconds: float, **said) -> None:
         for _ in range(count):
@@ -149,13 +149,13 @@ def test_the_time_left_in_its_two_largest_units(caplog, left, shown):
 
 PROGRAM = """
 import logging, sys, time, warnings
-from mixmae.training.display import Display
+from mixmae.training.display import Display, Length
 
 handler = logging.StreamHandler(sys.stderr)
 logging.getLogger("mixmae").addHandler(handler)
 logging.getLogger("mixmae").setLevel(logging.INFO)
 began = time.monotonic()
-display = Display("finetune 719f752686ee04f8", 300, 1250, 4096, 100_000)
+display = Display("finetune 719f752686ee04f8", Length(300, 1250, 4096), 100_000)
 for step in range(100_001, 100_061):
     time.sleep(0.01)
     display.step(step, 12345.678, 1.25e-5, 12345.678, 61.23, 0.002)

@@ -65,12 +65,8 @@ def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
     grid = read_grid(shipped()[name])
     declaration = declare(grid, plan(grid.name, grid.cases, tmp_path))
     for expected in grid.spec.expected:
-        met = [
-            key
-            for key, (full,) in declaration.full.items()
-            if key[0] == expected.stage and all(full[column] == value for column, value in expected.where.items())
-        ]
-        settings = {(declaration.full[key][0]["encoder"], declaration.full[key][0]["pretrain_epochs"]) for key in met}
+        met = [run for run in declaration.absent() if run.name == expected.stage and run.meets(expected.where)]
+        settings = {(run.value("encoder"), run.value("pretrain_epochs")) for run in met}
         assert len(settings) == 1, expected
 
 

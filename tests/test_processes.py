@@ -15,8 +15,8 @@ import yaml
 
 import several
 from mixmae.runs.state import run_state
+from mixmae.training.places import Place, first_host, place
 from mixmae.training.resources import Resources
-from mixmae.work.places import Place, first_host, place
 from tiny_jobs import ENCODERS, METHODS, experiment, lines, planned_runs
 
 STEPS = 10

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cli_grid import planned
+from ablations.commands import planned
 from made_runs import (
     FINGERPRINT,
     Made,

@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixmae.experiment.metric import TOP1
+from mixmae.presentation.declaration import Declaration
 from results.published import Published
 from results.tables import Cell, Figures, Label, Row, Table, comma_separated, html, latex, markdown
 
 DAGGER = "\N{DAGGER}"
 PUBLISHED = Published(85.1, "FT 100 ep", "a_b README", "Swin-B/W14", "600", 100, 224, "ImageNet-1K", True)
+FINETUNED, KNN = Declaration("epochs").selected(("finetune", "knn"))
 FIGURES = (
-    Figures("finetune", Label("pretrain_epochs", 300, (10,))),
-    Figures("finetune", Label("pretrain_epochs", 600, (20,))),
-    Figures("knn", Label("pretrain_epochs", 600, (20,))),
+    Figures(FINETUNED, Label("pretrain_epochs", 300, (10,))),
+    Figures(FINETUNED, Label("pretrain_epochs", 600, (20,))),
+    Figures(KNN, Label("pretrain_epochs", 600, (20,))),
 )
 TABLE = Table(
     "epochs",
@@ -27,14 +30,14 @@ TABLE = Table(
     FIGURES,
     (
         Row(
-            (Label("method", "mixmae"), Label("image_size", "224", ("32",))),
+            (Label("method", "mixmae"), Label("image_size", 224, (32,))),
             (
-                Cell(2, 84.5, 0.25),
-                Cell(3, 86.0, 0.5, PUBLISHED, ("20 epochs", "32 px"), comparable=True, best=True),
-                Cell(0, None, None),
+                Cell(TOP1, 2, 84.5, 0.25),
+                Cell(TOP1, 3, 86.0, 0.5, PUBLISHED, ("20 epochs", "32 px"), comparable=True, best=True),
+                Cell(TOP1, 0, None, None),
             ),
         ),
-        Row((Label("method", "raw pixels"), Label("image_size", None)), (None, None, Cell(1, 95.0, None))),
+        Row((Label("method", "raw pixels"), Label("image_size", None)), (None, None, Cell(TOP1, 1, 95.0, None))),
     ),
     ("Top-1 in %, α = 0.05.", f"{DAGGER} Laptop scale."),
 )
@@ -125,9 +128,9 @@ def test_csv_by_hand():
 
 
 def test_footnotes_are_numbered_and_lettered_in_the_order_of_reference():
-    cells = [Cell(1, 80.0, None, PUBLISHED, (f"{place} epochs",)) for place in range(28)]
+    cells = [Cell(TOP1, 1, 80.0, None, PUBLISHED, (f"{place} epochs",)) for place in range(28)]
     rows = tuple(Row((Label("ratio", 0.5),), (cell,)) for cell in [*cells, cells[0]])
-    _, body, notes = Table("t", "", None, ("ratio",), (Figures("finetune"),), rows, ("General.",)).text()
+    _, body, notes = Table("t", "", None, ("ratio",), (Figures(FINETUNED),), rows, ("General.",)).text()
     assert [line[1].split(" ")[-1] for line in body[:2]] == ["[a]", "[b]"]
     assert [line[1].split(" ")[-1] for line in body[25:]] == ["[z]", "[aa]", "[ab]", "[a]"]
     assert notes[:3] == ["General.", "[a] 0 epochs", "[b] 1 epochs"] and notes[-2:] == [
@@ -141,8 +144,8 @@ def test_footnotes_are_numbered_and_lettered_in_the_order_of_reference():
 
 def named(name: str) -> Table:
     """A table whose title, row and note hold the name."""
-    row = Row((Label("weights", name),), (Cell(1, 80.0, None),))
-    return Table("named", name, None, ("weights",), (Figures("finetune"),), (row,), (name,))
+    row = Row((Label("weights", name),), (Cell(TOP1, 1, 80.0, None),))
+    return Table("named", name, None, ("weights",), (Figures(FINETUNED),), (row,), (name,))
 
 
 class _Texts(HTMLParser):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ablations.plan.plan import Entry
 from ablations.slurm.resources import Array, Slurm
 from mixmae.experiment.stages import Work
-from mixmae.fields.identity import Key, canonical
+from mixmae.fields.identity import Key
 from mixmae.fields.texts import many
 from mixmae.presentation.row import computed_of
 from mixmae.training.resources import Resources
@@ -70,7 +70,7 @@ class Estimator:
 
     def of(self, entry: Entry, slurm: Slurm) -> Estimate:
         job = entry.job
-        shape = canonical(computed_of(job.model_dump(mode="json")))
+        shape = computed_of([job.model_dump(mode="json")], [entry.planned.fingerprint])
         if shape not in self._works:
             self._works[shape] = job.spec.work(job)
         found = self._works[shape]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -30,24 +31,30 @@ CLASSES = 1000
 _GROWTH = "growth of a fresh process's peak resident memory: model, data and one step"
 
 
-def step(
-    method: str,
-    encoder: str,
-    image_size: int = 224,
-    batch: int = 4,
-    ratio: float | None = None,
-    repeats: int = 5,
-    threads: int = 1,
-    compare: str | None = None,
-) -> dict:
-    """Measures forward and backward of one step of `method` on `encoder`, a variant's name; plain numbers, for JSON.
+@dataclass(frozen=True)
+class Asked:
+    """What to measure. encoder: a variant's name. image_size: its side in pixels. batch: images. ratio: None for the
+    method's own. compare: "dense", or None."""
+
+    method: str
+    encoder: str
+    image_size: int = 224
+    batch: int = 4
+    ratio: float | None = None
+    repeats: int = 5
+    threads: int = 1
+    compare: str | None = None
+
+
+def step(asked: Asked) -> dict:
+    """Measures forward and backward of one step of a method on an encoder; plain numbers, for JSON.
 
     The batch is one chunk of random images; every repeat draws another mask, and making its layout is part of the time.
     The GPU is used where there is one, in bfloat16 if it has it; else `threads` CPU threads in float32.
 
     seconds: {"min", "median"} over the repeats, after a step that is not timed. images_per_s: from the median. macs:
-    multiply-adds of an image, forward and backward. peak_memory: bytes (None where
-    they cannot be had), and peak_memory_is: how they were measured.
+    multiply-adds of an image, forward and backward. peak_memory: bytes (None where they cannot be had), and
+    peak_memory_is: how they were measured.
 
     compare="dense" adds `dense`: the encoder of the method alone (visible tokens, masked attention), decoder apart,
     against the same encoder's plain forward and backward at the same batch, one after the other in every repeat;
@@ -55,33 +62,27 @@ def step(
 
     Raises ConfigError where the combination cannot run.
     """
-    if compare not in (None, "dense"):
-        raise ConfigError([f"compare: {compare!r} is not known; write dense"])
-    if compare and method in methods and not methods[method].pretrains:
-        pretrains = ", ".join(spec.name for spec in methods if spec.pretrains)
-        raise ConfigError([f"compare: {method} is dense itself; write one of {pretrains}"])
-    if repeats < 1 or threads < 1:
-        raise ConfigError(["repeats, threads: expected a number above 0"])
-    experiment = _experiment(method, encoder, image_size, batch, ratio)
+    _check(asked)
+    batch, experiment = asked.batch, _experiment(asked)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     memory = None if device.type == "cuda" else _peak_growth(experiment, batch)
-    with _threads(threads):
+    with _threads(asked.threads):
         bench = _Bench(experiment, batch, device)
         result = {
-            "method": method,
-            "encoder": encoder,
-            "image_size": image_size,
+            "method": asked.method,
+            "encoder": asked.encoder,
+            "image_size": asked.image_size,
             "batch": batch,
-            "ratio": getattr(experiment.method, "ratio", None),
-            "repeats": repeats,
+            "ratio": experiment.method.model_dump().get("ratio"),
+            "repeats": asked.repeats,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "processor": processor(),
-            "threads": threads,
+            "threads": asked.threads,
             "precision": "bfloat16" if bench.bfloat16 else "float32",
             "torch": torch.__version__,
             "macs": bench.macs() // batch,
         }
-        times = [bench.timed(bench.step, repeat) for repeat in range(repeats)]
+        times = [bench.timed(bench.step, repeat) for repeat in range(asked.repeats)]
         result |= {"seconds": _spread(times), "images_per_s": batch / statistics.median(times)}
         if device.type == "cuda":
             result |= {
@@ -90,19 +91,29 @@ def step(
             }
         else:
             result |= {"peak_memory": memory, "peak_memory_is": _GROWTH if memory else "not measured: needs Linux"}
-        if compare:
-            result["dense"] = bench.against_dense(repeats)
+        if asked.compare:
+            result["dense"] = bench.against_dense(asked.repeats)
     return result
 
 
-def _experiment(method: str, encoder: str, image_size: int, batch: int, ratio: float | None) -> Experiment:
+def _check(asked: Asked) -> None:
+    if asked.compare not in (None, "dense"):
+        raise ConfigError([f"compare: {asked.compare!r} is not known; write dense"])
+    if asked.compare and asked.method in methods and not methods[asked.method].pretrains:
+        pretrains = ", ".join(spec.name for spec in methods if spec.pretrains)
+        raise ConfigError([f"compare: {asked.method} is dense itself; write one of {pretrains}"])
+    if asked.repeats < 1 or asked.threads < 1:
+        raise ConfigError(["repeats, threads: expected a number above 0"])
+
+
+def _experiment(asked: Asked) -> Experiment:
     """The checked experiment. Raises ConfigError as a file with the same mistakes would, without a place."""
-    training = {"epochs": 1, "batch": batch, "base_lr": 1e-3}
+    training = {"epochs": 1, "batch": asked.batch, "base_lr": 1e-3}
     trained = next(spec for spec in stages if spec.measures and spec.leaves_encoder)
     written = {
-        "method": {"name": method} if ratio is None else {"name": method, "ratio": ratio},
-        "encoder": encoder,
-        "image_size": image_size,
+        "method": {"name": asked.method, **({} if asked.ratio is None else {"ratio": asked.ratio})},
+        "encoder": asked.encoder,
+        "image_size": asked.image_size,
         "pretrain": training,
         "evaluations": {trained.name: {**training, "mixup": 0.0, "cutmix": 0.0}},
     }

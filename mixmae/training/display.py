@@ -65,6 +65,15 @@ class _Window:
         return sum(norms) / len(norms) if norms else None
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a run trains."""
+
+    epochs: int
+    steps_per_epoch: int
+    images_per_step: int
+
+
 class Display:
     """One process's training run on `stream` (default: standard error), from step `first_step` of the run on.
 
@@ -78,17 +87,15 @@ class Display:
     def __init__(
         self,
         title: str,
-        epochs: int,
-        steps_per_epoch: int,
-        images_per_step: int,
+        length: Length,
         first_step: int,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._title = title
-        self._epochs = epochs
-        self._steps_per_epoch = steps_per_epoch
-        self._images_per_step = images_per_step
+        self._epochs = length.epochs
+        self._steps_per_epoch = length.steps_per_epoch
+        self._images_per_step = length.images_per_step
         self._first_step = first_step
         self._clock = clock
         self._last: _Step | None = None

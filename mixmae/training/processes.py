@@ -1,8 +1,8 @@
 """The processes of one run: what they tell each other, and that none outlives another.
 
 Process 0 leads: it alone writes into the run folder. All compute the same and differ in the chunks and evaluation
-batches they take. Besides the group's own connections, each process beats in a store that the first opens; where one
-is silent, has failed, or the store is gone, the others end too, whatever they are waiting for.
+batches they take. Besides the group's own connections, each process beats in a store that the first opens; where one is
+silent, has failed, or the store is gone, the others end too, whatever they are waiting for.
 """
 
 import logging
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mixmae.runs.cause import Cause
-from mixmae.work.places import Place
+from mixmae.training.places import Place
 
 log = logging.getLogger(__name__)
 

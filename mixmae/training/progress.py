@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixmae.files.records import whole_lines
 from mixmae.runs.cause import Cause
 from mixmae.training import checkpoints
-from mixmae.training.display import Display
+from mixmae.training.display import Display, Length
 from mixmae.training.feed import Feed
 from mixmae.training.journal import Journal
 from mixmae.training.optimisation import learning_rate, schedule
@@ -75,8 +75,8 @@ class Progress:
         if not self.processes.leads:
             yield
             return
-        run, shape = self.session.run, (self.recipe.epochs, self.feed.steps_per_epoch, self.feed.batch)
-        self._display = Display(f"{run.stage} {run.id[:8]}", *shape, first_step=self.step)
+        run, length = self.session.run, Length(self.recipe.epochs, self.feed.steps_per_epoch, self.feed.batch)
+        self._display = Display(f"{run.stage} {run.id[:8]}", length, self.step)
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ from mixmae.runs.cause import Cause, cause_of
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Lease, Lost
 from mixmae.tracking.trackers import Trackers
+from mixmae.training.places import node
 from mixmae.training.resources import Resources
-from mixmae.work.places import node
 
 if TYPE_CHECKING:
     from mixmae.training.processes import Ending
@@ -43,8 +44,8 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
     """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
 
     A stopped run is gone on with. `stop()` is asked between steps. processes: training.processes.Processes, where there
-    are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback
-    in log.txt. Raises lease.Held where another process has the run.
+    are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback in
+    log.txt. Raises lease.Held where another process has the run.
     """
     from mixmae.training.processes import Ending, Processes
 
@@ -82,7 +83,7 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
     try:
         while (told := processes.told(None)) is not None:
             run = RunFolder(Path(told["root"]), told["stage"], told["id"])
-            _compute(run, resources, stop, _nothing, _nothing, processes, Trackers(run, ()))
+            _compute(run, resources, stop, _UNLEASED, processes, Trackers(run, ()))
         processes.leave()
     except Exception as error:
         ending = processes.ends(_ending_of(error), error)
@@ -93,6 +94,19 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
 
 def _nothing(**_) -> None:
     pass
+
+
+@dataclass(frozen=True)
+class _Leased:
+    """What the process that holds a run's lease does beside training: reports where it is, and checks the lease before
+    anything is saved."""
+
+    report: Callable[..., None]
+    check: Callable[..., None]
+
+
+_UNLEASED = _Leased(_nothing, _nothing)
+"""Of the other processes."""
 
 
 def _done(run: RunFolder, state: "_State") -> str:
@@ -112,11 +126,11 @@ def _result(
     _check_config(run)
     _record_environment(run, resources, processes)
     processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
-    return _compute(run, resources, stop, state.report, state.lease.check, processes, trackers)
+    return _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
 
 
 def _compute(
-    run: RunFolder, resources: Resources, stop: Callable[[], bool], report, check_lease, processes, trackers: Trackers
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], leased: "_Leased", processes, trackers: Trackers
 ) -> "Outcome":
     from mixmae.training.session import Session
 
@@ -125,7 +139,7 @@ def _compute(
         sources[job.data.name].recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
     log.info("%s %s on %s", job.stage, run.id, on)
-    session = Session(run, job.spec.main.name, resources, processes, stop, report, check_lease, trackers)
+    session = Session(run, job.spec.main.name, resources, processes, stop, leased.report, leased.check, trackers)
     return resolve(job.spec.run)(session, job)
 
 

@@ -17,8 +17,8 @@ from mixmae.files.records import read_json
 from mixmae.runs.folder import RunFolder, newest_step
 from mixmae.runs.lease import STALE_S, Held
 from mixmae.runs.scheduler import requeue
+from mixmae.training.places import place
 from mixmae.training.resources import Resources
-from mixmae.work.places import place
 from mixmae.work.worker import StopFlag, run_job
 
 log = logging.getLogger(__name__)

@@ -163,7 +163,7 @@ def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[List
 
 def _cost_of_each(priced: pd.DataFrame) -> Listing:
     alike = ("method", "encoder", "image_size", "pretrain_epochs", "macs", "device")
-    pretrainings = priced[priced["stage"].map(trains_encoder)]
+    pretrainings = priced[priced["stage"].isin([stage for stage in priced["stage"].unique() if trains_encoder(stage)])]
     rows = []
     for (method, encoder, size, epochs, macs, device), group in grouped(pretrainings, alike):
         named = [shown("method", method), encoder, size]

@@ -62,7 +62,8 @@ def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
 def _usual(runs: pd.DataFrame) -> pd.DataFrame:
     """The finished pretrainings, those first that show a method as it is meant: in the fewest settings other than as it
     was published, the ratio nearest to the published one, the most epochs, the lowest seed."""
-    rows = runs[[_shown(*values) for values in zip(runs["stage"], runs["state"], runs["method"], strict=True)]]
+    shown = [_shown(*values) for values in zip(runs["stage"], runs["state"], runs["method"], strict=True)]
+    rows = runs[pd.Series(shown, runs.index, dtype=bool)]
     ratios = [_published(method).get("ratio") for method in rows["method"]]
     order = rows.assign(
         place=rows["method"].map(methods.names().index),

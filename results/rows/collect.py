@@ -4,17 +4,18 @@ What cannot be read is named in the log and in `frame.attrs["problems"]`, and le
 Nothing in a run folder is ever changed.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
 import mixmae
 from mixmae.data.sources import sources
@@ -164,8 +165,9 @@ def _sources(roots: tuple[Path, ...]) -> list[_Source]:
 
 def _stage_folders(found: Iterable[_Source]) -> list[str]:
     """The stages that there are, then folders of runs of stages that are not here."""
-    others = {path.parent.parent.name for source in found for path in source.root.glob("*/*/config.json")}
-    return [*stages.names(), *sorted(others - {*stages.names()})]
+    known = stages.names()
+    folders = [folder for source in found for folder in source.root.glob("*/") if folder.name not in known]
+    return [*known, *sorted({folder.name for folder in folders if any(folder.glob("*/config.json"))})]
 
 
 def _read(stage: str, source: _Source, settings: dict[Key, Read], problems: list[str]) -> Iterator[Read]:
@@ -319,7 +321,7 @@ def _start_label(run: Read) -> str:
 
 def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
     """trained: the pretraining that it goes back to."""
-    figures = {name: value for name, value in json.loads(run.figures).items() if _is_number(value)}
+    figures = _figures_of(run.figures)
     spec = stages.get(run.stage)
     counts = _FIGURES if spec is None else (*_FIGURES, *(metric.name for metric in spec.metrics))
     found = {
@@ -334,11 +336,17 @@ def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
         **{name: value for name, value in figures.items() if name in counts},
     }
     if trained is not None:
-        before = json.loads(trained.figures)
+        before = _figures_of(trained.figures)
         loss = before.get("loss") if trained is not run else None
         costs = {"pretrain_hours": trained.hours, "pretrain_device": trained.device}
         found |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
     return found
+
+
+@lru_cache(maxsize=1024)
+def _figures_of(text: str) -> dict[str, float]:
+    """The numbers of `Read.figures`: those of a pretraining are asked for by each of its evaluations."""
+    return {name: value for name, value in from_json(text).items() if _is_number(value)}
 
 
 def _is_number(value: Any) -> bool:

@@ -17,8 +17,8 @@ from ablations.slurm.policy import seen
 from ablations.slurm.submissions import submissions, task_of
 from ablations.slurm.submitting import submit
 from mixmae.runs.scheduler import NoAnswer, requeue
+from mixmae.training.places import Place
 from mixmae.work import task
-from mixmae.work.places import Place
 
 
 @pytest.fixture

@@ -28,10 +28,9 @@ def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: 
     """Means over seeds with std as bars. What has no x, as training from scratch has no pretraining, is a level."""
     selected, x = declaration.selected(plot.stages), canonical(plot.x)
     runs = shown_runs(frame, declaration, plot.sweeps, [one.name for one in selected], as_run=True)
-    along = "pretrain_epochs" if x in COSTS else x
-    columns = separating(runs, ("method", "encoder"), ("name", along), tuple(declaration.swept))
+    columns = separating(runs, ("method", "encoder"), ("name", _along(x)), tuple(declaration.swept))
     told = told_apart(runs, columns)
-    rows = _rows(in_order(runs, told), selected, x, declaration, told, along, columns)
+    rows = _rows(in_order(runs, told), selected, x, declaration, told, columns)
     unit, size = prefix(rows["x"].min(), "G") if x == "pretrain_macs" else ("", 1.0)
     rows = rows.assign(x=rows["x"] / size)
     per_epoch = {run.key: _x(run, "pretrain_macs", declaration) for run in runs}
@@ -75,7 +74,6 @@ def _rows(
     x: str,
     declaration: Declaration,
     told: Any,
-    along: str,
     columns: Sequence[str],
 ) -> pd.DataFrame:
     """A row a run and panel."""
@@ -89,7 +87,7 @@ def _rows(
             "method": run.method,
             "rest": names["rest"],
             "setting": setting,
-            "along": run.value(along),
+            "along": run.value(_along(x)),
             "state": run.state,
             "trained": run.costs.get("trained") is not None,
             "device": run.costs.get("pretrain_device"),
@@ -101,6 +99,11 @@ def _rows(
             if one.name == run.name
         ]
     return pd.DataFrame(rows, columns=ROW).astype({"x": "float64", "y": "float64", "along": "float64"})
+
+
+def _along(x: str) -> str:
+    """The column in which the points of a line differ."""
+    return "pretrain_epochs" if x in COSTS else x
 
 
 def _x(run: Shown, x: str, declaration: Declaration) -> float | None:

@@ -1,6 +1,5 @@
 """The `mixmae weights` commands. Imports no torch until a command needs it."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from mixmae.fields.console import AsJson, print_json
 from mixmae.weights.kinds import kinds
 
 _OUT = "FILE.safetensors, of mmdet-keys FILE.pth, of hf a folder; default: named after RUN, here."
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 weights_app = typer.Typer(no_args_is_help=True, help="Official weights in, weights for other programs out.")
 
@@ -69,23 +68,6 @@ def weights_inspect(
         print(*lines(found), sep="\n")
 
 
-@weights_app.command("evaluate")
-def weights_evaluate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A classifier's weights file.")],
-    data: Annotated[Path, typer.Option(help="Folder of images: DIR/train/CLASS/… and DIR/val/CLASS/….")],
-    eval_crop: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Central crop's share of the image's side.")
-    ] = 0.875,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Data loading processes.")] = 0,
-) -> None:
-    """Measure a classifier's accuracy on the val images of a folder; prints JSON."""
-    from mixmae.data.sources import folder_of_images
-    from mixmae.evaluations.stored import evaluate
-
-    print_json(**evaluate(file, folder_of_images(data), eval_crop, batch, workers))
-
-
 @weights_app.command("published")
 def weights_published(as_json: AsJson = False) -> None:
     """List the published checkpoints: where they are, how to import and evaluate them, what they should score."""
@@ -95,11 +77,6 @@ def weights_published(as_json: AsJson = False) -> None:
         print_json(checkpoints=checkpoints())
     else:
         print(*lines(), sep="\n")
-
-
-def print_json(**found) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps({"schema": 1, **found}, indent=1, ensure_ascii=False))
 
 
 def _log_to_stderr() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """rank: among `count` processes, from 0. local: among those of this machine. address, port: where all of them
-    meet, which the first one opens."""
+    """rank: among `count` processes, from 0. local: among those of this machine. address, port: where all of them meet,
+    which the first one opens."""
 
     rank: int
     count: int

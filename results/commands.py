@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli_grid import AtScale, GridPath, GridPaths, command_line
-from cli_weights import AsJson, print_json
+from ablations.commands import AtScale, GridPath, GridPaths, command_line
+from mixmae.fields.console import AsJson, print_json
 from mixmae.runs.folder import RunFolder
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
@@ -114,7 +114,8 @@ def results_plot(
     roots: Roots = None,
 ) -> None:
     """Draw the grid's plots as PNG, PDF and SVG."""
-    from results.plots.drawing import FORMATS, write_plots
+    from results.plots.drawing import write_plots
+    from results.plots.files import FORMATS
 
     _check_out(out)
     places = _places(roots, context.obj)
@@ -135,7 +136,7 @@ def results_gallery(
     """Draw what pretrainings reconstruct of the same images, side by side, as PNG, PDF and SVG."""
     from results.gallery.gallery import draw_gallery
     from results.gallery.inputs import open_images, open_source
-    from results.plots.drawing import save
+    from results.plots.files import save
 
     _check_out(out)
     opened = [open_source(_place(source, context.obj)) for source in sources]

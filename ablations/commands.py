@@ -1,14 +1,14 @@
-"""The `mixmae grid` commands. Imports no torch."""
+"""The commands `mixmae grid`, `runs`, `run` and `doctor`. Imports no torch until a command needs it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli_weights import AsJson, print_json
+from mixmae.fields.console import AsJson, print_json, show
 from mixmae.fields.documents import ConfigError, mark_of
 
 GridPath = Annotated[
@@ -30,10 +30,15 @@ OfMethod = Annotated[str | None, typer.Option("--method", help="Only this method
 OfEncoder = Annotated[str | None, typer.Option("--encoder", help="Only encoders that match, such as 'swin_*'.")]
 OfSeed = Annotated[int | None, typer.Option("--seed", help="Only this seed.")]
 
+Grids = Annotated[
+    list[Path] | None, typer.Option("--grid", metavar="FILE", help="Only runs of this grid; may be given again.")
+]
+
 ROWS = 200
 """Of a table of states."""
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look after the run folders under ROOT.")
 
 
 @grid_app.command("list")
@@ -227,6 +232,111 @@ def grid_why(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> 
     print(*([as_text(document)] if as_json else lines(document)), sep="\n")
 
 
+# ---------------------------------------------------------------------------------------------------------- run folders
+
+
+@runs_app.callback()
+def _runs() -> None:
+    """A group, though it has one command."""
+
+
+@runs_app.command("prune")
+def runs_prune(
+    context: typer.Context,
+    grid: Grids = None,
+    no_grid: Annotated[
+        bool, typer.Option("--no-grid", help="Also whole runs that no grid under ROOT has launched.")
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Delete it; else it is only shown.")] = False,
+) -> None:
+    """Show, or delete, what is no longer needed: optimizer state of done runs, what dead processes and jobs left.
+
+    A done run keeps its weights, result, metrics and config; a run that a process holds is left alone.
+    """
+    from ablations.control.pruning import delete, find, lines
+
+    found = find(context.obj, [planned(file, context.obj)[1] for file in grid] if grid else None, no_grid)
+    print(*lines(delete(found) if apply else found, apply), sep="\n")
+
+
+# ------------------------------------------------------------------------------------------------------- one experiment
+
+
+def run_experiment(
+    context: typer.Context,
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")],
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads a process.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Data loading processes a process.")] = 0,
+    checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
+    compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
+    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch too.")] = 10.0,
+    save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Report to tensorboard, wandb, mlflow or trackio; may be given again."),
+    ] = None,
+    start_over: Annotated[
+        bool, typer.Option(help="Set the checkpoints of what is not done aside and begin anew.")
+    ] = False,
+) -> None:
+    """Run one experiment: its pretraining, then its evaluations.
+
+    In this process, or on all that torchrun or srun started: torchrun --nproc-per-node 8 --no-python mixmae run FILE.
+    """
+    from ablations.control.steering import set_aside
+    from ablations.grid.file import Case
+    from ablations.local.running import follow_here, run_here
+    from ablations.plan.plan import plan
+    from mixmae.experiment.reading import read_experiment
+    from mixmae.tracking.asked import check_installed, known
+    from mixmae.training.places import place
+    from mixmae.training.resources import Resources
+
+    tracked = known(tuple(track or ()))
+    check_installed(tracked)
+    how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
+    saving = {"save_minutes": save_minutes, "save_steps": save_steps}
+    shared = Resources(threads=threads, workers=workers, track=tracked, **how, **saving)
+    parsed, document = read_experiment(experiment)
+    processes = None
+    if found := place():
+        # Else torch warns of what `Processes.synchronised` does on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        from mixmae.training.processes import join
+
+        processes = join(found)
+        if found.rank:
+            raise typer.Exit(follow_here(shared, processes))
+    made = plan(experiment.stem, [Case(experiment.stem, parsed, document)], context.obj)
+    if start_over:
+        for path in set_aside(made):
+            print(f"set aside: {path}", file=sys.stderr)
+    raise typer.Exit(run_here(made, shared, processes))
+
+
+# --------------------------------------------------------------------------------------------------------- this machine
+
+
+def doctor(
+    context: typer.Context,
+    site: Annotated[str | None, typer.Option(help="Check the cluster, and this site profile against it.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of images to look at, too.")] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Run a small job, to see the root and a GPU there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, the root and the cluster for what grids need, and say what to do. Exits with 1 on a fail."""
+    from ablations.doctor.examine import examine
+
+    found = []
+    for finding in examine(context.obj, site, data, submit):
+        found.append(finding)
+        if not as_json:
+            print(finding.line(), flush=True)
+    if as_json:
+        print_json(findings=[finding.document() for finding in found])
+    raise typer.Exit(int(any(finding.level == "fail" for finding in found)))
+
+
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
@@ -288,9 +398,3 @@ def _alone(grids: list, what: str):
 def _write(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-
-
-def show(table: Table) -> None:
-    console = Console()
-    console.width = console.width if console.is_terminal else 200
-    console.print(table)

@@ -1,0 +1,19 @@
+"""The command `mixmae recipes`. Imports no torch."""
+
+from rich.table import Table
+
+from mixmae.fields.console import AsJson, print_json, show
+
+
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes that a file can name as its base."""
+    from mixmae.experiment.recipes import header, names
+
+    found = [header(name) for name in names()]
+    if as_json:
+        print_json(recipes=found)
+        return
+    table = Table("recipe", "about", "accuracy")
+    for recipe in found:
+        table.add_row(recipe["name"], recipe["title"], recipe["accuracy"])
+    show(table)
