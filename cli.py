@@ -79,7 +79,7 @@ weights_app.command("evaluate")(evaluate_weights)
 
 def _report(grid, plan, folder: Path) -> None:
     from ablations.plan.declaring import declare
-    from results.report import write_report
+    from results.report.writing import write_report
     from results.rows.collect import collect
 
     declaration = declare(grid, plan, ("mixmae demo",))

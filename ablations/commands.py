@@ -45,7 +45,7 @@ runs_app = typer.Typer(no_args_is_help=True, help="Look after the run folders un
 def grid_list(as_json: AsJson = False) -> None:
     """List the grids that come with mixmae, for use in place of a FILE."""
     from ablations.grid.file import shipped
-    from mixmae.experiment.recipes import header_of
+    from mixmae.experiment.recipes.headers import header_of
 
     found = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
     if as_json:

@@ -159,7 +159,7 @@ def results_report(
 
     The tables, plots and galleries it is made of are kept in ROOT/report-NAME.
     """
-    from results.report import write_report
+    from results.report.writing import write_report
     from results.rows.collect import collect
 
     if out and out.is_dir():

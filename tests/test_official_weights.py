@@ -16,11 +16,11 @@ from timm.models.vision_transformer import VisionTransformer
 from golden_folder import GOLDEN
 from mixmae.encoders.families import families
 from mixmae.methods.methods import methods
-from mixmae.weights import from_official, published
+from mixmae.weights import published
 from mixmae.weights.description import Description, about
 from mixmae.weights.importing import import_file
 from mixmae.weights.kinds import kinds
-from mixmae.weights.official import _inferred, imported
+from mixmae.weights.official import _inferred, from_official, imported
 from mixmae.weights.stored import build, load, save
 
 CHECKOUT = Path(__file__).parents[1]

@@ -31,8 +31,8 @@ from mixmae.methods.building import build_method
 from mixmae.presentation.declaration import Declaration, TableSpec
 from mixmae.runs.folder import RunFolder
 from results.plots.loss.spec import LossPlot
-from results.report import write_report
 from results.report.galleries import drawable_galleries
+from results.report.writing import write_report
 from results.rows.collect import collect
 
 TABLE = TableSpec(name="main", title="Methods")
@@ -299,7 +299,7 @@ def test_an_unchanged_report_is_not_touched_and_imports_nothing_that_draws(made,
         "from mixmae.presentation.declaration import Declaration, TableSpec\n"
         "from results.rows.collect import collect\n"
         "from results.plots.loss.spec import LossPlot\n"
-        "from results.report import write_report\n"
+        "from results.report.writing import write_report\n"
         "root, folder, members, table, plot = sys.argv[1:]\n"
         "members = {name: {tuple(pair) for pair in pairs} for name, pairs in json.loads(members).items()}\n"
         "table, plot = TableSpec.model_validate_json(table), LossPlot.model_validate_json(plot)\n"

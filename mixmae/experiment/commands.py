@@ -7,7 +7,7 @@ from mixmae.fields.console import AsJson, print_json, show
 
 def recipes(as_json: AsJson = False) -> None:
     """List the recipes that a file can name as its base."""
-    from mixmae.experiment.recipes import header, names
+    from mixmae.experiment.recipes.headers import header, names
 
     found = [header(name) for name in names()]
     if as_json:

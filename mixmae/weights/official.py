@@ -43,6 +43,13 @@ class Imported:
     left_out: list[str]
 
 
+def from_official(
+    kind: str, state_dict: dict[str, Any], config: dict | None = None, encoder_only: bool = False
+) -> nn.Module:
+    """One of our models with the weights of an official one; arguments and errors as of `imported`."""
+    return imported(kind, state_dict, config, encoder_only).model
+
+
 def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, encoder_only: bool = False) -> Imported:
     """Builds the model that `kind` means and gives it the weights.
 

@@ -17,7 +17,7 @@ from mixmae.presentation.declaration import TableSpec
 from mixmae.runs.folder import RunFolder
 from results.plots.curve.spec import CurvePlot
 from results.plots.loss.spec import LossPlot
-from results.report import write_report
+from results.report.writing import write_report
 from results.rows.collect import collect
 from results.tables import build_table, latex, markdown
 

@@ -80,7 +80,9 @@ def said(root: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("grid", ["local", "cluster"])
-def test_states_of_an_old_root_are_read(root, grid):
+def test_states_of_an_old_root_are_read(root, grid, tmp_path, monkeypatch):
+    """Without Slurm's programs: a cluster that happens to run here knows nothing of those jobs."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     found = json.loads(asked(root, "grid", "status", OWN / f"{grid}.yaml", "--json"))
     known = json.loads(said(root, f"{grid}-status.json"))
     assert [{name: job[name] for name in old} for job, old in zip(found["jobs"], known["jobs"], strict=True)] == (
