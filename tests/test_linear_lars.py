@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from mixmae.evaluations.linear.run import optimizer_of, schedule_of, steps_per_epoch
 from mixmae.evaluations.linear.spec import LinearRecipe
-from mixmae.experiment import recipes
 from mixmae.experiment.reading import read_experiment
+from mixmae.experiment.recipes import headers as recipes
 from mixmae.fields.identity import computed, identity
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute

@@ -141,7 +141,7 @@ def test_published_models_are_known_by_their_shapes(one):
 
 
 def test_published_checkpoints_name_repository_commit_and_known_recipes():
-    from mixmae.experiment import recipes
+    from mixmae.experiment.recipes import headers as recipes
 
     for one in published.checkpoints():
         assert re.fullmatch(r"github\.com/[\w.-]+/[\w.-]+ @[0-9a-f]{7}", one["repository"])

@@ -8,7 +8,7 @@ import torch
 
 from mixmae.encoders.building import build_encoder
 from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
-from mixmae.experiment import recipes
+from mixmae.experiment.recipes import headers as recipes
 from mixmae.methods.building import build_method
 from mixmae.methods.classifier import Classifier
 from mixmae.training.optimisation import pretraining_optimizer, schedule
