@@ -10,10 +10,10 @@ import pandas as pd
 
 from mixmae.data.sources import sources
 from mixmae.experiment.metric import Metric
-from mixmae.experiment.stages import evaluation_names, stages
+from mixmae.experiment.stages import stages
 from mixmae.methods.methods import methods
 from mixmae.presentation.columns import shown
-from mixmae.presentation.declaration import Expected, PublishedRow
+from mixmae.presentation.declaration import Declaration, PublishedRow
 from mixmae.presentation.row import Flat
 from mixmae.presentation.shown import Shown
 
@@ -192,21 +192,14 @@ def named_by(asked: PublishedRow, value: float, metric: Metric) -> Published:
     return _published(pd.concat([found[first_hand], found[~first_hand]]).iloc[0])
 
 
-def unverified(expected: Iterable[Expected]) -> list[str]:
+def unverified(declaration: Declaration) -> list[str]:
     """What is wrong with the published numbers that a grid's expectations name; nothing where published.csv has all as
     they are named."""
     problems = []
-    for entry in expected:
+    for entry in declaration.expected:
         if entry.published is not None:
             try:
-                named_by(entry.published, entry.mean, _metric(entry))
+                named_by(entry.published, entry.mean, declaration.select(entry.stage).metric)
             except ValueError as error:
                 problems.append(str(error))
     return problems
-
-
-def _metric(entry: Expected) -> Metric:
-    """The figure that an expectation is of; an evaluation that the grid has named is taken to be of the first kind."""
-    name, _, metric = entry.stage.partition(".")
-    spec = stages.get(name) or stages[evaluation_names()[0]]
-    return spec.metric(metric) or spec.main

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 
 from mixmae.cost.encoders import compute, rows
-from mixmae.cost.step import Asked, step
+from mixmae.cost.step import Benchmark, step
 from mixmae.encoders.families import variants
 from mixmae.fields.documents import ConfigError
 
@@ -26,7 +26,7 @@ def test_every_variant_has_its_row(costs):
 
 @lru_cache
 def measured(method, encoder, ratio=None, compare=None):
-    return step(Asked(method, encoder, image_size=32, batch=4, ratio=ratio, repeats=3, compare=compare))
+    return step(Benchmark(method, encoder, image_size=32, batch=4, ratio=ratio, repeats=3, compare=compare))
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_fewer_visible_tokens_cost_fewer_multiply_adds():
 )
 def test_bad_input(arguments, complaint):
     with pytest.raises(ConfigError, match=complaint):
-        step(Asked(*arguments))
+        step(Benchmark(*arguments))

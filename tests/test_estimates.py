@@ -22,7 +22,7 @@ from ablations.slurm.resources import Array, Slurm, resolved
 from mixmae.cost.encoders import resolved_encoder, rows
 from mixmae.cost.measured import keep, records
 from mixmae.cost.multiply_adds import encoder_costs, split_images
-from mixmae.cost.step import Asked, _Bench, _experiment
+from mixmae.cost.step import Benchmark, _Bench, _experiment
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.runs import scheduler
@@ -91,7 +91,7 @@ def work_of(method, encoder: str, size: int = 32, **more):
     ],
 )
 def test_a_training_step_against_torch_s_flop_counter(method, encoder):
-    bench = _Bench(_experiment(Asked(method, encoder, 32)), 4, torch.device("cpu"))
+    bench = _Bench(_experiment(Benchmark(method, encoder, 32)), 4, torch.device("cpu"))
     found = work_of(method, encoder)
     assert found.step == pytest.approx(bench.macs() / 4, rel=0.01)
     counted = sum(parameter.numel() for parameter in bench.model.parameters())

@@ -6,7 +6,7 @@ from mixmae.encoders.families import variants
 from mixmae.experiment.metric import TOP1
 from mixmae.experiment.stages import evaluation_names
 from mixmae.methods.methods import methods
-from mixmae.presentation.declaration import Expected, PublishedRow
+from mixmae.presentation.declaration import Declaration, Expected, PublishedRow
 from mixmae.presentation.shown import Shown
 from results.published import differences, named_by, published_for, published_results, unverified
 
@@ -123,9 +123,13 @@ def test_another_window_is_another_encoder():
 RELEASED = {"method": "MixMAE", "encoder": "Swin-B/W14", "pretrain_epochs": "600", "resolution": 224}
 
 
+def declaring(expected):
+    return Declaration("made", expected=(expected,))
+
+
 def problems(top1, **words):
     row = PublishedRow(**{**RELEASED, **words})
-    return unverified([Expected(where={"method": "mixmae"}, top1=top1, published=row)])
+    return unverified(declaring(Expected(where={"method": "mixmae"}, top1=top1, published=row)))
 
 
 def test_of_sources_that_agree_the_first_is_cited():
@@ -143,7 +147,7 @@ def test_what_others_measured_is_said_to_be_theirs():
 
 def test_an_expectation_is_verified_by_one_number_of_the_file():
     assert problems(85.1) == []
-    assert unverified([Expected(where={}, top1=99.0)]) == []
+    assert unverified(declaring(Expected(where={}, top1=99.0))) == []
     words = "method MixMAE, encoder Swin-B/W14, pretrain_epochs 600, resolution 224, task finetune"
     assert problems(85.2) == [f"published.csv has 85.1 of {words}, not 85.2; write a number it has"]
     (absent,) = problems(85.1, encoder="Swin-B")

@@ -33,9 +33,9 @@ def bench_step(
     """Measure images/s, multiply-adds and peak memory of one training step; prints JSON."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from mixmae.cost.measured import keep
-    from mixmae.cost.step import Asked, step
+    from mixmae.cost.step import Benchmark, step
 
-    result = step(Asked(method, encoder, image_size, batch, ratio, repeats, threads, compare))
+    result = step(Benchmark(method, encoder, image_size, batch, ratio, repeats, threads, compare))
     if record:
         print(f"kept: {keep(context.obj, result)}", file=sys.stderr)
     print_json(**result)

@@ -32,7 +32,7 @@ _GROWTH = "growth of a fresh process's peak resident memory: model, data and one
 
 
 @dataclass(frozen=True)
-class Asked:
+class Benchmark:
     """What to measure. encoder: a variant's name. image_size: its side in pixels. batch: images. ratio: None for the
     method's own. compare: "dense", or None."""
 
@@ -46,7 +46,7 @@ class Asked:
     compare: str | None = None
 
 
-def step(asked: Asked) -> dict:
+def step(asked: Benchmark) -> dict:
     """Measures forward and backward of one step of a method on an encoder; plain numbers, for JSON.
 
     The batch is one chunk of random images; every repeat draws another mask, and making its layout is part of the time.
@@ -96,7 +96,7 @@ def step(asked: Asked) -> dict:
     return result
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: Benchmark) -> None:
     if asked.compare not in (None, "dense"):
         raise ConfigError([f"compare: {asked.compare!r} is not known; write dense"])
     if asked.compare and asked.method in methods and not methods[asked.method].pretrains:
@@ -106,7 +106,7 @@ def _check(asked: Asked) -> None:
         raise ConfigError(["repeats, threads: expected a number above 0"])
 
 
-def _experiment(asked: Asked) -> Experiment:
+def _experiment(asked: Benchmark) -> Experiment:
     """The checked experiment. Raises ConfigError as a file with the same mistakes would, without a place."""
     training = {"epochs": 1, "batch": asked.batch, "base_lr": 1e-3}
     trained = next(spec for spec in stages if spec.measures and spec.leaves_encoder)

@@ -87,7 +87,9 @@ class Expected(Model):
 
     @property
     def mean(self) -> float:
-        return self.top1 if self.top1 is not None else self.value or 0.0
+        mean = self.value if self.top1 is None else self.top1
+        assert mean is not None  # _one has seen to it
+        return mean
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
 from mixmae.fields.texts import many, with_prefix
 from mixmae.files.records import Damaged, whole_lines
-from mixmae.presentation.columns import ALIASES, MISSING, label, shown
+from mixmae.presentation.columns import ALIASES, MISSING, label, shown, value
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.row import stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES
-from results.rows.collect import COLUMNS
 from results.rows.reading import trains_encoder
-from results.rows.shown import grouped, of_keys
+from results.rows.shown import grouped, of_keys, pretrained
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[List
 
 def _cost_of_each(priced: pd.DataFrame) -> Listing:
     alike = ("method", "encoder", "image_size", "pretrain_epochs", "macs", "device")
-    pretrainings = priced[priced["stage"].isin([stage for stage in priced["stage"].unique() if trains_encoder(stage)])]
+    pretrainings = pretrained(priced)
     rows = []
     for (method, encoder, size, epochs, macs, device), group in grouped(pretrainings, alike):
         named = [shown("method", method), encoder, size]
@@ -218,19 +217,27 @@ def absent(runs: pd.DataFrame, declarations: Sequence[Declaration]) -> list[str]
 # --------------------------------------------------------------------------------------------------------- every run
 
 
-def every_run(runs: pd.DataFrame, found: Records) -> Listing:
-    """A row a run, with the columns in which runs differ, and the main figures of their stages."""
+def every_run(runs: pd.DataFrame, found: Records, declarations: Sequence[Declaration]) -> Listing:
+    """A row a run, with the columns in which runs differ, short names and those that grids sweep, and the main figures
+    of their stages."""
     fixed, metrics = ("method", "encoder"), _main_figures(runs)
-    varying = [column for column in ALIASES if column not in fixed and runs[column].nunique(dropna=False) > 1]
+    names = {key: grid.called(key) for grid in declarations for key in grid.ids()}
+    swept = [column for grid in declarations for column in grid.swept]
+    keys = list(zip(runs["stage"], runs["id"], strict=True))
+    values = {
+        column: [value(row, column, names.get(key, ())) for key, row in zip(keys, runs["row"], strict=True)]
+        for column in dict.fromkeys([*fixed, *ALIASES, *swept])
+    }
+    varying = [column for column in values if column not in fixed and len(set(values[column])) > 1]
+    columns = {column: _column(column, values[column]) for column in (*fixed, *varying)}
+    columns["seed"] = _column("seed", list(runs["seed"]))
     rows = []
-    for run in runs.itertuples():
+    for run, *told in zip(runs.itertuples(), *columns.values(), strict=True):
         named = [run.id, stage_label(run.stage), run.state]
-        told = [_value(column, getattr(run, column)) for column in (*fixed, *varying, "seed")]
         measured = [_number(getattr(run, metric.name), metric.format) for metric in metrics]
         rows.append([*named, *told, *measured, _hours(found[run.stage, run.id].hours)])
-    labels = [label(column) for column in (*fixed, *varying, "seed")]
     axes = [metric.axis for metric in metrics]
-    return Listing("Every run", ("id", "stage", "state", *labels, *axes, "hours"), rows)
+    return Listing("Every run", ("id", "stage", "state", *map(label, columns), *axes, "hours"), rows)
 
 
 def _main_figures(runs: pd.DataFrame) -> list[Metric]:
@@ -281,11 +288,15 @@ def data_sets(runs: pd.DataFrame) -> Listing:
 # ------------------------------------------------------------------------------------------------------------- cells
 
 
-def _value(column: str, value) -> str | Figure:
-    """Of a column of the collected frame."""
-    if COLUMNS[column] in ("Int64", "float64"):
-        return Figure(MISSING, None) if pd.isna(value) else Figure(shown(column, value), float(value))
-    return MISSING if pd.isna(value) else shown(column, bool(value) if COLUMNS[column] == "boolean" else value)
+def _column(column: str, values: Sequence[Any]) -> list[str | Figure]:
+    """Numbers are sorted as such, and what is missing among them."""
+    if any(_is_number(value) for value in values):
+        return [Figure(shown(column, value), float(value) if _is_number(value) else None) for value in values]
+    return [shown(column, value) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value) -> str:

@@ -20,7 +20,7 @@ from mixmae.methods.methods import methods
 from mixmae.presentation.row import Flat
 from mixmae.runs.folder import RunFolder
 from results.report.changed import Output, file_hash, hashed
-from results.rows.reading import trains_encoder
+from results.rows.shown import pretrained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,8 +62,8 @@ def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
 def _usual(runs: pd.DataFrame) -> pd.DataFrame:
     """The finished pretrainings, those first that show a method as it is meant: in the fewest settings other than as it
     was published, the ratio nearest to the published one, the most epochs, the lowest seed."""
-    shown = [_shown(*values) for values in zip(runs["stage"], runs["state"], runs["method"], strict=True)]
-    rows = runs[pd.Series(shown, runs.index, dtype=bool)]
+    done = pretrained(runs[runs["state"] == "done"])
+    rows = done[done["method"].isin([spec.name for spec in methods if spec.pretrains])]
     ratios = [_published(method).get("ratio") for method in rows["method"]]
     order = rows.assign(
         place=rows["method"].map(methods.names().index),
@@ -72,11 +72,6 @@ def _usual(runs: pd.DataFrame) -> pd.DataFrame:
         fewer=-rows["pretrain_epochs"],
     )
     return order.sort_values(["place", "other", "away", "fewer", "seed", "id"])
-
-
-def _shown(stage: str, state: str, method: str) -> bool:
-    spec = methods.get(method)
-    return state == "done" and trains_encoder(stage) and spec is not None and spec.pretrains
 
 
 @cache

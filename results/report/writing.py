@@ -21,8 +21,7 @@ from results.report.changed import Output, file_hash, hashed, make_changed
 from results.report.galleries import drawable_galleries, gallery_output
 from results.report.page import Page, ShownFigure, ShownGrid, ShownTable, render
 from results.rows import collect
-from results.rows.reading import trains_encoder
-from results.rows.shown import grid_runs
+from results.rows.shown import grid_runs, pretrained
 
 
 def write_report(
@@ -88,7 +87,7 @@ def _page(
         unfinished=facts.unfinished(runs),
         absent=facts.absent(runs, declarations),
         problems=problems,
-        runs=facts.every_run(runs, found),
+        runs=facts.every_run(runs, found, declarations),
         environments=facts.environments(runs, found),
         data_sets=facts.data_sets(runs),
         commits=facts.commits(found),
@@ -165,7 +164,7 @@ def _plot_output(
     rows = grid_runs(frame, declaration, spec.sweeps)
     inputs = [_declared(declaration, spec), _rows(rows)]
     if plot_kinds[spec.kind].reads_curves:
-        pretrainings = rows[rows["stage"].map(trains_encoder)].itertuples()
+        pretrainings = pretrained(rows).itertuples()
         inputs += [file_hash(RunFolder(Path(run.root), run.stage, run.id).metrics) for run in pretrainings]
     files = tuple(str(place / "plots" / f"{spec.name}.{kind}") for kind in ("png", "pdf", "svg"))
     return Output(str(place / "plots" / spec.name), files, hashed(*inputs), make)

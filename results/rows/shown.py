@@ -9,6 +9,7 @@ from mixmae.presentation.columns import position
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.row import UNKNOWN
 from mixmae.presentation.shown import Shown
+from results.rows.reading import trains_encoder
 
 COSTS = ("pretrain_images", "pretrain_hours", "pretrain_device")
 """Of a run's pretraining, where they are known."""
@@ -43,6 +44,12 @@ def shown_runs(
 def grid_runs(frame: pd.DataFrame, declaration: Declaration, sweeps: Collection[str] = ()) -> pd.DataFrame:
     """The rows of the runs that a grid names."""
     return of_keys(frame, declaration.ids(sweeps))
+
+
+def pretrained(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the runs that train an encoder by a method."""
+    trained = [trains_encoder(stage) for stage in frame["stage"]]
+    return frame[pd.Series(trained, index=frame.index, dtype=bool)]
 
 
 def of_keys(frame: pd.DataFrame, keys: Collection[tuple[str, str]]) -> pd.DataFrame:
