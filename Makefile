@@ -1,17 +1,22 @@
-# Everything from a fresh clone: `make demo`, `make test`, `make soak` and `make soak-slurm`. All make .venv first,
-# once. Tests run against what is installed there (-P), not against this folder.
+# Everything from a fresh clone: `make demo`, `make test`, `make lint`, `make soak` and `make soak-slurm`. All make .venv
+# first, once. Tests run against what is installed there (-P), not against this folder.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
-.PHONY: demo test soak soak-slurm clean
+.PHONY: demo test lint soak soak-slurm clean
 
 demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
 test: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/project $(VENV)/test-extra
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 soak: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest tests/soak --long $(PYTEST_ARGS)
