@@ -210,9 +210,10 @@ def test_every_run_shows_the_columns_in_which_runs_differ(made, folder):
 
 def test_every_run_shows_what_a_grid_sweeps_though_it_has_no_short_name(made, folder):
     made.add(experiment("mixmae", evaluations={"knn": {"k": 5}}), knn=84.5)
-    report(made, folder, swept={"evaluations.knn.k": "grid.yaml:3:5", "encoder.patch_size": "grid.yaml:4:5"})
+    report(made, folder, swept={"evaluations.knn.k": "grid.yaml:3:5", "data.name": "grid.yaml:4:5"})
     (header,) = [row for row in page(folder).rows if row[:3] == ["id", "stage", "state"]]
-    assert "evaluations.knn.k" in header and "encoder.patch_size" not in header
+    assert "evaluations.knn.k" in header, header
+    assert "data.name" not in header, header
     run = dict(zip(header, next(row for row in page(folder).rows if "84.50" in row), strict=True))
     assert run["evaluations.knn.k"] == "5"
 
