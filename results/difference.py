@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixmae.experiment.stages import stages
+from mixmae.experiment.stages import StageSpec, stages
 from mixmae.files.records import SCHEMA, NewerSchema
 from mixmae.presentation.columns import ALIASES, MISSING, named, shown
 from mixmae.presentation.row import stage_label
@@ -184,7 +184,12 @@ def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Set
 
 def main_figure(stage: str) -> str:
     """The main figure of a stage."""
-    return stages[stage].main.name
+    return _spec(stage).main.name
+
+
+def _spec(stage: str) -> StageSpec:
+    """The stage, or what its runs say of it. Raises UnknownName where they say nothing, either."""
+    return stages.get(stage) or stages[stage]
 
 
 def _matched(ours: Sequence[Setting], theirs: Sequence[Setting]) -> dict[int, int]:
@@ -277,7 +282,7 @@ def _refigured(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Refigured]:
     """Runs of both that are done with other figures, or done in one only."""
     both = a.merge(b, on=["stage", "id"], suffixes=("", "_b"))
     for row in both.to_dict("records"):
-        spec = stages[row["stage"]]
+        spec = _spec(row["stage"])
         figures = tuple(metric.name for metric in spec.metrics if metric.name in a and metric.name in b)
         names = figures if row["state"] == row["state_b"] == "done" else ("state",)
         values = {name: (_plain(row[name]), _plain(row[f"{name}_b"])) for name in names}
@@ -333,7 +338,7 @@ def _units(pairs: Sequence[Pair]) -> str:
     """What the figures are, stage by stage where they are of several kinds."""
     axes: dict[str, list[str]] = {}
     for pair in pairs:
-        axes.setdefault(stages[pair.a.stage].main.axis, []).append(stage_label(pair.a.stage))
+        axes.setdefault(_spec(pair.a.stage).main.axis, []).append(stage_label(pair.a.stage))
     return "; ".join(f"{axis}: {', '.join(dict.fromkeys(of))}" if len(axes) > 1 else axis for axis, of in axes.items())
 
 

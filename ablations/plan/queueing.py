@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mixmae.experiment.jobs import PlannedJob
+from mixmae.experiment.plugins import plugins_of
 from mixmae.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ def create_run(root: Path, planned: PlannedJob) -> RunFolder:
     """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
     run = RunFolder(root, planned.stage, planned.id)
     config = {"id": planned.id, "data_fingerprint": planned.fingerprint, "job": planned.job.model_dump(mode="json")}
+    if plugins := plugins_of(planned.job):
+        config["plugins"] = plugins
     if {**run.recovered("config"), "schema": None} != {**config, "schema": None}:
         run.write("config", config)
     return run

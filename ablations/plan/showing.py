@@ -11,7 +11,7 @@ from ablations.slurm.submissions import Submission
 from mixmae.experiment.jobs import PretrainJob
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.texts import many
-from mixmae.methods.methods import MethodModel
+from mixmae.methods.methods import MethodModel, methods
 from mixmae.runs.state import STATES, RunState
 
 TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
@@ -112,9 +112,9 @@ def settings(entry: Entry) -> str:
 
 def _of_method(method: MethodModel) -> Iterator[str]:
     """The ratio, and every other setting of a pretraining method that is not its default: "no masked attention"."""
-    yield f"ratio {dict(method)['ratio']:.3g}"
-    fields = type(method).model_fields
-    given = {name: value for name, value in method if name not in ("name", "ratio") and value != fields[name].default}
+    ratio, fields = methods[method.name].hidden_by, type(method).model_fields
+    yield f"{ratio} {dict(method)[ratio]:.3g}"
+    given = {name: value for name, value in method if name not in ("name", ratio) and value != fields[name].default}
     if given.get("fill"):  # which mixes no images: these two cannot be on
         given = {name: value for name, value in given.items() if name not in ("dual", "masked_attention")}
     if given.keys() & {*DECODER}:

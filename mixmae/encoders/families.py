@@ -11,7 +11,7 @@ from mixmae.fields.choice import Chosen
 from mixmae.fields.identity import Recorded
 from mixmae.fields.model import Ints, Model, Positive, impossible
 from mixmae.fields.nearest import instead
-from mixmae.fields.specs import Specs
+from mixmae.fields.specs import Specs, UnknownName
 
 
 class EncoderModel(Model):
@@ -187,6 +187,8 @@ def _from_variant(written: dict[str, Any]) -> dict[str, Any]:
         return written
     known = variants()
     if written.get("name") not in known:
+        known = _installed_variants()
+    if written.get("name") not in known:
         name = written.get("name")
         what = instead(str(name), known, "mixmae encoders lists them")
         raise impossible(("name",), f"no encoder variant {name!r}; {what}")
@@ -195,6 +197,15 @@ def _from_variant(written: dict[str, Any]) -> dict[str, Any]:
         if field in written:
             raise impossible((field,), f"{family.name} has no {field}; leave it out")
     return {**known[written["name"]], **written}
+
+
+def _installed_variants() -> dict[str, dict[str, Any]]:
+    """Those of installed plug-ins, too. Raises the error of a config field where one cannot be imported."""
+    try:
+        families.load_installed()
+    except UnknownName as error:
+        raise impossible(("name",), str(error)) from None
+    return variants()
 
 
 def _fields_of_others(family: EncoderSpec) -> Iterator[str]:

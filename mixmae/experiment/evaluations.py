@@ -13,6 +13,7 @@ from mixmae.experiment.stages import StageSpec, evaluation_names, stages
 from mixmae.fields.choice import ByName
 from mixmae.fields.model import Model, impossible
 from mixmae.fields.nearest import instead
+from mixmae.fields.specs import UnknownName
 
 RESERVED = ("kind", "start")
 """Fields of an entry that are not its recipe's."""
@@ -71,8 +72,8 @@ class Evaluations(ByName):
     @classmethod
     def models(cls, name: str, written: Any) -> Iterator[type[Model]]:
         kind = written.get("kind", name) if isinstance(written, dict) else name
-        if kind in cls.names():
-            yield stages[kind].recipe
+        if isinstance(kind, str) and (spec := stages.get(kind)):
+            yield spec.recipe
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -135,11 +136,18 @@ def _kind(name: str, written: Any) -> str | None:
     if isinstance(written, dict) and "kind" in written:
         if not _NAME.fullmatch(name):
             raise impossible((name,), "is no name of an evaluation; write letters, digits, - and _, a letter first")
-        if written["kind"] not in evaluation_names():
-            what = instead(str(written["kind"]), evaluation_names())
-            raise impossible((name, "kind"), f"no evaluation {written['kind']!r}; {what}")
-        return written["kind"]
-    return name if name in evaluation_names() else None
+        return _existing(written["kind"], (name, "kind"))
+    return _existing(name, (name,)) if name in evaluation_names() else None
+
+
+def _existing(kind: Any, path: tuple[str, ...]) -> str:
+    """The kind as it is. Raises the error of a config field where there is none of that name."""
+    if ":" not in str(kind) and kind not in evaluation_names():
+        raise impossible(path, f"no evaluation {kind!r}; {instead(str(kind), evaluation_names())}")
+    try:
+        return stages[str(kind)].name
+    except UnknownName as error:
+        raise impossible(path, str(error)) from None
 
 
 def _without_reserved(written: Any) -> Any:

@@ -109,7 +109,8 @@ def pretraining() -> StageSpec:
 
 
 def evaluation_names() -> list[str]:
-    return [spec.name for spec in stages if spec.measures]
+    """Names of the kinds of evaluations, installed plug-ins included."""
+    return [name for name in stages.names() if (spec := stages.get(name)) is None or spec.measures]
 
 
 def size_problems(size: tuple[int, int], unit: int, path: tuple) -> Iterator[Problem]:

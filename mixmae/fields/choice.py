@@ -91,9 +91,10 @@ class Chosen(Found):
         try:
             if self._spread is not None and isinstance(written, dict):
                 written = self._spread(written)
-            return self.specs[written[self.key]].config
+            spec = self.specs.get(written[self.key])
         except (KeyError, TypeError, UnknownName, PydanticCustomError):
             return None
+        return spec.config if spec else None
 
     def models(self) -> Iterator[type[Model]]:
         for spec in self.specs:

@@ -2,15 +2,18 @@
 
 A spec is an object with a name: `SPEC` in the module `spec` of a sub-package of one of a few packages. What the rest of
 the program needs to know of a method, an encoder family, a source of data, a stage or a kind of plot, it asks the spec.
-Others are found where a distribution names them as an entry point, or where a config names one as
-`package.module:OBJECT`.
+Plug-ins are specs that an installed distribution names as an entry point, or that a config names as
+`package.module:OBJECT`; a spec's own name is what configs write.
 """
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -36,51 +39,108 @@ class Spec(Protocol):
 S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a plug-in comes from. distribution: its name and version, None where it belongs to none. sha256: of the
+    file of its module."""
+
+    distribution: str | None
+    sha256: str
+
+
 class UnknownName(ValueError):
     """No spec has that name; the message says what to write instead."""
 
 
 class Specs(Generic[S_co]):
     """The specs of one kind. what: the word for it in messages. packages: whose sub-packages hold them; group: of the
-    entry points that name more. Nothing is imported before the first look."""
+    entry points that name more.
+
+    Nothing is imported before the first look, and a plug-in not before a config names it: a program that only reads
+    runs knows it by what `stand_in` was given, or not at all.
+    """
 
     def __init__(self, what: str, group: str, *packages: str):
         self.what, self._group, self._packages = what, group, packages
+        self._plugged_in: dict[str, S_co] = {}
+        self._stand_ins: dict[str, S_co] = {}
 
     @cached_property
-    def _by_name(self) -> dict[str, S_co]:
-        found = [resolve(f"{place}:SPEC") for package in self._packages for place in _places(package)]
-        found.sort(key=lambda spec: (spec.order, spec.name))
-        found += [entry.load() for entry in sorted(entry_points(group=self._group), key=lambda entry: entry.name)]
-        return {spec.name: spec for spec in found}
+    def _own(self) -> dict[str, S_co]:
+        specs = [resolve(f"{place}:SPEC") for package in self._packages for place in _places(package)]
+        return {spec.name: spec for spec in sorted(specs, key=lambda spec: (spec.order, spec.name))}
+
+    @cached_property
+    def _entries(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in sorted(entry_points(group=self._group), key=lambda entry: entry.name)}
+
+    def _known(self) -> dict[str, S_co]:
+        return {**self._own, **self._stand_ins, **self._plugged_in}
 
     def __iter__(self) -> Iterator[S_co]:
-        return iter(self._by_name.values())
+        """Yields those of this program, then those of plug-ins that were asked for, or that something stands in for."""
+        return iter(self._known().values())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return name in self.names()
 
     def names(self) -> list[str]:
-        return list(self._by_name)
+        """What a config can write, installed plug-ins included."""
+        return list(dict.fromkeys([*self._known(), *self._entries]))
 
     def get(self, name: str) -> S_co | None:
-        """The spec of that name; None where it is of a plug-in that is not installed here, or of a newer version."""
-        return self._by_name.get(name)
+        """The spec of that name; None where it is of a plug-in that nothing here has asked for, or of a newer version.
+        Imports no plug-in."""
+        return self._known().get(name)
 
     def __getitem__(self, name: str) -> S_co:
         """The spec of that name, or the object that `package.module:OBJECT` names. Raises UnknownName."""
-        if name in self._by_name:
-            return self._by_name[name]
-        if ":" in name:
-            return self._plugged_in(name)
-        raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}")
+        if name in self._own:
+            return self._own[name]
+        if name not in self._plugged_in:
+            self._plugged_in[name] = self._imported(name)
+        return self._plugged_in[name]
 
-    def _plugged_in(self, name: str) -> S_co:
+    def _imported(self, name: str) -> S_co:
+        entry = self._entries.get(name)
+        if entry is None and ":" not in name:
+            raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}")
         try:
-            return resolve(name)
+            spec = entry.load() if entry else resolve(name)
+            if spec.name != name:
+                raise ValueError(f"it calls itself {spec.name!r}")
         except (ImportError, AttributeError, ValueError) as error:
-            what = f"no {self.what} {name!r}: {error}; install its package, or put its folder on PYTHONPATH"
-            raise UnknownName(what) from None
+            do = "mend or uninstall it" if entry else "install its package, or put its folder on PYTHONPATH"
+            raise UnknownName(f"no {self.what} {name!r}: {error}; {do}") from error
+        return spec
+
+    def load_installed(self) -> None:
+        """Imports every installed plug-in. Raises UnknownName."""
+        for name in self._entries:
+            self[name]
+
+    def is_plugged_in(self, name: str) -> bool:
+        """Whether the name is not one of this program's own."""
+        return name not in self._own
+
+    def origin(self, name: str) -> Origin:
+        """Where a plug-in comes from."""
+        entry = self._entries.get(name)
+        module = entry.module if entry else name.split(":")[0]
+        file = find_spec(module)
+        content = Path(file.origin).read_bytes() if file and file.origin else b""
+        return Origin(_distribution(module, entry), hashlib.sha256(content).hexdigest())
+
+    def stand_in(self, spec: S_co) -> None:  # type: ignore[misc]
+        """Lets `spec` stand in for the plug-in of its name, where that is not imported: what runs say of it."""
+        self._stand_ins[spec.name] = spec
+
+
+def _distribution(module: str, entry: EntryPoint | None) -> str | None:
+    if entry is not None and entry.dist is not None:
+        return f"{entry.dist.name} {entry.dist.version}"
+    names = packages_distributions().get(module.split(".")[0], [])
+    return f"{names[0]} {version(names[0])}" if names else None
 
 
 def _places(package: str) -> Iterator[str]:

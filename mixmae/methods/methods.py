@@ -49,6 +49,8 @@ class MethodSpec(Protocol):
     """Dotted name of the module class: called with the encoder and the config. None: nothing is pretrained."""
     loss_label: str = "loss"
     """What its loss is, for an axis."""
+    hidden_by: str = "ratio"
+    """The field of its config that decides how many cells are hidden."""
     needs_hierarchical: bool = False
     needs_visible_only: bool = False
     reads_weights: bool = False
@@ -128,9 +130,9 @@ class MethodSpec(Protocol):
         cells = (height // unit) * (width // unit)
         hidden, least = self.hidden(config, cells), self.least_hidden(config)
         if not least <= hidden < cells:
-            hides = f"{config.ratio:g} hides {hidden} of {cells} units"
-            what = f"{hides}; write a ratio that hides at least {least} and leaves one"
-            yield ("method", "ratio"), what
+            hides = f"{config.model_dump()[self.hidden_by]:g} hides {hidden} of {cells} units"
+            what = f"{hides}; write a {self.hidden_by} that hides at least {least} and leaves one"
+            yield ("method", self.hidden_by), what
 
 
 methods: Specs[MethodSpec] = Specs("method", "mixmae.methods", "mixmae.methods", "baselines")

@@ -143,14 +143,15 @@ class Declaration:
     @cached_property
     def evaluations(self) -> dict[str, str]:
         """The kinds of the evaluations, by the names that the grid gives them."""
-        measured = {key: names for key, names in self.names.items() if stages[key[0]].measures}
+        measured = {key: names for key, names in self.names.items() if (spec := stages.get(key[0])) and spec.measures}
         found = {name: key[0] for key, names in measured.items() for name in names}
         order = evaluation_names()
         return dict(sorted(found.items(), key=lambda entry: order.index(entry[1]) if entry[1] in order else len(order)))
 
     def selected(self, texts: Sequence[str] = ()) -> list[Selected]:
         """What `stages` names; nothing named is every evaluation. Raises ValueError."""
-        return [self.select(text) for text in texts or self.evaluations or evaluation_names()]
+        every = self.evaluations or [spec.name for spec in stages if spec.measures]
+        return [self.select(text) for text in texts or every]
 
     def select(self, text: str) -> Selected:
         name, _, wanted = text.partition(".")

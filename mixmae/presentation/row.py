@@ -14,7 +14,7 @@ from typing import Any
 from mixmae.experiment.jobs import EvaluationJob, PretrainJob, StageJob, start_of
 from mixmae.experiment.stages import pretraining, stages
 from mixmae.fields.identity import Key, canonical, completed, computed
-from mixmae.methods.methods import from_scratch, methods
+from mixmae.methods.methods import MethodSpec, from_scratch, methods
 
 Flat = dict[str, Any]
 """Values by dotted path; lists are tuples."""
@@ -126,11 +126,15 @@ def stage_label(name: str) -> str:
     return spec.label if spec else name
 
 
-@cache
 def method_labels() -> dict[str, str]:
     """How methods and what stands in their place are shown, in that order."""
-    pretrains = {spec.name: spec.label for spec in methods if spec.pretrains}
-    others = {spec.name: spec.label for spec in methods if spec.reads_weights} | {UNKNOWN: UNKNOWN}
+    return _labels(tuple(methods))
+
+
+@cache
+def _labels(specs: tuple[MethodSpec, ...]) -> dict[str, str]:
+    pretrains = {spec.name: spec.label for spec in specs if spec.pretrains}
+    others = {spec.name: spec.label for spec in specs if spec.reads_weights} | {UNKNOWN: UNKNOWN}
     return pretrains | others | {from_scratch().name: from_scratch().label, RANDOM: RANDOM, PIXELS: PIXELS}
 
 

@@ -9,16 +9,17 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mixmae
 from mixmae.data.sources import sources
-from mixmae.experiment.jobs import job_id, job_of
+from mixmae.experiment.jobs import StageJob, job_id, job_of
+from mixmae.experiment.plugins import plugins_of
 from mixmae.fields.specs import resolve
 from mixmae.files.retrying import naming
 from mixmae.runs.cause import Cause, cause_of
@@ -123,8 +124,8 @@ def _result(
     import torch
 
     torch.set_num_threads(resources.threads)
-    _check_config(run)
-    _record_environment(run, resources, processes)
+    job = _check_config(run)
+    _record_environment(run, resources, processes, plugins_of(job))
     processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
     return _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
 
@@ -143,8 +144,8 @@ def _compute(
     return resolve(job.spec.run)(session, job)
 
 
-def _check_config(run: RunFolder) -> None:
-    """Raises where the config is missing or damaged, another run's, or of data that have changed."""
+def _check_config(run: RunFolder) -> StageJob:
+    """The job. Raises where the config is missing or damaged, another run's, or of data that have changed."""
     config = run.read("config")
     if config is None:
         raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
@@ -155,6 +156,7 @@ def _check_config(run: RunFolder) -> None:
         raise DataChanged(f"the data has changed: {what}; plan again")
     if job_id(job, found) != run.id:
         raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
+    return job
 
 
 class DataChanged(ValueError):
@@ -246,8 +248,9 @@ class _State:
 # --------------------------------------------------------------------------------------------------------- environment
 
 
-def _record_environment(run: RunFolder, resources: Resources, processes) -> None:
-    """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of."""
+def _record_environment(run: RunFolder, resources: Resources, processes, plugins: list[dict[str, Any]]) -> None:
+    """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of, as are
+    plug-ins that are not those of the plan."""
     now = {
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "timm", "numpy")},
@@ -262,7 +265,12 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
         "track": list(resources.track),
         "processes": processes.count,
         "device": _device_name(processes.device),
+        **{f"{plugin['kind']} {plugin['name']}": _origin(plugin) for plugin in plugins},
     }
+    planned = {plugin["name"]: _origin(plugin) for plugin in (run.read("config") or {}).get("plugins", [])}
+    for plugin in plugins:
+        if (origin := _origin(plugin)) != planned.get(plugin["name"], origin):
+            log.warning("%s was planned as %s, is now %s", plugin["name"], planned[plugin["name"]], origin)
     before = run.recovered("environment")
     earlier = before.pop("earlier", [])
     before.pop("schema", None)
@@ -272,6 +280,10 @@ def _record_environment(run: RunFolder, resources: Resources, processes) -> None
             if now[name] != before[name] and name not in ("host", "workers", "track"):
                 log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
     run.write("environment", {**now, "earlier": earlier})
+
+
+def _origin(plugin: Mapping[str, Any]) -> str:
+    return f"{plugin['distribution'] or 'no distribution'}, version {plugin['version']}, sha256 {plugin['sha256']}"
 
 
 def _commit() -> str | None:

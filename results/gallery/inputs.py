@@ -164,10 +164,9 @@ def _pretrain_job(run: RunFolder) -> PretrainJob:
 
 
 def _label(description: Description, trained: str) -> str:
-    encoder, method = description.encoder, description.method
-    return " · ".join(
-        [methods[method.name].label, encoder.label, trained, f"{method.ratio:.0%} hidden".replace("%", " %")]
-    )
+    method, spec = description.method, methods[description.method.name]
+    hidden = f"{method.model_dump()[spec.hidden_by]:.0%} hidden".replace("%", " %")
+    return " · ".join([spec.label, description.encoder.label, trained, hidden])
 
 
 # ------------------------------------------------------------------------------------------------------------ images

@@ -5,6 +5,7 @@ first bytes are a hash of the rest and of what read it.
 """
 
 import io
+import json
 import logging
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -15,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixmae.experiment.plugins import recall
 from mixmae.files.records import write_atomically
 from mixmae.runs.lease import server_time
 from results.rows.reading import Read
@@ -33,7 +35,7 @@ READER = (
 
 KEPT = {"stage": pa.string(), "id": pa.string(), "seed": pa.int64(), "config": pa.string(), "reason": pa.string(),
         "start_stage": pa.string(), "start_id": pa.string(), "figures": pa.string(), "hours": pa.float64(),
-        "device": pa.string(), "mark": pa.string()}  # fmt: skip
+        "device": pa.string(), "plugins": pa.string(), "mark": pa.string()}  # fmt: skip
 """Of each run, as it was read; nothing that is made of it."""
 
 _DIGEST = 32
@@ -93,16 +95,20 @@ def _read(path: Path) -> dict[tuple[str, str, str], Read]:
         return {}
     if content[:_DIGEST] != _digest(content[_DIGEST:]):
         return {}
-    table = pq.read_table(pa.BufferReader(content[_DIGEST:]), read_dictionary=["stage", "config", "figures", "device"])
-    stage, id, seed, config, reason, start_stage, start_id, figures, hours, device, marks = (
+    table = pq.read_table(
+        pa.BufferReader(content[_DIGEST:]), read_dictionary=["stage", "config", "figures", "device", "plugins"]
+    )
+    stage, id, seed, config, reason, start_stage, start_id, figures, hours, device, plugins, marks = (
         table[name].to_pylist() for name in KEPT
     )
+    for text in {text for text in plugins if text}:
+        recall(json.loads(text))
     known = {}
     for place, mark in enumerate(marks):
         start = None if start_id[place] is None else (start_stage[place], start_id[place])
         run = Read(
             stage[place], id[place], seed[place], config[place], start, "done", reason[place], figures[place],
-            hours[place], device[place],
+            hours[place], device[place], plugins[place],
         )  # fmt: skip
         known[run.stage, run.id, mark] = run
     return known

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mixmae.experiment.jobs import start_of
+from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key, canonical
 from mixmae.files.records import NewerSchema, whole_lines
@@ -83,6 +84,8 @@ class Read:
     figures: str = "{}"
     hours: float | None = None
     device: str | None = None
+    plugins: str | None = None
+    """What its config says of plug-ins, as canonical JSON; None: it needs none."""
     standing: tuple[dict[str, Any], dict[str, Any], bool] | None = None
     root: str = ""
     where: str = ""
@@ -212,13 +215,16 @@ def _read(run: RunFolder, config: Mapping[str, Any]) -> Read:
         kept = {name: value for name, value in job.items() if name != "seed"}
         kept |= {"pretraining": bool(start)} if "pretraining" in job else {}
         text = canonical({"data_fingerprint": fingerprint, "job": kept})
+        plugins = canonical(config["plugins"]) if "plugins" in config else None
+        if plugins:
+            recall(config["plugins"])
         row = columns_of(_checked(text))
         _check_types({**row, "seed": seed, "data_fingerprint": fingerprint, "pretraining": start and start[1]})
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, Broken):
             raise
         raise Broken(f"config.json or result.json lacks a field ({type(error).__name__}: {error})") from error
-    return Read(run.stage, run.id, seed, text, start)
+    return Read(run.stage, run.id, seed, text, start, plugins=plugins)
 
 
 @lru_cache(maxsize=4096)

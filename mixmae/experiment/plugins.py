@@ -1,0 +1,87 @@
+"""What a run's config says of the plug-ins that its job needs, and how it is shown where they are missing (no torch).
+
+A plug-in is imported by what plans and by what runs. Programs that read runs know of it what `config.json` says.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mixmae.data.sources import DataModel, DataSpec, sources
+from mixmae.encoders.families import EncoderModel, EncoderSpec, families
+from mixmae.experiment.jobs import PretrainJob, StageJob
+from mixmae.experiment.metric import Metric
+from mixmae.experiment.stages import StageSpec, stages
+from mixmae.fields.model import Model
+from mixmae.fields.specs import Specs
+from mixmae.methods.methods import MethodModel, MethodSpec, methods
+
+_KINDS: dict[str, Specs[Any]] = {specs.what: specs for specs in (stages, families, sources, methods)}
+
+
+def plugins_of(job: StageJob) -> list[dict[str, Any]]:
+    """What is recorded of each plug-in that the job names: what it is, where it comes from, and how it is shown."""
+    records = []
+    for specs, name in _named(job):
+        if not specs.is_plugged_in(name):
+            continue
+        spec = specs[name]
+        shown = {"kind": specs.what, "name": name, "label": spec.label, "version": spec.version}
+        if specs is stages:
+            shown |= {"metrics": [asdict(metric) for metric in spec.metrics], "leaves_encoder": spec.leaves_encoder}
+        records.append({**shown, **asdict(specs.origin(name))})
+    return records
+
+
+def _named(job: StageJob) -> Iterator[tuple[Specs[Any], str]]:
+    yield stages, job.stage
+    yield sources, job.data.name
+    if job.encoder is not None:
+        yield families, job.encoder.family
+    if isinstance(job, PretrainJob):
+        yield methods, job.method.name
+
+
+def recall(records: Iterable[Mapping[str, Any]]) -> None:
+    """Lets this process show runs of plug-ins by what was recorded of them. Raises KeyError, TypeError or ValueError
+    where a record is none."""
+    for record in records:
+        _KINDS[record["kind"]].stand_in(_STAND_INS[record["kind"]](record))
+
+
+class _Recorded:
+    """A plug-in as a run's config says it."""
+
+    def __init__(self, record: Mapping[str, Any]):
+        self.name, self.label = str(record["name"]), str(record["label"])
+
+
+class _RecordedStage(_Recorded, StageSpec):
+    recipe, run = Model, ""
+
+    def __init__(self, record: Mapping[str, Any]):
+        super().__init__(record)
+        self.metrics = tuple(Metric(**metric) for metric in record["metrics"])
+        self.leaves_encoder = bool(record["leaves_encoder"])
+        if not self.metrics:
+            raise ValueError(f"{self.name} has no metrics")
+
+
+class _RecordedMethod(_Recorded, MethodSpec):
+    config, model = MethodModel, ""
+
+
+class _RecordedFamily(_Recorded, EncoderSpec):
+    config, model, variants, small = EncoderModel, "", {}, ""
+
+
+class _RecordedData(_Recorded, DataSpec):
+    config, source = DataModel, ""
+
+
+_STAND_INS = {
+    stages.what: _RecordedStage,
+    families.what: _RecordedFamily,
+    sources.what: _RecordedData,
+    methods.what: _RecordedMethod,
+}

@@ -1,0 +1,188 @@
+"""Plug-ins: a package with its distribution and a single module, from the grid to the report, in real workers."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subprocess.CompletedProcess:
+    """The command in `folder`, with `path` on PYTHONPATH, which must end with the code `check`."""
+    before = os.environ.get("PYTHONPATH", "")
+    places = os.pathsep.join(filter(None, (str(path) if path else "", before)))
+    command = [sys.executable, "-P", "-c", "import cli; cli.main()", "--root", "runs", *words]
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHONPATH": places}
+    )
+    assert ended.returncode == check, ended.stdout + ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    """A folder to put on PYTHONPATH: the toy package, and the module that the documentation shows."""
+    found = tmp_path_factory.mktemp("path")
+    shutil.copytree(HERE / "site", found, dirs_exist_ok=True)
+    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    (found / "nearest_mean.py").write_text(re.search(r"```python\n# nearest_mean.py\n(.*?)```", text, re.S)[1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, path) -> Path:
+    """Where the toy grid has run."""
+    found = tmp_path_factory.mktemp("toys")
+    shutil.copy(HERE / "toys.yaml", found)
+    ended = mixmae("grid", "run", "toys.yaml", folder=found, path=path)
+    assert "24/24 done" in ended.stderr
+    return found
+
+
+def configs(folder: Path, stage: str) -> list[dict]:
+    return [json.loads(file.read_text()) for file in sorted((folder / "runs" / stage).glob("*/config.json"))]
+
+
+def test_the_plan_names_the_toys_settings_and_the_columns_it_adds(folder, path):
+    said = mixmae("grid", "plan", "toys.yaml", folder=folder, path=path).stdout
+    assert "share 0.75" in said and "disc_size" in said
+    assert re.search(r"method\.share", said)
+
+
+def test_an_evaluation_of_three_figures_is_tabulated_by_its_error(folder, path):
+    mixmae("results", "table", "toys.yaml", folder=folder, path=path)
+    rows = list(csv.DictReader((next(folder.glob("runs/**/toys.csv"))).open(encoding="utf-8")))
+    assert [(row["method"], row["encoder"], row["method.share"]) for row in rows] == [
+        ("mixmae", "swin_nano", ""),
+        ("context", "toy_mixer_nano", "0.5"),
+        ("context", "toy_mixer_nano", "0.75"),
+    ]
+    text = next(folder.glob("runs/**/toys.md")).read_text(encoding="utf-8")
+    assert "Mean absolute error in sizes, lower is better (size)" in text
+    assert "top-1 accuracy in % (mean, fine-tuning)" in text
+    header = next(line for line in text.splitlines() if line.startswith("| method"))
+    assert header == "| method | encoder | method.share | size | size, within one | mean | fine-tuning |"
+
+
+def test_plots_and_report_are_drawn(folder, path):
+    mixmae("results", "report", "toys.yaml", folder=folder, path=path)
+    drawn = {file.name for file in folder.glob("runs/**/*.png")}
+    assert {"dots.png", "bars.png", "losses.png"} <= drawn
+    page = next(folder.glob("runs/**/index.html")).read_text(encoding="utf-8")
+    assert "size of discs" in page and "Context" in page
+
+
+def test_an_epoch_that_was_not_evaluated_has_no_metrics_and_the_last_has(folder):
+    for metrics in folder.glob("runs/disc_size/*/metrics.jsonl"):
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        evaluated = [{"error", "rms", "within_one"} <= line.keys() for line in lines[-3:]]
+        assert evaluated == [False, True, True]
+
+
+def test_a_file_that_an_evaluation_leaves_is_hashed(folder):
+    for result in folder.glob("runs/disc_size/*/result.json"):
+        assert "predictions.csv" in json.loads(result.read_text())["files"]
+
+
+def test_it_starts_from_the_fine_tuning(folder):
+    for config in configs(folder, "disc_size"):
+        assert config["job"]["start_stage"] == "finetune"
+
+
+def test_configs_say_where_plug_ins_come_from(folder, path):
+    by_name = {one["name"]: one for config in configs(folder, "disc_size") for one in config.get("plugins", [])}
+    assert by_name["disc_size"]["distribution"] == by_name["discs"]["distribution"] == "toybox 1.2"
+    assert by_name["disc_size"]["metrics"][0]["higher_is_better"] is False
+    (alone,) = {json.dumps(one) for config in configs(folder, "nearest_mean:SPEC") for one in config["plugins"]
+                if one["kind"] == "evaluation"}  # fmt: skip
+    assert json.loads(alone)["distribution"] is None and len(json.loads(alone)["sha256"]) == 64
+    environment = json.loads(next(folder.glob("runs/disc_size/*/environment.json")).read_text())
+    assert environment["evaluation disc_size"].startswith("toybox 1.2, version 1, sha256 ")
+
+
+def test_runs_are_read_where_no_plug_in_is(folder):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom results.rows.collect import collect\n"
+        "from mixmae.presentation.row import method_labels, stage_label\nfor _ in range(2):\n"
+        "    frame = collect(Path('runs'))\n"
+        "    assert not frame.attrs['problems'], frame.attrs['problems']\n"
+        "assert frame[frame.stage == 'disc_size'].error.notna().all()\n"
+        "print(stage_label('disc_size'), stage_label('nearest_mean:SPEC'), method_labels()['context'], sep='|')\n"
+        "assert not [name for name in sys.modules if 'toybox' in name or name == 'nearest_mean']\n"
+    )
+    ended = subprocess.run([sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "size of discs|nearest mean|Context\n"
+    ended = mixmae("results", "diff", "runs", "runs", folder=folder, path=None)
+    assert "disc_size" not in ended.stderr
+
+
+def test_a_plan_without_the_plug_in_is_refused_with_its_place(folder):
+    said = mixmae("grid", "plan", "toys.yaml", folder=folder, path=None, check=2).stderr
+    assert "toys.yaml:" in said and "dots" in said
+    text = (
+        (HERE / "toys.yaml")
+        .read_text()
+        .replace("  - {name: dots, title: Dots, kind: dots, stages: [size, mean]}\n", "")
+    )
+    (folder / "more.yaml").write_text(text)
+    said = mixmae("grid", "plan", "more.yaml", folder=folder, path=None, check=2).stderr
+    assert re.search(r"more.yaml:12:\d+: evaluations.mean.kind: no evaluation 'nearest_mean:SPEC': ", said)
+    assert "put its folder on PYTHONPATH" in said
+
+
+def pretrainings(folder: Path, path: Path) -> set[str]:
+    """The ids that the grid plans."""
+    said = mixmae("grid", "status", "toys.yaml", "--json", folder=folder, path=path).stdout
+    return {job["id"] for job in json.loads(said)["jobs"] if job["stage"] == "pretrain"}
+
+
+def edited(path: Path, tmp_path: Path, module: str, old: str, new: str) -> Path:
+    """A copy of what lies in `path`, with a text in one of its modules replaced."""
+    copy = tmp_path / "edited"
+    shutil.copytree(path, copy)
+    text = (copy / module).read_text()
+    assert old in text
+    (copy / module).write_text(text.replace(old, new))
+    return copy
+
+
+def test_a_version_that_is_raised_is_another_id(folder, path, tmp_path):
+    newer = edited(path, tmp_path, "toybox/context_spec.py", "    hidden_by =", "    version = 2\n    hidden_by =")
+    before, after = pretrainings(folder, path), pretrainings(folder, newer)
+    assert len(before) == len(after) == 6
+    assert len(before & after) == 2, "only those of MixMAE stay"
+
+
+def test_a_file_that_changed_since_the_plan_is_warned_of(folder, path, tmp_path):
+    newer = edited(path, tmp_path, "toybox/disc_size_spec.py", "SPEC =", "# another file\nSPEC =")
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    run = next((tmp_path / "runs" / "disc_size").iterdir())
+    for name in ("result.json", "state.json"):
+        (run / name).unlink()
+    code = (
+        "from pathlib import Path\nfrom mixmae.runs.folder import RunFolder\n"
+        "from mixmae.training.resources import Resources\nfrom mixmae.work.execution import execute\n"
+        f"print(execute(RunFolder(Path('runs'), 'disc_size', {run.name!r}), Resources(workers=0), lambda: False))"
+    )
+    places = os.pathsep.join([str(newer), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-P", "-c", code]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": places}
+    )
+    assert ended.stdout == "done\n"
+    assert "disc_size was planned as toybox 1.2, version 1, sha256 " in (run / "log.txt").read_text()
+
+
+def test_a_plug_in_by_another_name_than_its_own_is_refused(folder, path, tmp_path):
+    other = edited(path, tmp_path, "nearest_mean.py", '"nearest_mean:SPEC", "', '"other", "')
+    said = mixmae("grid", "plan", "toys.yaml", folder=folder, path=other, check=2).stderr
+    assert "no evaluation 'nearest_mean:SPEC': it calls itself 'other'" in said
