@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mixmae.experiment.jobs import PlannedJob
 from mixmae.experiment.plugins import plugins_of
@@ -25,7 +25,11 @@ STARTED_ANEW = ("planned", "waiting", "pending", "stopped", "blocked", "cancelle
 def create_run(root: Path, planned: PlannedJob) -> RunFolder:
     """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
     run = RunFolder(root, planned.stage, planned.id)
-    config = {"id": planned.id, "data_fingerprint": planned.fingerprint, "job": planned.job.model_dump(mode="json")}
+    config: dict[str, Any] = {
+        "id": planned.id,
+        "data_fingerprint": planned.fingerprint,
+        "job": planned.job.model_dump(mode="json"),
+    }
     if plugins := plugins_of(planned.job):
         config["plugins"] = plugins
     if {**run.recovered("config"), "schema": None} != {**config, "schema": None}:

@@ -13,9 +13,9 @@ from mixmae.data.sources import DataConfig, sources
 from mixmae.data.subset import training_images
 from mixmae.encoders.families import EncoderConfig
 from mixmae.experiment.evaluations import Evaluations
-from mixmae.experiment.stages import pretraining, size_problems
+from mixmae.experiment.stages import StageSpec, pretraining, size_problems
 from mixmae.fields.choice import Deferred
-from mixmae.fields.model import Model, Size, impossible
+from mixmae.fields.model import FieldPath, Model, Size, impossible
 from mixmae.methods.methods import MethodConfig, MethodSpec, Problem, methods
 
 PretrainRecipe = Annotated[Model, Deferred(lambda: pretraining().recipe)]
@@ -30,7 +30,7 @@ class Experiment(Model):
     """A variant, a variant and what differs from it, or a family with all its fields."""
     image_size: Size = (224, 224)
     """Height and width in pixels; one number is a square."""
-    data: DataConfig = Field(default_factory=lambda: next(iter(sources)).config())
+    data: DataConfig = Field(default_factory=lambda: next(iter(sources)).config.model_validate({}))
     """What is trained on and evaluated with."""
     pretrain: PretrainRecipe | None = None
     """How it is pretrained. Not used where nothing is."""
@@ -44,7 +44,7 @@ class Experiment(Model):
         return methods[self.method.name]
 
     @model_validator(mode="after")
-    def _possible(self):
+    def _possible(self) -> "Experiment":
         for path, what in problems(self):
             raise impossible(path, what)
         return self
@@ -75,10 +75,11 @@ def problems(experiment: Experiment) -> Iterator[Problem]:
 
 def too_few_images(experiment: Experiment) -> Iterator[Problem]:
     """Yields where a stage needs more training images than its subset of the data has."""
-    asked = [(("evaluations", entry.name), entry.spec, entry.recipe) for entry in experiment.evaluations]
+    stages: list[tuple[FieldPath, StageSpec, Any]] = []
     if experiment.spec.pretrains:
-        asked.insert(0, (("pretrain",), pretraining(), experiment.pretrain))
-    for path, spec, recipe in asked:
+        stages.append((("pretrain",), pretraining(), experiment.pretrain))
+    stages += [(("evaluations", entry.name), entry.spec, entry.recipe) for entry in experiment.evaluations]
+    for path, spec, recipe in stages:
         if (least := spec.least_images(recipe)) is None:
             continue
         try:

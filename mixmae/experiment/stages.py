@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.experiment.metric import Metric
-from mixmae.fields.model import Model
+from mixmae.fields.model import FieldPath, Model
 from mixmae.fields.specs import Specs
 from mixmae.methods.methods import Problem
 
@@ -113,7 +113,7 @@ def evaluation_names() -> list[str]:
     return [name for name in stages.names() if (spec := stages.get(name)) is None or spec.measures]
 
 
-def size_problems(size: tuple[int, int], unit: int, path: tuple) -> Iterator[Problem]:
+def size_problems(size: tuple[int, int], unit: int, path: FieldPath) -> Iterator[Problem]:
     """Yields that an image size is not a multiple of the encoder's unit."""
     for side in size:
         if side % unit or side <= 0:

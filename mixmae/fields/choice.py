@@ -80,7 +80,7 @@ class Chosen(Found):
 
     def __init__(
         self,
-        specs: Specs,
+        specs: Specs[Any],
         key: str = "name",
         spread: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ):
@@ -116,4 +116,5 @@ class Chosen(Found):
             config = self.specs[written[self.key]].config
         except UnknownName as error:
             raise impossible((), str(error)) from None
-        return config.model_validate(written)
+        validated: Model = config.model_validate(written)
+        return validated

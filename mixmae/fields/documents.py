@@ -7,6 +7,7 @@ wrong, and what to write instead`.
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mixmae.fields.messages import dotted, in_words
+from mixmae.fields.model import FieldPath
 
 CHOICES = ("method", "encoder", "data")
 """Fields of an experiment that choose by name: another name replaces what was there, the same name adds to it."""
@@ -42,10 +44,10 @@ class Mark:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
-    def error(self, what: str, path: tuple = ()) -> ConfigError:
+    def error(self, what: str, path: FieldPath = ()) -> ConfigError:
         return ConfigError([self.complaint(what, path)])
 
-    def complaint(self, what: str, path: tuple = ()) -> str:
+    def complaint(self, what: str, path: FieldPath = ()) -> str:
         return ": ".join([str(self), *([dotted(path)] if path else []), what])
 
 
@@ -63,7 +65,7 @@ class Value:
 class _CoreLoader(yaml.SafeLoader):
     """PyYAML with the scalar rules of YAML 1.2's core schema instead of those of YAML 1.1."""
 
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - the name and the kind of attribute are PyYAML's
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the name and the kind of attribute are PyYAML's
 
 
 _RULES = {
@@ -81,7 +83,7 @@ for _kind, (_pattern, _first) in _RULES.items():
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-_SCALARS = {
+_SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda text: None,
     "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
     "tag:yaml.org,2002:int": lambda text: int(text, 0) if text[:2] in ("0o", "0x") else int(text),
@@ -121,7 +123,7 @@ def parse(text: str, file: str) -> Value:
     return _value(node, _mark(file, node.start_mark), file, ())
 
 
-def _mark(file: str, mark) -> Mark:
+def _mark(file: str, mark: Any) -> Mark:
     return Mark(file, mark.line + 1, mark.column + 1)
 
 
@@ -132,7 +134,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     return f"not YAML: {problem}"
 
 
-def _value(node: yaml.Node, mark: Mark, file: str, around: tuple) -> Value:
+def _value(node: yaml.Node, mark: Mark, file: str, around: tuple[yaml.Node, ...]) -> Value:
     """`around` holds the nodes that `node` lies in, to find an alias of one of them."""
     place = _mark(file, node.start_mark)
     if node in around:
@@ -153,8 +155,8 @@ def _value(node: yaml.Node, mark: Mark, file: str, around: tuple) -> Value:
     return Value(data, mark)
 
 
-def _mapping(node: yaml.MappingNode, file: str, around: tuple) -> dict[str, Value]:
-    entries = {}
+def _mapping(node: yaml.MappingNode, file: str, around: tuple[yaml.Node, ...]) -> dict[str, Value]:
+    entries: dict[str, Value] = {}
     for key, item in node.value:
         place = _mark(file, key.start_mark)
         if not isinstance(key, yaml.ScalarNode):
@@ -178,24 +180,24 @@ def plain(value: Value) -> Any:
     return value.data
 
 
-def find(value: Value, path: tuple) -> Value | None:
+def find(value: Value, path: FieldPath) -> Value | None:
     """What stands at `path`; None where nothing does."""
     for part in path:
-        known = range(len(value.data)) if isinstance(value.data, list) else value.data
-        if not isinstance(value.data, dict | list) or part not in known:
+        data = dict(enumerate(value.data)) if isinstance(value.data, list) else value.data
+        if not isinstance(data, dict) or part not in data:
             return None
-        value = value.data[part]
+        value = data[part]
     return value
 
 
-def mark_of(value: Value, path: tuple) -> Mark:
+def mark_of(value: Value, path: FieldPath) -> Mark:
     """Where `path` was written, or the nearest thing around it that was."""
     while (found := find(value, path)) is None:
         path = path[:-1]
     return found.mark
 
 
-def assign(value: Value, path: tuple, new: Value) -> Value:
+def assign(value: Value, path: FieldPath, new: Value) -> Value:
     """`value` with `new` laid over what stands at `path`; mappings on the way are made where there are none."""
     for part in reversed(path):
         new = Value({part: new}, new.mark)
@@ -243,6 +245,6 @@ def validated(model: type[Parsed], document: Value) -> Parsed:
         raise ConfigError([mark.complaint(what, path) for mark, path, what in sorted(found, key=_place)]) from None
 
 
-def _place(found: tuple[Mark, tuple, str]) -> tuple:
-    mark, path, _ = found
+def _place(complaint: tuple[Mark, FieldPath, str]) -> tuple[Mark, str]:
+    mark, path, _ = complaint
     return mark, dotted(path)

@@ -35,37 +35,38 @@ def computed(model: type[Model], written: Mapping[str, Any]) -> dict[str, Any]:
     """What counts of the plain data of a `model`, as JSON has it: without fields that are Recorded, and without those
     that are Neutral at that value. A field that `model` does not have, of another version or a plug-in, counts."""
     fields, parts = _fields(model), model.parts(written)
-    found = {}
+    counted: dict[str, Any] = {}
     for name, value in written.items():
         recorded, neutral, field = fields.get(name, _PLAIN)
         if recorded or value in neutral:
             continue
         inner = parts.get(name) or (field and isinstance(value, dict) and next(models_in(field, value), None))
-        plain = not (isinstance(value, dict) and inner and issubclass(inner, Model))
-        found[name] = value if plain else computed(inner, value)
-    return found
+        if inner and isinstance(value, dict) and issubclass(inner, Model):
+            value = computed(inner, value)
+        counted[name] = value
+    return counted
 
 
 def completed(model: type[Model], written: Mapping[str, Any]) -> dict[str, Any]:
     """The plain data of a `model` with the fields that were added after it was written, at their Neutral value."""
     fields, parts = _fields(model), model.parts(written)
-    found = dict(written)
+    full = dict(written)
     for name, (_, neutral, field) in fields.items():
-        value = found.get(name)
-        if name not in found and neutral:
-            found[name] = list(neutral[0]) if isinstance(neutral[0], tuple) else neutral[0]
+        value = full.get(name)
+        if name not in full and neutral:
+            full[name] = list(neutral[0]) if isinstance(neutral[0], tuple) else neutral[0]
         elif isinstance(value, dict):
             inner = parts.get(name) or (field and next(models_in(field, value), None))
             if inner and issubclass(inner, Model):
-                found[name] = completed(inner, value)
-    return found
+                full[name] = completed(inner, value)
+    return full
 
 
-_PLAIN: tuple[bool, tuple, FieldInfo | None] = (False, (), None)
+_PLAIN: tuple[bool, tuple[Any, ...], FieldInfo | None] = (False, (), None)
 
 
 @cache
-def _fields(model: type[Model]) -> dict[str, tuple[bool, tuple, FieldInfo | None]]:
+def _fields(model: type[Model]) -> dict[str, tuple[bool, tuple[Any, ...], FieldInfo | None]]:
     """Of each field whether it is Recorded, its Neutral values, and itself where it can hold models."""
     return {
         name: (

@@ -7,7 +7,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from mixmae.fields.choice import ByName, Found
+from mixmae.fields.model import FieldPath
 from mixmae.fields.nearest import nearest
+
+Error = dict[str, Any]
+"""One error as pydantic describes it."""
 
 _WANTED = {
     "float_type": "a number",
@@ -28,7 +32,7 @@ _WANTED = {
 }
 
 
-def dotted(path: tuple) -> str:
+def dotted(path: FieldPath) -> str:
     """`("sweeps", 0, "name")` as `sweeps[0].name`."""
     text = ""
     for part in path:
@@ -36,11 +40,11 @@ def dotted(path: tuple) -> str:
     return text.removeprefix(".")
 
 
-def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[tuple[tuple, str]]:
+def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[tuple[FieldPath, str]]:
     """Yields (path, what) for every error that `model` found in `data`, the alternatives of a choice in one."""
-    found = [(_user_path(item, data), item) for item in error.errors(include_url=False)]
+    found = [(_user_path(item, data), item) for item in _errors(error)]
     deepest = {path for path, _ in found}
-    by_path: dict[tuple, list[dict]] = {}
+    by_path: dict[FieldPath, list[Error]] = {}
     for path, item in found:
         outdone = any(len(other) > len(path) and other[: len(path)] == path for other in deepest)
         if outdone and (item["type"] == "too_short" or _is_alternative(item)):
@@ -50,14 +54,19 @@ def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Itera
         yield path, _what(path, items, field_names(models_at(model, path[:-1], data)))
 
 
-def _is_alternative(item: dict) -> bool:
+def _errors(error: ValidationError) -> list[Error]:
+    return [dict(item) for item in error.errors(include_url=False)]
+
+
+def _is_alternative(item: Error) -> bool:
     """Whether the error is one of several, a choice's alternative each, as `loc` says: (…, "literal['grid']")."""
     return bool(item["loc"]) and isinstance(item["loc"][-1], str) and "[" in item["loc"][-1]
 
 
-def _user_path(item: dict, data: Any) -> tuple:
+def _user_path(item: Error, data: Any) -> FieldPath:
     """pydantic's `loc` without what it adds to the user's path: the tags and labels of a choice's alternatives."""
-    path, here = [], data
+    path: list[str | int] = []
+    here = data
     loc = item["loc"]
     for place, part in enumerate(loc):
         last = place == len(loc) - 1
@@ -79,12 +88,12 @@ def _item(data: Any, part: str | int) -> Any:
         return None
 
 
-def _what(path: tuple, items: list[dict], fields: list[str]) -> str:
+def _what(path: FieldPath, items: list[Error], fields: list[str]) -> str:
     """fields: the names that can stand at the path's end."""
     first = next((item for item in items if item["type"] not in _WANTED), items[0])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "impossible":
-        return context["what"]
+        return str(context["what"])
     if kind == "extra_forbidden":
         return _unknown(str(path[-1]), fields)
     if kind == "missing":
@@ -103,7 +112,7 @@ def _unknown(name: str, fields: list[str]) -> str:
     return f"unknown field (did you mean {near}?)" if near else f"unknown field; write one of {', '.join(fields)}"
 
 
-def _near(item: dict) -> str:
+def _near(item: Error) -> str:
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
     near = nearest(item["input"], _unquoted(item["ctx"]["expected"]))
@@ -129,7 +138,7 @@ def _found(value: Any) -> str:
 # ----------------------------------------------------------------------------------------------------- models at a path
 
 
-def models_at(model: type[BaseModel], path: tuple, data: Any) -> list[type]:
+def models_at(model: type[BaseModel], path: FieldPath, data: Any) -> list[type]:
     """What can stand at a path of what `model` reads: models, or mappings by name. data: what was written."""
     models: list[type] = [model]
     for part in path:
@@ -141,30 +150,34 @@ def models_at(model: type[BaseModel], path: tuple, data: Any) -> list[type]:
 
 def field_names(models: list[type]) -> list[str]:
     """The names that can stand in any of these."""
-    names = [one.names() if issubclass(one, ByName) else one.model_fields for one in models]
+    names = [one.names() if issubclass(one, ByName) else _fields(one) for one in models]
     return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _fields(model: type) -> dict[str, FieldInfo]:
+    return model.model_fields if issubclass(model, BaseModel) else {}
 
 
 def _below(one: type, part: str, written: Any) -> Iterator[type]:
     if issubclass(one, ByName):
         yield from one.models(part, written)
-    elif part in one.model_fields:
-        yield from models_in(one.model_fields[part], written)
+    elif part in _fields(one):
+        yield from models_in(_fields(one)[part], written)
 
 
 def models_in(annotation: Any, written: Any = None) -> Iterator[type]:
     """The models that a field so annotated can hold; of a choice that `written` makes, the one."""
     if isinstance(annotation, FieldInfo):
-        marks = [mark for mark in annotation.metadata if isinstance(mark, Found)]
-        for inner in marks or (annotation.annotation,):
-            yield from models_in(inner, written)
+        marks: list[Any] = [mark for mark in annotation.metadata if isinstance(mark, Found)]
+        for part in marks or (annotation.annotation,):
+            yield from models_in(part, written)
     elif isinstance(annotation, Found):
         chosen = annotation.model(written)
         yield from [chosen] if chosen else annotation.models()
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel | ByName):
         yield annotation
     else:
-        inner = get_args(annotation)
-        marks = [one for one in inner if isinstance(one, Found)]
-        for one in marks or inner:
-            yield from models_in(one, written)
+        parts = get_args(annotation)
+        marks = [part for part in parts if isinstance(part, Found)]
+        for part in marks or parts:
+            yield from models_in(part, written)

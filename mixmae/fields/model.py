@@ -48,7 +48,11 @@ class Model(BaseModel):
         return {}
 
 
-def impossible(path: tuple, what: str) -> PydanticCustomError:
+FieldPath = tuple[str | int, ...]
+"""Where something stands in a config: names of fields, and places in lists."""
+
+
+def impossible(path: FieldPath, what: str) -> PydanticCustomError:
     """An error about the field at `path`, relative to the model that raises it; `what` ends in what to write."""
     return PydanticCustomError("impossible", "{what}", {"path": list(path), "what": what})
 

@@ -106,7 +106,7 @@ class Specs(Generic[S_co]):
         if entry is None and ":" not in name:
             raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}")
         try:
-            spec = entry.load() if entry else resolve(name)
+            spec: S_co = entry.load() if entry else resolve(name)
             if spec.name != name:
                 raise ValueError(f"it calls itself {spec.name!r}")
         except (ImportError, AttributeError, ValueError) as error:

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Protocol
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.encoders.kinds import OfficialKind
 from mixmae.fields.choice import Chosen
-from mixmae.fields.model import Model, impossible
+from mixmae.fields.model import FieldPath, Model, impossible
 from mixmae.fields.specs import Specs
 
-Problem = tuple[tuple, str]
+Problem = tuple[FieldPath, str]
 """(path in an experiment, what is wrong and what to write instead)."""
 
 

@@ -4,15 +4,13 @@ could never be shown (no torch, no pandas)."""
 from collections.abc import Iterable, Iterator, Sequence
 
 from mixmae.experiment.stages import evaluation_names, stages
+from mixmae.fields.model import FieldPath
 from mixmae.fields.nearest import instead, nearest
 from mixmae.presentation.columns import ALIASES, canonical, label, paths, shown
 from mixmae.presentation.declaration import Declaration, Expected, TableSpec
 from mixmae.presentation.plots import plot_kinds
 from mixmae.presentation.row import references
 from mixmae.presentation.shown import MixedCell, Shown, separating
-
-Place = tuple
-"""A path in the grid file."""
 
 
 def table_columns(runs: Sequence[Shown], table: TableSpec, declaration: Declaration) -> tuple[str, ...]:
@@ -40,13 +38,13 @@ def additions(declaration: Declaration) -> Iterator[str]:
                 yield f"table {table.name} gains the column {label(column)}" + (f" ({where})" if where else "")
 
 
-def mistakes(declaration: Declaration) -> Iterator[tuple[Place, str]]:
+def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
     """Yields where in the grid file something could never be shown, what is wrong and what to write instead."""
     runs = declaration.absent()
     known = _Known(runs, declaration)
     for place, table in enumerate(declaration.tables):
         yield from known.stages(("tables", place), table.stages)
-        named = [(("rows", number), column) for number, column in enumerate(table.rows)]
+        named: list[tuple[FieldPath, str]] = [(("rows", number), column) for number, column in enumerate(table.rows)]
         named += [(("across",), table.across)] if table.across else []
         yield from known.columns(("tables", place), named)
     for place, plot in enumerate(declaration.plots):
@@ -76,7 +74,7 @@ class _Known:
         }
         self._paths = dict.fromkeys(path for run in runs for path in run.declared) | below
 
-    def columns(self, place: Place, named: Iterable[tuple[tuple, str]]) -> Iterator[tuple[Place, str]]:
+    def columns(self, place: FieldPath, named: Iterable[tuple[FieldPath, str]]) -> Iterator[tuple[FieldPath, str]]:
         for path, column in named:
             if column not in ALIASES and column not in self._paths:
                 known = [*paths(run.declared for run in self._runs), *self._paths]
@@ -84,7 +82,7 @@ class _Known:
                 what = f"did you mean {near}?" if near else f"write one of {', '.join(ALIASES)}, or a dotted path"
                 yield (*place, *path), f"no case has {column}; {what}"
 
-    def stages(self, place: Place, texts: Sequence[str], path: tuple = ()) -> Iterator[tuple[Place, str]]:
+    def stages(self, place: FieldPath, texts: Sequence[str], path: FieldPath = ()) -> Iterator[tuple[FieldPath, str]]:
         names = list(dict.fromkeys((*evaluation_names(), *self._declaration.evaluations)))
         for number, text in enumerate(texts):
             where = (*place, *(path or ("stages", number)))

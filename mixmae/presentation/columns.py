@@ -87,7 +87,7 @@ def shown(column: str, value: Any) -> str:
     if value is None or value == "-":
         return MISSING
     if column == "method":
-        return method_labels().get(value, value)
+        return str(method_labels().get(value, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -95,7 +95,7 @@ def shown(column: str, value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def position(column: str, value: Any) -> tuple:
+def position(column: str, value: Any) -> tuple[Any, ...]:
     """A key to sort values by: methods and encoders as they are listed, others by size, missing ones last."""
     order = {"method": list(method_labels()), "encoder": list(variants())}.get(column, [])
     if value is None:

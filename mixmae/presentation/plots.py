@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import Field, model_validator
 
 from mixmae.fields.choice import Chosen
-from mixmae.fields.model import FileName, Model, impossible
+from mixmae.fields.model import FieldPath, FileName, Model, impossible
 from mixmae.fields.nearest import nearest
 from mixmae.fields.specs import Specs
 
@@ -42,7 +42,7 @@ class PlotModel(Model):
         return None
 
     @property
-    def paths(self) -> Iterator[tuple[tuple, str]]:
+    def paths(self) -> Iterator[tuple[FieldPath, str]]:
         """Yields where in it columns are named, and which."""
         yield from ()
 

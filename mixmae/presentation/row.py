@@ -80,7 +80,7 @@ def start_kind(job: Mapping[str, Any]) -> str | None:
     if (start := start_of(job)) is not None:
         return pretraining().label if start[0] == pretraining().name else start[0]
     if job.get("weights"):
-        return job["weights"]["name"]
+        return str(job["weights"]["name"])
     if not job["encoder"]:
         return "pixels"
     return "scratch" if _trains(job) else "random"
@@ -90,11 +90,11 @@ def method_of(chain: Sequence[Mapping[str, Any]]) -> str:
     """The method that trained the encoder, or what stands in its place."""
     last = chain[-1]
     if "method" in last:
-        return last["method"]["name"]
+        return str(last["method"]["name"])
     if start_of(last) is not None:
         return UNKNOWN
     if last.get("weights"):
-        return last["weights"]["name"]
+        return str(last["weights"]["name"])
     if any(_trains(job) for job in chain):
         return from_scratch().name
     return RANDOM if last["encoder"] else PIXELS

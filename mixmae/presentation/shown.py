@@ -39,11 +39,11 @@ class Shown:
 
     @property
     def seed(self) -> int:
-        return self.ran["seed"]
+        return int(self.ran["seed"])
 
     @property
     def method(self) -> str:
-        return self.declared["method"]
+        return str(self.declared["method"])
 
     @property
     def done(self) -> bool:
@@ -62,7 +62,7 @@ class Shown:
         return self.name if column == "name" else value(self.ran, column, self.names)
 
 
-def cells(runs: Sequence[Shown], columns: Sequence[str]) -> list[tuple[tuple, list[Shown]]]:
+def cells(runs: Sequence[Shown], columns: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Shown]]]:
     """The groups of runs with equal values in `columns`, nothing being a value of its own, in the order in which they
     are shown."""
     groups = _grouped(runs, columns)
@@ -101,8 +101,8 @@ def _mixed(runs: Sequence[Shown], columns: Sequence[str]) -> list[list[Shown]]:
     return [cell for cell in _grouped(runs, columns).values() if len({run.config for run in cell}) > 1]
 
 
-def _grouped(runs: Iterable[Shown], columns: Sequence[str]) -> dict[tuple, list[Shown]]:
-    groups: dict[tuple, list[Shown]] = {}
+def _grouped(runs: Iterable[Shown], columns: Sequence[str]) -> dict[tuple[Any, ...], list[Shown]]:
+    groups: dict[tuple[Any, ...], list[Shown]] = {}
     for run in runs:
         groups.setdefault(tuple(run.value(column) for column in columns), []).append(run)
     return groups
