@@ -86,8 +86,14 @@ class Evaluations(ByName):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        kinds = {name: stages[name].recipe.model_json_schema() for name in cls.names()}
-        return {"type": "object", "properties": kinds, "additionalProperties": {"type": "object"}}
+        specs = [spec for spec in stages if spec.measures]
+        kinds = {spec.name: handler(spec.recipe.__pydantic_core_schema__) for spec in specs}
+        named = {"type": "object", "properties": {"kind": {"type": "string"}, "start": {"type": "string"}}}
+        return {
+            "type": "object",
+            "properties": {name: {"anyOf": [kind, named, {"type": "null"}]} for name, kind in kinds.items()},
+            "additionalProperties": {"anyOf": [named, {"type": "null"}]},
+        }
 
     def dumped(self, mode: str) -> dict[str, Any]:
         found = {}

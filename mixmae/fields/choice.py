@@ -52,7 +52,7 @@ class Found:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [model.model_json_schema() for model in self.models()]}
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models()]}
 
 
 class Deferred(Found):
@@ -99,6 +99,12 @@ class Chosen(Found):
     def models(self) -> Iterator[type[Model]]:
         for spec in self.specs:
             yield spec.config
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        chosen = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [{"type": "string"}, *chosen["anyOf"]]} if self.key in ("name", "family") else chosen
 
     def validated(self, value: Any) -> Model:
         if isinstance(value, BaseModel):
