@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 Positive = Annotated[int, Field(gt=0)]
@@ -33,7 +33,14 @@ def square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Size = Annotated[tuple[Annotated[StrictInt, Field(gt=0)], StrictInt], Field(strict=False), BeforeValidator(square)]
+_SIDE = {"type": "integer", "exclusiveMinimum": 0}
+
+Size = Annotated[
+    tuple[Annotated[StrictInt, Field(gt=0)], StrictInt],
+    Field(strict=False),
+    BeforeValidator(square),
+    WithJsonSchema({"anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}]}),
+]
 """Height and width in pixels; one number is a square."""
 
 

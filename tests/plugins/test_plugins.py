@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-DOCS = Path(__file__).parents[2] / "docs"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subprocess.CompletedProcess:
@@ -29,10 +29,10 @@ def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subp
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    """A folder to put on PYTHONPATH: the toy package, and the module that the documentation shows."""
+    """A folder to put on PYTHONPATH: the toy package, and the module that the README shows."""
     found = tmp_path_factory.mktemp("path")
     shutil.copytree(HERE / "site", found, dirs_exist_ok=True)
-    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     (found / "nearest_mean.py").write_text(re.search(r"```python\n# nearest_mean.py\n(.*?)```", text, re.S)[1])
     return found
 
