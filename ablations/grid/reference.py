@@ -1,4 +1,4 @@
-"""The reference of grid files, in Markdown and as a JSON schema for editors, both made of the config models (no torch)."""
+"""The reference of grid files, as Markdown and as a JSON schema for editors, made of the config models (no torch)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

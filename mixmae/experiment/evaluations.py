@@ -78,7 +78,7 @@ class Evaluations(ByName):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         dumped = core_schema.plain_serializer_function_ser_schema(
-            lambda found, info: found.dumped(info.mode), info_arg=True
+            lambda evaluations, info: evaluations.dumped(info.mode), info_arg=True
         )
         return core_schema.no_info_plain_validator_function(cls._validated, serialization=dumped)
 
@@ -96,12 +96,12 @@ class Evaluations(ByName):
         }
 
     def dumped(self, mode: str) -> dict[str, Any]:
-        found = {}
+        entries = {}
         for entry in self.entries:
             said = {"kind": entry.kind} if entry.kind != entry.name else {}
             said |= {"start": entry.start} if entry.start else {}
-            found[entry.name] = {**said, **entry.recipe.model_dump(mode=mode)}
-        return found
+            entries[entry.name] = {**said, **entry.recipe.model_dump(mode=mode)}
+        return entries
 
     @classmethod
     def _validated(cls, value: Any) -> "Evaluations":
@@ -116,9 +116,9 @@ class Evaluations(ByName):
         for name, kind in kinds.items():
             if (recipe := getattr(read, name)) is not None:
                 entries.append(Evaluation(name, kind, recipe, value[name].get("start")))
-        found = cls(tuple(entries))
-        found._check_starts()
-        return found
+        evaluations = cls(tuple(entries))
+        evaluations._check_starts()
+        return evaluations
 
     def _check_starts(self) -> None:
         """Raises the error of a config field where an entry starts from none that leaves an encoder, or in a circle."""

@@ -37,7 +37,7 @@ class Experiment(Model):
     evaluations: Evaluations = Evaluations()
     """How the encoder is judged, by name."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of every random draw."""
+    """The seed of every random draw."""
 
     @property
     def spec(self) -> MethodSpec:

@@ -110,8 +110,8 @@ def stage_jobs(experiment: Experiment, fingerprint: Callable[[DataModel], str]) 
         entry = next(one for one in waiting if one.start is None or one.start in planned)
         waiting.remove(entry)
         evaluation = _evaluation_job(entry, experiment, planned.get(entry.start))
-        found = fingerprint(evaluation.data)
-        planned[entry.name] = PlannedJob(job_id(evaluation, found), evaluation, found, entry.name)
+        digits = fingerprint(evaluation.data)
+        planned[entry.name] = PlannedJob(job_id(evaluation, digits), evaluation, digits, entry.name)
     return list(planned.values())
 
 
@@ -125,7 +125,7 @@ def job_id(job: StageJob, fingerprint: str) -> str:
 
 
 def _specs(job: StageJob) -> Iterator[Any]:
-    """Of all that the job names."""
+    """Yields the specs that the job names."""
     yield job.spec
     yield sources[job.data.name]
     if job.encoder is not None:

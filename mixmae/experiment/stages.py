@@ -23,11 +23,11 @@ class Work:
     step: int
     """Multiply-adds of an image's part of a training step."""
     forward: int
-    """Of an image that is not trained on."""
+    """Multiply-adds of a forward pass of one image."""
     trained: int
     passed: int
     params: int
-    """That are trained: 0 where nothing that is large is."""
+    """Parameters that are trained; 0 where only something small is."""
     exact: bool
     """Whether the encoder's were counted at this size and with these windows, else scaled by the number of pixels."""
 

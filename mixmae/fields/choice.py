@@ -20,12 +20,12 @@ class ByName:
 
     @classmethod
     def names(cls) -> list[str]:
-        """That an entry can have without saying more."""
+        """Names that an entry can have without saying its kind."""
         raise NotImplementedError
 
     @classmethod
     def models(cls, name: str, written: Any) -> Iterator[type[Model]]:
-        """That the entry of this name can be."""
+        """Yields the models that the entry of this name can be."""
         raise NotImplementedError
 
 
@@ -37,7 +37,7 @@ class Found:
         raise NotImplementedError
 
     def models(self) -> Iterator[type[Model]]:
-        """That the field can hold."""
+        """Yields the models that the field can hold."""
         raise NotImplementedError
 
     def validated(self, value: Any) -> Model:

@@ -10,9 +10,9 @@ from rich.table import Table
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def print_json(**found: Any) -> None:
+def print_json(**document: Any) -> None:
     """Prints one JSON document, with the schema's number, on standard output."""
-    print(json.dumps({"schema": 1, **found}, indent=1, ensure_ascii=False))
+    print(json.dumps({"schema": 1, **document}, indent=1, ensure_ascii=False))
 
 
 def show(table: Table) -> None:

@@ -192,9 +192,9 @@ def find(value: Value, path: FieldPath) -> Value | None:
 
 def mark_of(value: Value, path: FieldPath) -> Mark:
     """Where `path` was written, or the nearest thing around it that was."""
-    while (found := find(value, path)) is None:
+    while (written := find(value, path)) is None:
         path = path[:-1]
-    return found.mark
+    return written.mark
 
 
 def assign(value: Value, path: FieldPath, new: Value) -> Value:
@@ -241,8 +241,8 @@ def validated(model: type[Parsed], document: Value) -> Parsed:
     try:
         return model.model_validate(plain(document))
     except ValidationError as error:
-        found = [(mark_of(document, path), path, what) for path, what in in_words(error, model, plain(document))]
-        raise ConfigError([mark.complaint(what, path) for mark, path, what in sorted(found, key=_place)]) from None
+        complaints = [(mark_of(document, path), path, what) for path, what in in_words(error, model, plain(document))]
+        raise ConfigError([mark.complaint(what, path) for mark, path, what in sorted(complaints, key=_place)]) from None
 
 
 def _place(complaint: tuple[Mark, FieldPath, str]) -> tuple[Mark, str]:

@@ -67,7 +67,7 @@ _PLAIN: tuple[bool, tuple[Any, ...], FieldInfo | None] = (False, (), None)
 
 @cache
 def _fields(model: type[Model]) -> dict[str, tuple[bool, tuple[Any, ...], FieldInfo | None]]:
-    """Of each field whether it is Recorded, its Neutral values, and itself where it can hold models."""
+    """Maps each field to whether it is Recorded, its Neutral values, and itself where it can hold models."""
     return {
         name: (
             Recorded in field.metadata,

@@ -42,10 +42,10 @@ def dotted(path: FieldPath) -> str:
 
 def in_words(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[tuple[FieldPath, str]]:
     """Yields (path, what) for every error that `model` found in `data`, the alternatives of a choice in one."""
-    found = [(_user_path(item, data), item) for item in _errors(error)]
-    deepest = {path for path, _ in found}
+    errors = [(_user_path(item, data), item) for item in _errors(error)]
+    deepest = {path for path, _ in errors}
     by_path: dict[FieldPath, list[Error]] = {}
-    for path, item in found:
+    for path, item in errors:
         outdone = any(len(other) > len(path) and other[: len(path)] == path for other in deepest)
         if outdone and (item["type"] == "too_short" or _is_alternative(item)):
             continue

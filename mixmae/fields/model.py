@@ -65,7 +65,7 @@ def impossible(path: FieldPath, what: str) -> PydanticCustomError:
 
 
 NAME_BYTES = 200
-"""Of a file's name at most: file systems allow 255, and endings are added."""
+"""The longest name of a file: file systems allow 255, and endings are added."""
 
 
 def _file_name(name: str) -> str:

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 
 def nearest(wrong: str, known: Iterable[str]) -> str | None:
     """The known name that is most like a wrong one; None where none is."""
-    found = get_close_matches(wrong, list(known), 1)
-    return found[0] if found else None
+    matches = get_close_matches(wrong, list(known), 1)
+    return matches[0] if matches else None
 
 
 def instead(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:

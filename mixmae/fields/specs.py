@@ -145,9 +145,9 @@ def _distribution(module: str, entry: EntryPoint | None) -> str | None:
 
 def _places(package: str) -> Iterator[str]:
     """The modules `spec` of the sub-packages of a package."""
-    for found in iter_modules(import_module(package).__path__, f"{package}."):
-        if found.ispkg and find_spec(f"{found.name}.spec"):
-            yield f"{found.name}.spec"
+    for module in iter_modules(import_module(package).__path__, f"{package}."):
+        if module.ispkg and find_spec(f"{module.name}.spec"):
+            yield f"{module.name}.spec"
 
 
 def resolve(dotted: str) -> Any:

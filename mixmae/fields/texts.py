@@ -33,5 +33,5 @@ def bytes_of(number: float) -> str:
 
 
 def rounded(value: float) -> str:
-    """To three digits; large numbers to whole ones."""
+    """Rounds to three digits, large numbers to whole ones."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

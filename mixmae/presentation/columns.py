@@ -44,7 +44,7 @@ ALIASES: dict[str, Alias] = {
     "data": Alias("data.name", "data", speaks=True),
     "weights": Alias("weights", "weights", speaks=True),
 }
-"""By the short name, in the order in which they are preferred to tell runs apart."""
+"""Aliases by their short names, in the order in which they are preferred to tell runs apart."""
 
 _SHORT = {alias.path: name for name, alias in ALIASES.items()}
 
@@ -123,6 +123,6 @@ def as_in_rows(column: str, written: Any) -> Any:
 
 def paths(rows: Iterable[Mapping[str, Any]]) -> dict[str, None]:
     """Every column that some row has, aliases first."""
-    found = dict.fromkeys(path for row in rows for path, value in row.items() if value is not None)
-    short = dict.fromkeys(name for name, alias in ALIASES.items() if alias.path in found)
-    return short | dict.fromkeys(canonical(path) for path in found)
+    filled = dict.fromkeys(path for row in rows for path, value in row.items() if value is not None)
+    short = dict.fromkeys(name for name, alias in ALIASES.items() if alias.path in filled)
+    return short | dict.fromkeys(canonical(path) for path in filled)

@@ -75,7 +75,7 @@ class Expected(Model):
     published: PublishedRow | None = None
     """Where it was published, if it was: the mean is the value there."""
     scale: str | None = None
-    """Of the runs at this scale only; default: of those at full scale."""
+    """The scale whose runs are meant; default: those at full scale."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -126,7 +126,7 @@ class Declaration:
     title: str = ""
     scale: str | None = None
     commands: tuple[str, ...] = ()
-    """That run it and show its results."""
+    """The commands that run it and show its results."""
     tables: tuple[TableSpec, ...] = ()
     plots: tuple[PlotModel, ...] = ()
     expected: tuple[Expected, ...] = ()
@@ -144,9 +144,9 @@ class Declaration:
     def evaluations(self) -> dict[str, str]:
         """The kinds of the evaluations, by the names that the grid gives them."""
         measured = {key: names for key, names in self.names.items() if (spec := stages.get(key[0])) and spec.measures}
-        found = {name: key[0] for key, names in measured.items() for name in names}
+        kinds = {name: key[0] for key, names in measured.items() for name in names}
         order = evaluation_names()
-        return dict(sorted(found.items(), key=lambda entry: order.index(entry[1]) if entry[1] in order else len(order)))
+        return dict(sorted(kinds.items(), key=lambda entry: order.index(entry[1]) if entry[1] in order else len(order)))
 
     def selected(self, texts: Sequence[str] = ()) -> list[Selected]:
         """What `stages` names; nothing named is every evaluation. Raises ValueError."""

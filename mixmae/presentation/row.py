@@ -25,11 +25,11 @@ RANDOM, PIXELS, UNKNOWN = "random init", "raw pixels", "unknown"
 
 def chain_of(job: Mapping[str, Any], read: Callable[[Key], Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
     """The job, then those it goes back to, nearest first. read: the job of another run, None where it is missing."""
-    found, start = [job], start_of(job)
+    chain, start = [job], start_of(job)
     while start is not None and (before := read(start)) is not None:
-        found.append(before)
+        chain.append(before)
         start = start_of(before)
-    return found
+    return chain
 
 
 def row_of(chain: Sequence[Mapping[str, Any]]) -> Flat:
@@ -37,19 +37,19 @@ def row_of(chain: Sequence[Mapping[str, Any]]) -> Flat:
     which they change nothing."""
     chain = [completed(_model(job), job) for job in chain]
     own = chain[0]
-    found: Flat = {"stage": own["stage"], "seed": own["seed"], "start": start_kind(own), "method": method_of(chain)}
+    row: Flat = {"stage": own["stage"], "seed": own["seed"], "start": start_kind(own), "method": method_of(chain)}
     height, width = own["image_size"]
-    found["image_size"] = height if height == width else (height, width)
+    row["image_size"] = height if height == width else (height, width)
     parts = {name: own.get(name) for name in ("data", "weights")} | {"evaluation": own["recipe"]}
     parts["encoder"] = own["encoder"] or {"name": "-"}
     parts |= {f"start.{job['stage']}": job["recipe"] for job in chain[1:] if "method" not in job}
     if trained := _trained(chain):
         parts |= {"method": trained["method"], "pretrain": trained["recipe"]}
     for name, part in parts.items():
-        found |= flat(part, name) if part else {}
-    if weights := found.get("weights.path"):
-        found["weights"] = PurePath(weights).name
-    return found
+        row |= flat(part, name) if part else {}
+    if weights := row.get("weights.path"):
+        row["weights"] = PurePath(weights).name
+    return row
 
 
 def _model(job: Mapping[str, Any]) -> type[StageJob]:
