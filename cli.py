@@ -4,7 +4,7 @@ import sys
 import traceback
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from results.commands import results_app
 
 BAD_INPUT, FAILED = 2, 1
 GLOBAL_OPTIONS = {"--root": ("DIR",), "--debug": ()}
-"""With what follows them."""
+"""The options of all commands, with what follows each in a hint."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,9 +104,9 @@ def main() -> None:
         _leave(error, FAILED, f"a fault of this program ({type(error).__name__}), --debug shows where: ")
 
 
-def _hint(error: BaseException | None) -> None:
-    """Where an option of all commands stands after the command, which the parser refuses as unknown (`error`, which it
-    has printed): says where it belongs."""
+def _hint(error: Any) -> None:
+    """Says where an option of all commands belongs, where it stands after the command: the parser then refuses it as
+    unknown by `error`, which it has printed."""
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and option in GLOBAL_OPTIONS:
         command = error.ctx.command_path.partition(" ")[2]

@@ -206,7 +206,8 @@ def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
     from results.rows.collect import collect
 
     grid = _grid(file, scale)
-    if not getattr(grid.spec, block):
+    blocks = {"tables": grid.spec.tables, "plots": grid.spec.plots, "expected": grid.spec.expected}
+    if not blocks[block]:
         entry = "where: …, top1: …" if block == "expected" else "name: …"
         raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
     frame = collect(*places)

@@ -64,7 +64,8 @@ class Pair:
     @property
     def difference(self) -> float | None:
         """B minus A."""
-        return self.b.mean() - self.a.mean() if self.a.figures and self.b.figures else None
+        a, b = self.a.mean(), self.b.mean()
+        return None if a is None or b is None else b - a
 
     @property
     def alike(self) -> bool:
@@ -246,9 +247,8 @@ def _pair(a: Setting, b: Setting) -> Pair:
     matched = a.figures.keys() & b.figures.keys()
     if changed or not matched:
         return Pair(a, b, changed)
-    return Pair(
-        *(replace(one, figures={seed: one.figures[seed] for seed in sorted(matched)}) for one in (a, b)), changed
-    )
+    both = [replace(setting, figures={seed: setting.figures[seed] for seed in sorted(matched)}) for setting in (a, b)]
+    return Pair(both[0], both[1], changed)
 
 
 def _without(setting: Setting, other: Setting) -> Setting:

@@ -6,7 +6,7 @@ Reconstructions keep the units that the encoder was shown. torch is imported ins
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,6 +102,7 @@ def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Colum
 def _masked(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
     """Of an image what is left of it, and what is reconstructed from that."""
     own, method = images[:rows], source.description.method
+    assert method is not None  # `open_source` refuses what has none
     mask, prediction = _predicted(source, own, seed)
     visible = (mask == 0).expand(rows, -1, -1)
     hidden = methods[method.name].hidden_as(method)
@@ -117,10 +118,11 @@ def _predicted(source: Source, chunk: "Tensor", seed: int) -> tuple["Tensor", "T
 
     from mixmae.data.draws import generator, seed_everything
 
-    mask = source.model.draw_mask(len(chunk), generator(seed, "gallery"))
+    model: Any = source.model
+    mask = model.draw_mask(len(chunk), generator(seed, "gallery"))
     seed_everything(seed, "gallery")
     with torch.no_grad():
-        return mask, source.model(chunk, mask).prediction
+        return mask, model(chunk, mask).prediction
 
 
 # ------------------------------------------------------------------------------------------------------------ pixels
@@ -141,7 +143,8 @@ def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor
     unbiased variance, eps 1e-6."""
     from mixmae.methods.target import unit_pixels
 
-    unit = source.model.encoder.unit
+    model: Any = source.model
+    unit = model.encoder.unit
     if source.normalised:
         true = unit_pixels(truth, unit)
         prediction = prediction * (true.var(-1, keepdim=True) + 1e-6).sqrt() + true.mean(-1, keepdim=True)

@@ -42,6 +42,8 @@ def panels(
 
 def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Sequence[str]) -> None:
     """Puts the title above the panels, the legend of `handles` and the notes below them, and lays it all out."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     width, body = figure.get_size_inches()
     room = width - 2 * MARGIN
     heading = wrapped(title, room, TITLE)
@@ -60,7 +62,9 @@ def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Se
         figure.text(MARGIN / width, y, line, color=GREY, ha="left", va="top")
     if legend:
         legend.set_bbox_to_anchor((0.5, (below + MARGIN / 2) / height), figure.transFigure)
-    figure.get_layout_engine().set(rect=(0, bottom / height, 1, body / height))
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # as `panels` made it
+    engine.set(rect=(0, bottom / height, 1, body / height))
     figure.draw_without_rendering()
 
 
@@ -95,11 +99,15 @@ def say_in(ax: "Axes", what: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- text
 
 
-def wrapped(text: str, inches: float, size: float = TEXT) -> list[str]:
-    """The text in lines of at most `inches`, broken between words, then at underscores and slashes, then anywhere.
-    What cannot be printed is shown as �."""
+BETWEEN_WORDS, BETWEEN_PARTS = r"\s+(?!·)", r"(?<=·)\s+"
+"""Where lines may be broken: between words, a separating dot staying with the word before it, or at such dots alone."""
+
+
+def wrapped(text: str, inches: float, size: float = TEXT, gaps: str = BETWEEN_WORDS) -> list[str]:
+    """The text in lines of at most `inches`, broken at `gaps`, then at underscores and slashes, then anywhere. What
+    cannot be printed is shown as �."""
     lines, line = [], ""
-    for word in re.split(r"\s+(?!·)", printable(text).strip()):
+    for word in re.split(gaps, printable(text).strip()):
         for place, piece in enumerate(_pieces(word, inches, size)):
             joined = f"{line} {piece}" if line and not place else line + piece
             if line and text_inches(joined, size) > inches:

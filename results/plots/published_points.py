@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 COLUMNS = ["panel", "method", "encoder", "line", "rest", "series", "x", "y", "source"]
-HOLLOW = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
 """How their markers differ from ours."""
 EPOCHS = "pretrain_epochs"
 

@@ -114,7 +114,7 @@ def _environment(run: RunFolder) -> dict[str, Any]:
 def _measured(run: RunFolder, recorded: Recorded, epochs: int) -> float | None:
     """Hours of an evaluation's processes together. None where timing.jsonl does not tell of each epoch once, or the
     number of processes was not always the same."""
-    processes = {each.get("processes") for each in recorded.ran_in}
+    processes: set[Any] = {environment.get("processes") for environment in recorded.ran_in}
     lines, damaged = whole_lines(run.path / "timing.jsonl")
     if damaged or len(processes) != 1 or None in processes or pd.isna(epochs):
         return None
@@ -252,33 +252,33 @@ def _main_figures(runs: pd.DataFrame) -> list[Metric]:
 
 def environments(runs: pd.DataFrame, found: Records) -> Listing:
     """A column for each environment, and how many runs it had."""
-    said = Counter()
+    runs_in: Counter[tuple[Any, ...]] = Counter()
     moved = 0
     for key in zip(runs["stage"], runs["id"], strict=True):
         environment = found[key].environment
         if environment:
-            said[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
+            runs_in[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
             moved += len(found[key].ran_in) > 1
-    kinds = sorted(said, key=lambda values: (-said[values], str(values)))
+    kinds = sorted(runs_in, key=lambda values: (-runs_in[values], str(values)))
     rows = [
         [name.replace("_", " "), *(_plain(values[place]) for values in kinds)]
         for place, name in enumerate(ENVIRONMENT)
         if any(values[place] is not None for values in kinds)
     ]
-    silent = len(runs) - said.total()
+    silent = len(runs) - runs_in.total()
     notes = [f"{many(silent, 'run')} without environment.json."] * bool(silent)
     notes += [f"{many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
-    return Listing("Versions and machines", ("", *(many(said[kind], "run") for kind in kinds)), rows, tuple(notes))
+    return Listing("Versions and machines", ("", *(many(runs_in[kind], "run") for kind in kinds)), rows, tuple(notes))
 
 
 def commits(found: Records) -> list[str]:
-    """That the runs were made with, where they ran from a checkout."""
+    """The commits that the runs were made with, where they ran from a checkout."""
     named = {record.environment.get("commit") for record in found.values()}
     return sorted(commit for commit in named if commit)
 
 
 def data_sets(runs: pd.DataFrame) -> Listing:
-    rows = []
+    rows: list[list[str | Figure]] = []
     for (data, fingerprint), group in grouped(runs, ["data", "data_fingerprint"]):
         rows.append([_plain(data), _plain(fingerprint), _whole(len(group))])
     notes = ("A fingerprint is of all images' relative paths, sizes and classes.",)

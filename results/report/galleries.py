@@ -89,7 +89,9 @@ def _otherwise(method: str, row: Flat) -> int:
 
 
 def _why_not(run: RunFolder) -> str | None:
-    images = run.read("config")["job"]["data"].get("path")
+    config = run.read("config")
+    assert config is not None  # it was collected
+    images = config["job"]["data"].get("path")
     for path in (run.weights, images and Path(images)):
         if path and not path.exists():
             return f"{path} is not here"

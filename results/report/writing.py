@@ -177,4 +177,4 @@ def _rows(frame: pd.DataFrame) -> str:
 def _declared(declaration: Declaration, spec: TableSpec | PlotModel) -> str:
     """What of a grid decides what its table or plot shows."""
     members = {sweep: sorted(keys) for sweep, keys in declaration.members.items()}
-    return repr(replace(declaration, members=members, commands=(), tables=(spec,), plots=()))
+    return repr((replace(declaration, members={}, commands=(), tables=(), plots=()), members, spec))

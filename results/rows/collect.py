@@ -324,7 +324,7 @@ def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
     figures = _figures_of(run.figures)
     spec = stages.get(run.stage)
     counts = _FIGURES if spec is None else (*_FIGURES, *(metric.name for metric in spec.metrics))
-    found = {
+    columns: dict[str, Any] = {
         "root": run.root,
         "stage": run.stage,
         "id": run.id,
@@ -339,8 +339,8 @@ def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
         before = _figures_of(trained.figures)
         loss = before.get("loss") if trained is not run else None
         costs = {"pretrain_hours": trained.hours, "pretrain_device": trained.device}
-        found |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
-    return found
+        columns |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
+    return columns
 
 
 @lru_cache(maxsize=1024)

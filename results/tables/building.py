@@ -1,6 +1,6 @@
 """A grid's runs as a table: rows and columns as the grid declares them, figures as they were measured (no torch)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -92,7 +92,9 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours minus the published number; None where they do not compare."""
-        return self.mean - self.published.value if self.comparable and self.mean is not None else None
+        if not self.comparable or self.mean is None or self.published is None:
+            return None
+        return self.mean - self.published.value
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,14 @@ class Table:
 
     def has_published(self, place: int) -> bool:
         """Whether some row has a published number in that column of figures."""
-        return any(row.cells[place] and row.cells[place].published for row in self.rows)
+        return any(cell.published for cell in self._column(place))
 
     def has_difference(self, place: int) -> bool:
         """Whether some of them compares with ours."""
-        return any(row.cells[place] and row.cells[place].comparable for row in self.rows)
+        return any(cell.comparable for cell in self._column(place))
+
+    def _column(self, place: int) -> Iterator[Cell]:
+        return (cell for row in self.rows if (cell := row.cells[place]))
 
     def text(self) -> tuple[list[str], list[list[str]], list[str]]:
         """Header, body and footnotes as plain text; what is bold elsewhere is not told."""

@@ -1,7 +1,7 @@
 """A table as Markdown, CSV, LaTeX and HTML, each with its footnotes, and the files (no torch)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,12 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Writes NAME.md, NAME.csv, NAME.tex and NAME.html."""
     texts = {folder / f"{table.name}.{SUFFIXES.get(kind, kind)}": form(table) for kind, form in FORMS.items()}
     for path, text in texts.items():
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        _write(path, text)
     return list(texts)
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 # ----------------------------------------------------------------------------------------------------------- Markdown
@@ -169,7 +173,7 @@ def _class(entry: Entry) -> str:
     return ' class="figure"' if entry.figure else ""
 
 
-def _list_in_html(kind: str, notes: Sequence[str]) -> list[str]:
+def _list_in_html(kind: str, notes: Iterable[str]) -> list[str]:
     items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
     return [f'<ol class="note" type="{kind}">{items}</ol>'] if items else []
 
@@ -203,8 +207,8 @@ def numeric(table: Table) -> pd.DataFrame:
     return pd.DataFrame(lines, dtype=object)
 
 
-def _numbers(cell: Cell, with_published: bool) -> dict:
-    numbers = {"mean": cell.mean, "std": cell.std, "n": cell.n, "best": cell.best}
+def _numbers(cell: Cell, with_published: bool) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"mean": cell.mean, "std": cell.std, "n": cell.n, "best": cell.best}
     if with_published:
         numbers |= {
             "published": cell.published and cell.published.value,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -36,7 +36,7 @@ BESIDE = 0.6
 """Inches of a panel that are not between its axes."""
 NARROWEST = 0.115
 """Inches: the width of a bar over which an upright figure can be written."""
-PUBLISHED = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "markerfacecolor": "white"}
+PUBLISHED: dict[str, Any] = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "markerfacecolor": "white"}
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> N
     for x, bar in _placed(bars):
         if bar.mean is not None:
             ax.bar(x, bar.mean, _width(bars), edgecolor="white", linewidth=0.5, **looks[bar.series])
-        if bar.std is not None:
-            ax.errorbar(x, bar.mean, bar.std, color="black", linewidth=0.9)
+            if bar.std is not None:
+                ax.errorbar(x, bar.mean, bar.std, color="black", linewidth=0.9)
         ax.plot([x] * len(bar.published), bar.published, zorder=3, **PUBLISHED)
     ax.grid(False, axis="x")
     ax.tick_params(axis="x", length=0)

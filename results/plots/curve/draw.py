@@ -170,6 +170,7 @@ def _scale_x(ax: "Axes", x: str, values: pd.Series) -> None:
     if values.empty:
         return
     low, high, present = values.min(), values.max(), sorted(values.unique())
+    ticks: list[float] | None
     if x in COSTS:
         ax.set_xscale("log")
         ax.set_xlim(low / 1.25, high * 1.25)

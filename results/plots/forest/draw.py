@@ -98,6 +98,7 @@ def _draw_panel(
 
 def _draw_difference(ax: "Axes", place: int, compared: Comparison, metric: Metric, colour: str) -> None:
     mean = compared.difference
+    assert mean is not None
     ax.errorbar(
         mean, place, xerr=compared.half, color=colour, marker="o", markersize=5, markeredgewidth=1.1,
         markerfacecolor="none" if compared.half is None else colour,

@@ -48,9 +48,10 @@ def draw(frame: pd.DataFrame, plot: LossPlot, declaration: Declaration, title: s
     present = list(dict.fromkeys(run.method for run in runs))
     styles = styles_of(epochs, by_method=False)
     figure, axes = panels(max(len(present), 1))
-    for ax, method in zip(axes, present or [None], strict=True):
+    shown_methods: list[str | None] = [*present] or [None]
+    for ax, method in zip(axes, shown_methods, strict=True):
         here = epochs[epochs["method"] == method]
-        _draw_panel(ax, here, _in_colour(styles, method), plot.smoothing)
+        _draw_panel(ax, here, _in_colour(styles, method) if method else styles, plot.smoothing)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=5))
         ax.set(title=shown("method", method), xlabel="epoch", ylabel=f"loss ({_loss_label(method)})")
         if here.empty:
@@ -129,7 +130,7 @@ def _draw_panel(ax: "Axes", epochs: pd.DataFrame, styles: dict[str, dict], smoot
         set_dashes(line, style)
 
 
-def _in_colour(styles: dict[str, dict], method: str | None) -> dict[str, dict]:
+def _in_colour(styles: dict[str, dict], method: str) -> dict[str, dict]:
     """The styles for the panel of a method, in shades of its colour."""
     from results.plots.theme import shade
 
