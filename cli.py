@@ -4,7 +4,7 @@ import sys
 import traceback
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,10 @@ from mixmae.runs.folder import default_root
 from mixmae.runs.lease import Held
 from mixmae.weights.commands import weights_app
 from results.commands import results_app
+
+if TYPE_CHECKING:
+    from ablations.grid.file import Grid
+    from ablations.plan.plan import Plan
 
 BAD_INPUT, FAILED = 2, 1
 GLOBAL_OPTIONS = {"--root": ("DIR",), "--debug": ()}
@@ -38,8 +42,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"mixmae {mixmae.__version__}")
         raise typer.Exit
 
@@ -77,7 +81,7 @@ app.command("doctor")(doctor)
 weights_app.command("evaluate")(evaluate_weights)
 
 
-def _report(grid, plan, folder: Path) -> None:
+def _report(grid: "Grid", plan: "Plan", folder: Path) -> None:
     from ablations.plan.declaring import declare
     from results.report.writing import write_report
     from results.rows.collect import collect

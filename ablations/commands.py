@@ -22,7 +22,9 @@ GridPaths = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
 ]
-AtScale = Annotated[str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")]
+ScaleName = Annotated[
+    str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")
+]
 Executor = Annotated[
     Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
 ]
@@ -63,7 +65,11 @@ def grid_list(as_json: AsJson = False) -> None:
 
 @grid_app.command("plan")
 def grid_plan(
-    context: typer.Context, files: GridPaths, scale: AtScale = None, executor: Executor = None, as_json: AsJson = False
+    context: typer.Context,
+    files: GridPaths,
+    scale: ScaleName = None,
+    executor: Executor = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the grid would run and what is done already; for slurm also what it asks for and costs there."""
     from ablations.control.steering import as_text, plan_document
@@ -90,7 +96,7 @@ def grid_plan(
 
 @grid_app.command("run")
 def grid_run(
-    context: typer.Context, files: GridPaths, scale: AtScale = None, slots: Slots = None, executor: Executor = None
+    context: typer.Context, files: GridPaths, scale: ScaleName = None, slots: Slots = None, executor: Executor = None
 ) -> None:
     """Run what of the grids is not done: here, several jobs at once, or submitted to Slurm, which returns at once.
 
@@ -116,7 +122,7 @@ def grid_run(
 def grid_status(
     context: typer.Context,
     files: GridPaths,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits or runs.")] = False,
     every: Every = 10.0,
@@ -142,7 +148,7 @@ def grid_status(
 
 
 @grid_app.command("watch")
-def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, every: Every = 60.0) -> None:
+def grid_watch(context: typer.Context, file: GridPath, scale: ScaleName = None, every: Every = 60.0) -> None:
     """See a grid on Slurm through: submit what is not done, and again what ended early, as its `retries` say."""
     from ablations.control.following import follow
 
@@ -158,7 +164,7 @@ def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, ev
 def grid_cancel(
     context: typer.Context,
     files: GridPaths,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     stage: OfStage = None,
     method: OfMethod = None,
     encoder: OfEncoder = None,
@@ -182,7 +188,7 @@ def grid_cancel(
 def grid_retry(
     context: typer.Context,
     file: GridPath,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     failed: Annotated[bool, typer.Option("--failed", help="What it does anyway: only failed runs.")] = False,
     stage: OfStage = None,
     method: OfMethod = None,

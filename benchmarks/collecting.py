@@ -115,7 +115,7 @@ def _journal(epochs: int) -> dict[str, bytes]:
         speed = {"seconds": round(14 + 1 / epoch, 3), "images_per_s": 96.2}
         timing.append({"epoch": epoch, **speed, "data_wait_s": 0.805, "peak_memory_gb": 1.044})
     lines = {"metrics.jsonl": metrics, "timing.jsonl": timing}
-    return {name: "".join(map(line_of, each)).encode() for name, each in lines.items()}
+    return {name: "".join(map(line_of, entries)).encode() for name, entries in lines.items()}
 
 
 def _documents(planned: PlannedJob, epochs: int, metrics: bytes) -> dict[str, bytes]:

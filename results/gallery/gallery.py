@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROWS = 4
 COLOURS = {"blue": "#0173b2", "orange": "#de8f05", "green": "#029e73", "pink": "#cc78bc"}
-"""Of the row's own image and of those mixed with it."""
+"""Outlines of the units of the row's own image, and of those mixed with it."""
 
 SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
 """Inches: of an image's height, between images, between sources, around all."""
@@ -37,14 +37,14 @@ def gallery_figure(runs: Sequence[RunFolder], rows: int = ROWS, seed: int = 0) -
 
 def draw_gallery(sources: Sequence[Source], images: Images, seed: int = 0) -> "Figure":
     """A row an image, a column a picture, the sources from left to right; `seed` draws the masks."""
-    return draw(reconstructions(sources, images, seed), images.of)
+    return draw_groups(reconstructions(sources, images, seed), images.of)
 
 
 # ----------------------------------------------------------------------------------------------------------- drawing
 
 
-def draw(groups: Sequence[Group], title: str) -> "Figure":
-    """The groups from left to right, each under its label; below them what outlines and shades mean."""
+def draw_groups(groups: Sequence[Group], title: str) -> "Figure":
+    """Draws the groups from left to right, each under its label; below them what outlines and shades mean."""
     from matplotlib.figure import Figure
 
     lefts, width = _across(groups)
@@ -109,7 +109,7 @@ def _squares(ax: "Axes", cells: np.ndarray, side: int, inset: float, color: str,
 
 
 def _notes(groups: Sequence[Group]) -> list[str]:
-    """What a reader has to know of the columns drawn."""
+    """The notes that a reader needs to understand the columns."""
     named = [group for group in groups if group.label]
     most = max(group.mixed for group in named)
     others = " and ".join(", ".join(list(COLOURS)[1:most]).rsplit(", ", 1))

@@ -50,7 +50,7 @@ class Source:
 
     @property
     def normalised(self) -> bool:
-        """Whether it predicts units less their mean, over their contrast."""
+        """Whether it predicts each unit less its mean, divided by its standard deviation."""
         method = self.description.method
         return method is not None and methods[method.name].normalises(method)
 
@@ -130,7 +130,7 @@ def _of_step(path: Path, run: RunFolder) -> Source:
 
 
 def _read_step(path: Path) -> dict[str, Any]:
-    """What a file that torch wrote holds. Raises ValueError where torch cannot read it."""
+    """Reads a file that torch wrote. Raises ValueError where torch cannot."""
     from mixmae.weights.files import read_checkpoint
 
     try:
@@ -176,8 +176,8 @@ def _label(description: Description, trained: str) -> str:
 
 
 def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed: int) -> Images:
-    """At most `rows` images to show and what they are mixed with: those in `folder` and below it, by name, or the
-    validation images of the first source that says what it was trained on, of as many classes as there are.
+    """Reads at most `rows` images to show, and what they are mixed with: those in `folder` and below it, by name, or
+    the validation images of the first source that says what it was trained on, of as many classes as there are.
 
     Where there are more, `seed` chooses. What cannot be read is logged and passed over. Raises FileNotFoundError or
     ValueError where there is no image, none can be read, or there are fewer than a source mixes.

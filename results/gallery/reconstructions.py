@@ -56,17 +56,17 @@ def reconstructions(sources: Sequence[Source], images: Images, seed: int) -> lis
     groups, size = [], None
     for source, label in zip(sources, _labels(sources), strict=True):
         transform = evaluation_transform(source.description.image_size, 1.0)
-        found = torch.stack([transform(picture) for picture in images.pictures])
+        batch = torch.stack([transform(picture) for picture in images.pictures])
         if source.description.image_size != size:
             size = source.description.image_size
-            groups.append(Group("", (Column("original", _pictures(found[: images.rows])),)))
-        columns = (_mixed if source.mixed > 1 else _masked)(source, found, images.rows, seed)
+            groups.append(Group("", (Column("original", _pictures(batch[: images.rows])),)))
+        columns = (_mixed if source.mixed > 1 else _masked)(source, batch, images.rows, seed)
         groups.append(Group(label, tuple(columns), source.mixed))
     return groups
 
 
 def _labels(sources: Sequence[Source]) -> list[str]:
-    """With the name too where several sources have one label."""
+    """The labels of the sources, with the name too where several have one label."""
     count = Counter(source.label for source in sources)
     return [source.label if count[source.label] == 1 else f"{source.label} · {source.name}" for source in sources]
 
@@ -75,7 +75,8 @@ def _labels(sources: Sequence[Source]) -> list[str]:
 
 
 def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
-    """Of two images their mix and what is reconstructed of each, of more the row's own image alone."""
+    """The columns of a method that mixes images: the mix and what is reconstructed, of two images for both, of more for
+    the row's own image alone."""
     from mixmae.methods.mixmae.model import members_of
 
     count = source.mixed
@@ -100,7 +101,7 @@ def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Colum
 
 
 def _masked(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
-    """Of an image what is left of it, and what is reconstructed from that."""
+    """The columns of a method that masks: what is left of the image, and what is reconstructed from that."""
     own, method = images[:rows], source.description.method
     assert method is not None  # `open_source` refuses what has none
     mask, prediction = _predicted(source, own, seed)
@@ -154,7 +155,7 @@ def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor
 
 
 def _laid_over(images: "Tensor", others: "Tensor", cells: "Tensor") -> "Tensor":
-    """`images`, at `cells` those of `others`."""
+    """The pixels of `others` where `cells` is true, else those of `images`."""
     import torch
 
     return torch.where(_pixels(cells, images), others, images)

@@ -85,14 +85,14 @@ def thin_tick_labels(axes: Sequence["Axes"]) -> None:
 
 
 def few_round_ticks(axis, steps: int) -> None:
-    """At most so many steps from one to the next, of 1, 2 or 5."""
+    """Sets at most `steps` ticks on an axis, at multiples of 1, 2 or 5 times a power of ten."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=steps, steps=[1, 2, 5, 10]))
 
 
 def say_in(ax: "Axes", what: str) -> None:
-    """What an empty panel says."""
+    """Writes `what` in the middle of an empty panel."""
     ax.text(0.5, 0.5, what, ha="center", va="center", transform=ax.transAxes, color=GREY)
 
 
@@ -158,7 +158,7 @@ def line_inches(size: float) -> float:
 
 
 def _legend(figure: "Figure", handles: Sequence["Artist"], room: float):
-    """As many columns as the widest entry leaves room for."""
+    """Makes the legend, in as many columns as the widest entry leaves room for."""
     from matplotlib import rcParams
 
     before = (rcParams["legend.handlelength"] + rcParams["legend.handletextpad"]) * TEXT / 72

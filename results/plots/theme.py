@@ -1,7 +1,7 @@
 """How all figures look: sizes, fonts, colours, markers, dashes and hatches.
 
-A method has one colour in every figure. Colours are far apart for every kind of colour vision, and what they tell is
-told a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a column
+A method has one colour in every figure. Colours are far apart for every kind of colour vision, and what they show is
+shown a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a column
 of a page or as the page, and its text is 8 points or more at that size.
 """
 
@@ -27,7 +27,7 @@ GREY = "0.35"
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is told from others: by the colour, dashes of its lines, and the hatch of its bars."""
+    """How a method is drawn: its colour, the dashes of its lines, and the hatch of its bars."""
 
     colour: str
     dashes: tuple[float, ...]
@@ -72,7 +72,7 @@ def colour(method: str) -> str:
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 DASHES = ((), (5, 1.8), (1.2, 1.4), (5, 1.5, 1.2, 1.5), (8, 2.5), (3, 1, 1, 1, 1, 1))
-"""What tells the lines of one method apart."""
+"""Markers and dashes of the lines of one method."""
 
 _LOOK = {
     "font.family": "sans-serif",
@@ -120,7 +120,7 @@ _LOOK = {
 @contextmanager
 def theme() -> Iterator[None]:
     """Figures are drawn and written within it: matplotlib's own defaults and what differs here, whatever the machine's
-    matplotlibrc says. Letters that the font lacks are told of by `results.plots.files.save` alone."""
+    matplotlibrc says. Only `results.plots.files.save` warns of letters that the font lacks."""
     from matplotlib import style
 
     with style.context(["default", _LOOK]), warnings.catch_warnings():
@@ -141,8 +141,8 @@ def shade(method: str, place: int) -> tuple[float, float, float]:
 
 
 def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade tell the
-    rest; dashes tell the method, or the rest where lines of different methods are not drawn together."""
+    """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade stand for
+    the rest; dashes for the method, or for the rest where lines of different methods are not drawn together."""
     rests = list(dict.fromkeys(rest for _, _, rest in lines))
     styles: dict[str, dict[str, Any]] = {}
     lines_of: Counter[str] = Counter()

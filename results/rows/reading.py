@@ -26,9 +26,9 @@ from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES, RunState, state_by
 
 FILES = ("config.json", "launch.json", "state.json", "result.json", "metrics.jsonl")
-"""What a run is known by."""
+"""The files of a run that are read."""
 FILES_OF_COSTS = ("environment.json", "timing.jsonl")
-"""And a run that trains an encoder, for its hours and device."""
+"""The files that are read too of a run that trains an encoder, for its hours and device."""
 
 PATHS = {
     "encoder": "encoder.name",
@@ -68,10 +68,13 @@ class Broken(ValueError):
 
 @dataclass(slots=True)
 class Read:
-    """A run as its folder says it. config: the job without seed and start, with the data's fingerprint, as canonical
-    JSON: repetitions share it. start: the run that it starts from. figures: result.json without the hashes of files, as
-    canonical JSON. hours, device: of a run that trains an encoder, where they are known. standing: of a run that is not
-    done, what its state follows from: launch.json, state.json, and whether it is held."""
+    """A run as its folder describes it.
+
+    config: the job without seed and start, with the data's fingerprint, as canonical JSON; repetitions share it.
+    start: the run that it starts from. figures: result.json without the hashes of files, as canonical JSON. hours,
+    device: of a run that trains an encoder, where they are known. standing: of a run that is not done, what its state
+    follows from: launch.json, state.json, and whether a process holds it.
+    """
 
     stage: str
     id: str
@@ -86,7 +89,7 @@ class Read:
     standing: tuple[dict[str, Any], dict[str, Any], bool] | None = None
     root: str = ""
     where: str = ""
-    """What a problem calls it."""
+    """How a problem names it."""
 
     @property
     def key(self) -> Key:
