@@ -4,7 +4,7 @@ import sys
 import traceback
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,9 +21,13 @@ from mixmae.runs.lease import Held
 from mixmae.weights.commands import weights_app
 from results.commands import results_app
 
+if TYPE_CHECKING:
+    from ablations.grid.file import Grid
+    from ablations.plan.plan import Plan
+
 BAD_INPUT, FAILED = 2, 1
 GLOBAL_OPTIONS = {"--root": ("DIR",), "--debug": ()}
-"""With what follows them."""
+"""The options of all commands, with what follows each in a hint."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +42,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"mixmae {mixmae.__version__}")
         raise typer.Exit
 
@@ -77,7 +81,7 @@ app.command("doctor")(doctor)
 weights_app.command("evaluate")(evaluate_weights)
 
 
-def _report(grid, plan, folder: Path) -> None:
+def _report(grid: "Grid", plan: "Plan", folder: Path) -> None:
     from ablations.plan.declaring import declare
     from results.report.writing import write_report
     from results.rows.collect import collect
@@ -104,9 +108,9 @@ def main() -> None:
         _leave(error, FAILED, f"a fault of this program ({type(error).__name__}), --debug shows where: ")
 
 
-def _hint(error: BaseException | None) -> None:
-    """Where an option of all commands stands after the command, which the parser refuses as unknown (`error`, which it
-    has printed): says where it belongs."""
+def _hint(error: Any) -> None:
+    """Says where an option of all commands belongs, where it stands after the command: the parser then refuses it as
+    unknown by `error`, which it has printed."""
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and option in GLOBAL_OPTIONS:
         command = error.ctx.command_path.partition(" ")[2]

@@ -3,13 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from mixmae.fields.console import AsJson, print_json, show
 from mixmae.fields.documents import ConfigError, mark_of
+
+if TYPE_CHECKING:
+    from ablations.grid.file import Grid
+    from ablations.plan.plan import Plan
 
 GridPath = Annotated[
     Path, typer.Argument(metavar="FILE", help="The grid's YAML file, or one that comes with mixmae, as paper/methods.")
@@ -18,7 +22,9 @@ GridPaths = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
 ]
-AtScale = Annotated[str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")]
+ScaleName = Annotated[
+    str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")
+]
 Executor = Annotated[
     Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
 ]
@@ -35,7 +41,7 @@ Grids = Annotated[
 ]
 
 ROWS = 200
-"""Of a table of states."""
+"""The most rows that a table of states shows."""
 
 grid_app = typer.Typer(no_args_is_help=True, help="Plan, run and follow the experiments of a grid file.")
 runs_app = typer.Typer(no_args_is_help=True, help="Look after the run folders under ROOT.")
@@ -47,19 +53,23 @@ def grid_list(as_json: AsJson = False) -> None:
     from ablations.grid.file import shipped
     from mixmae.experiment.recipes.headers import header_of
 
-    found = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
+    grids = [{"name": name, **header_of(path.read_text("utf-8"))} for name, path in shipped().items()]
     if as_json:
-        print_json(grids=found)
+        print_json(grids=grids)
         return
     table = Table("grid", "about", "cost at full scale")
-    for grid in found:
+    for grid in grids:
         table.add_row(grid["name"], grid["title"], grid.get("cost", "").partition(" in float16")[0])
     show(table)
 
 
 @grid_app.command("plan")
 def grid_plan(
-    context: typer.Context, files: GridPaths, scale: AtScale = None, executor: Executor = None, as_json: AsJson = False
+    context: typer.Context,
+    files: GridPaths,
+    scale: ScaleName = None,
+    executor: Executor = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the grid would run and what is done already; for slurm also what it asks for and costs there."""
     from ablations.control.steering import as_text, plan_document
@@ -67,18 +77,18 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    gained = _check_shown(_each(grids, plan))
-    found = states(plan.entries)
+    gained = _check_shown(_apart(grids, plan))
+    run_states = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
         from ablations.cost.prices import quote, quote_document, quote_lines, quote_table
 
-        quoted = quote(_alone(grids, "--executor slurm"), plan, found)
+        quoted = quote(_alone(grids, "--executor slurm"), plan, run_states)
     if as_json:
-        print(as_text({**plan_document(plan, found), **(quote_document(quoted) if quoted else {})}))
+        print(as_text({**plan_document(plan, run_states), **(quote_document(quoted) if quoted else {})}))
         return
-    show(plan_table(plan, found))
-    print(*plan_summary(plan, found), *gained, sep="\n")
+    show(plan_table(plan, run_states))
+    print(*plan_summary(plan, run_states), *gained, sep="\n")
     if quoted:
         show(quote_table(quoted))
         print(*quote_lines(quoted), sep="\n")
@@ -86,7 +96,7 @@ def grid_plan(
 
 @grid_app.command("run")
 def grid_run(
-    context: typer.Context, files: GridPaths, scale: AtScale = None, slots: Slots = None, executor: Executor = None
+    context: typer.Context, files: GridPaths, scale: ScaleName = None, slots: Slots = None, executor: Executor = None
 ) -> None:
     """Run what of the grids is not done: here, several jobs at once, or submitted to Slurm, which returns at once.
 
@@ -96,7 +106,7 @@ def grid_run(
     from ablations.plan.showing import submitted
 
     grids, plan = planned_together(files, context.obj, scale)
-    apart = _each(grids, plan)
+    apart = _apart(grids, plan)
     _check_shown(apart)
     shared = grids[0].spec.resources
     if (executor or shared.executor) == "slurm":
@@ -112,7 +122,7 @@ def grid_run(
 def grid_status(
     context: typer.Context,
     files: GridPaths,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits or runs.")] = False,
     every: Every = 10.0,
@@ -126,19 +136,19 @@ def grid_status(
     grids, plan = planned_together(files, context.obj, scale)
     if watch:
         raise typer.Exit(follow(grids[0], plan, every, submits=False))
-    found = seen(plan)
+    run_states = seen(plan)
     if as_json:
-        print(as_text(status_document(plan, found)))
+        print(as_text(status_document(plan, run_states)))
         return
-    shown = most_telling(plan.entries, found, ROWS)
-    show(status_table(shown, found))
+    shown = most_telling(plan.entries, run_states, ROWS)
+    show(status_table(shown, run_states))
     if len(shown) < len(plan.entries):
         print(f"{len(plan.entries) - len(shown)} more jobs are not shown; --json lists all")
-    print(plan_summary(plan, found)[0])
+    print(plan_summary(plan, run_states)[0])
 
 
 @grid_app.command("watch")
-def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, every: Every = 60.0) -> None:
+def grid_watch(context: typer.Context, file: GridPath, scale: ScaleName = None, every: Every = 60.0) -> None:
     """See a grid on Slurm through: submit what is not done, and again what ended early, as its `retries` say."""
     from ablations.control.following import follow
 
@@ -154,7 +164,7 @@ def grid_watch(context: typer.Context, file: GridPath, scale: AtScale = None, ev
 def grid_cancel(
     context: typer.Context,
     files: GridPaths,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     stage: OfStage = None,
     method: OfMethod = None,
     encoder: OfEncoder = None,
@@ -168,17 +178,17 @@ def grid_cancel(
     from mixmae.fields.texts import many
 
     _, plan = planned_together(files, context.obj, scale)
-    found = cancel_grid(plan, Chosen(stage, method, encoder, seed))
-    out = f", {many(found.tasks, 'task')} taken out of Slurm's queue" if found.tasks else ""
-    still = f", {found.still} of them still running" if found.still else ""
-    print(f"{many(found.runs, 'job')} cancelled{out}{still}")
+    cancelled = cancel_grid(plan, Chosen(stage, method, encoder, seed))
+    out = f", {many(cancelled.tasks, 'task')} taken out of Slurm's queue" if cancelled.tasks else ""
+    still = f", {cancelled.still} of them still running" if cancelled.still else ""
+    print(f"{many(cancelled.runs, 'job')} cancelled{out}{still}")
 
 
 @grid_app.command("retry")
 def grid_retry(
     context: typer.Context,
     file: GridPath,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     failed: Annotated[bool, typer.Option("--failed", help="What it does anyway: only failed runs.")] = False,
     stage: OfStage = None,
     method: OfMethod = None,
@@ -190,10 +200,10 @@ def grid_retry(
     from mixmae.fields.texts import many
 
     _, plan = planned(file, context.obj, scale)
-    failed, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
+    queued, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
     also = f", {many(cancelled, 'cancelled run')} would start anyway" if cancelled else ""
-    start = f"; start them with: mixmae grid run {command_line(file, scale)}" if failed or cancelled else ""
-    print(f"{many(failed, 'failed run')} queued{also}{start}")
+    start = f"; start them with: mixmae grid run {command_line(file, scale)}" if queued or cancelled else ""
+    print(f"{many(queued, 'failed run')} queued{also}{start}")
 
 
 @grid_app.command("logs")
@@ -208,16 +218,16 @@ def grid_logs(
     from ablations.control.explaining import follow_log
     from mixmae.runs.find import find_run
 
-    found = find_run(context.obj, run_id)
+    run = find_run(context.obj, run_id)
     if follow:
         try:
-            follow_log(found, _write)
+            follow_log(run, _write)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         return
-    log = found.path / "log.txt"
+    log = run.path / "log.txt"
     if not log.exists():
-        raise ConfigError([f"{found.stage}/{found.id} has written no log yet; mixmae grid why {found.id[:8]} says why"])
+        raise ConfigError([f"{run.stage}/{run.id} has written no log yet; mixmae grid why {run.id[:8]} says why"])
     _write(log.read_bytes())
 
 
@@ -294,18 +304,24 @@ def run_experiment(
 
     tracked = known(tuple(track or ()))
     check_installed(tracked)
-    how = {"checkpoint_activations": checkpoint_activations, "compile_blocks": compile_blocks}
-    saving = {"save_minutes": save_minutes, "save_steps": save_steps}
-    shared = Resources(threads=threads, workers=workers, track=tracked, **how, **saving)
+    shared = Resources(
+        threads=threads,
+        workers=workers,
+        track=tracked,
+        checkpoint_activations=checkpoint_activations,
+        compile_blocks=compile_blocks,
+        save_minutes=save_minutes,
+        save_steps=save_steps,
+    )
     parsed, document = read_experiment(experiment)
     processes = None
-    if found := place():
+    if own := place():
         # Else torch warns of what `Processes.synchronised` does on purpose.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from mixmae.training.processes import join
 
-        processes = join(found)
-        if found.rank:
+        processes = join(own)
+        if own.rank:
             raise typer.Exit(follow_here(shared, processes))
     made = plan(experiment.stem, [Case(experiment.stem, parsed, document)], context.obj)
     if start_over:
@@ -327,20 +343,20 @@ def doctor(
     """Check this machine, the root and the cluster for what grids need, and say what to do. Exits with 1 on a fail."""
     from ablations.doctor.examine import examine
 
-    found = []
+    findings = []
     for finding in examine(context.obj, site, data, submit):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             print(finding.line(), flush=True)
     if as_json:
-        print_json(findings=[finding.document() for finding in found])
-    raise typer.Exit(int(any(finding.level == "fail" for finding in found)))
+        print_json(findings=[finding.document() for finding in findings])
+    raise typer.Exit(int(any(finding.level == "fail" for finding in findings)))
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
-def planned(file: Path, root: Path, scale: str | None = None):
+def planned(file: Path, root: Path, scale: str | None = None) -> tuple["Grid", "Plan"]:
     """The grid in `file` and its plan under the root."""
     from ablations.grid.file import grid_path, read_grid
     from ablations.plan.plan import plan
@@ -349,7 +365,7 @@ def planned(file: Path, root: Path, scale: str | None = None):
     return grid, plan(grid.name, grid.cases, root)
 
 
-def planned_together(files: list[Path], root: Path, scale: str | None = None):
+def planned_together(files: list[Path], root: Path, scale: str | None = None) -> tuple[list["Grid"], "Plan"]:
     """The grids in `files`, and one plan of all: a job that several of them name is in it once."""
     from ablations.grid.file import grid_path, read_grid
     from ablations.plan.plan import plan
@@ -358,7 +374,7 @@ def planned_together(files: list[Path], root: Path, scale: str | None = None):
     return grids, plan("+".join(grid.name for grid in grids), [case for grid in grids for case in grid.cases], root)
 
 
-def _each(grids: list, together) -> list[tuple]:
+def _apart(grids: "list[Grid]", together: "Plan") -> "list[tuple[Grid, Plan]]":
     """Each grid with its own plan; `together` is the plan of all."""
     from ablations.plan.plan import plan
 
@@ -367,7 +383,7 @@ def _each(grids: list, together) -> list[tuple]:
     return [(grid, plan(grid.name, grid.cases, together.root)) for grid in grids]
 
 
-def _check_shown(apart: list[tuple]) -> list[str]:
+def _check_shown(apart: "list[tuple[Grid, Plan]]") -> list[str]:
     """Which columns the grids' tables gain. Raises ConfigError where a grid names what could never be shown of it:
     better now than when all has run. apart: grids, each with its plan."""
     from ablations.plan.declaring import declare
@@ -385,11 +401,12 @@ def _check_shown(apart: list[tuple]) -> list[str]:
 
 
 def command_line(file: Path, scale: str | None) -> str:
-    """How a command names the grid."""
+    """The arguments by which a command names the grid."""
     return f"{file} --scale {scale}" if scale else f"{file}"
 
 
-def _alone(grids: list, what: str):
+def _alone(grids: "list[Grid]", what: str) -> "Grid":
+    """The one grid. Raises ValueError where there are several, which `what` cannot take."""
     if len(grids) > 1:
         raise ValueError(f"{what} is for one grid file at a time; name one")
     return grids[0]

@@ -13,6 +13,7 @@ from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mixmae.cost.measured import processor
 from mixmae.experiment.experiment import Experiment
@@ -25,7 +26,7 @@ _FINGERPRINT = "f" * 16
 _PEAK = Path("/proc/self/status")
 
 
-def collecting(runs: int, epochs: int = 300) -> dict:
+def collecting(runs: int, epochs: int = 300) -> dict[str, Any]:
     """Measures `results.rows.collect.collect` on `runs` runs that are done, with as many lines in metrics.jsonl and
     timing.jsonl as `epochs`; plain numbers, for JSON.
 
@@ -38,20 +39,25 @@ def collecting(runs: int, epochs: int = 300) -> dict:
         root = Path(place) / "runs"
         start = time.perf_counter()
         size, changed = _make(root, runs, epochs)
-        result = {"runs": runs, "epochs": epochs, "bytes": size, "making_seconds": time.perf_counter() - start}
+        result: dict[str, Any] = {
+            "runs": runs,
+            "epochs": epochs,
+            "bytes": size,
+            "making_seconds": time.perf_counter() - start,
+        }
         time.sleep(YOUNG_S)
         result |= {"first": _measured(root), "again": _measured(root)}
-        state = changed.read("state")
+        state = changed.read("state") or {}
         changed.write("state", {**state, "tries": state["tries"] + 1})
         return {**result, "after_one_change": _measured(root), "processor": processor()}
 
 
-def _measured(root: Path) -> dict:
+def _measured(root: Path) -> dict[str, Any]:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_collect, root).result()
 
 
-def _collect(root: Path) -> dict:
+def _collect(root: Path) -> dict[str, Any]:
     from results.rows.collect import collect, write
 
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -109,13 +115,13 @@ def _journal(epochs: int) -> dict[str, bytes]:
         speed = {"seconds": round(14 + 1 / epoch, 3), "images_per_s": 96.2}
         timing.append({"epoch": epoch, **speed, "data_wait_s": 0.805, "peak_memory_gb": 1.044})
     lines = {"metrics.jsonl": metrics, "timing.jsonl": timing}
-    return {name: "".join(map(line_of, each)).encode() for name, each in lines.items()}
+    return {name: "".join(map(line_of, entries)).encode() for name, entries in lines.items()}
 
 
 def _documents(planned: PlannedJob, epochs: int, metrics: bytes) -> dict[str, bytes]:
     figures = {"loss": 0.5} if planned.stage == "pretrain" else {"top1": 80.0, "top5": 95.0, "loss": 0.9}
     job = planned.job.model_dump(mode="json")
-    documents = {
+    documents: dict[str, dict[str, Any]] = {
         "config": {"id": planned.id, "data_fingerprint": _FINGERPRINT, "job": job},
         "environment": {"threads": 1, "workers": 0, "processes": 1, "device": "cpu", "earlier": []},
         "launch": {"tries": 1, "cancelled": False},

@@ -2,13 +2,19 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ablations.commands import AtScale, GridPath, GridPaths, command_line
+from ablations.commands import GridPath, GridPaths, ScaleName, command_line
 from mixmae.fields.console import AsJson, print_json
 from mixmae.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablations.grid.file import Grid
+    from mixmae.presentation.declaration import Declaration
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
 Collected = Annotated[
@@ -50,7 +56,7 @@ def results_collect(context: typer.Context, roots: Roots = None, out: Collected 
 def results_table(
     context: typer.Context,
     file: GridPath,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     form: Form = None,
     out: Out = None,
     roots: Roots = None,
@@ -62,7 +68,7 @@ def results_table(
         raise ValueError("--format prints and writes nothing; leave out one of --format and --out")
     _check_out(out)
     places = _places(roots, context.obj)
-    frame, declaration = _asked("tables", file, scale, places)
+    frame, declaration = _collected("tables", file, scale, places)
     if form:
         print(*(FORMS[form](build_table(frame, spec, declaration)) for spec in declaration.tables), sep="\n", end="")
         return
@@ -75,17 +81,17 @@ def results_table(
 
 @results_app.command("check")
 def results_check(
-    context: typer.Context, file: GridPath, scale: AtScale = None, as_json: AsJson = False, roots: Roots = None
+    context: typer.Context, file: GridPath, scale: ScaleName = None, as_json: AsJson = False, roots: Roots = None
 ) -> None:
     """Compare finished runs with what the grid expects of them. Exits with 1 where a mean is off or none finished."""
     from results.check import check
 
-    checked = check(*_asked("expected", file, scale, _places(roots, context.obj)))
+    expectations = check(*_collected("expected", file, scale, _places(roots, context.obj)))
     if as_json:
-        print_json(checked=[one.document() for one in checked])
+        print_json(checked=[checked.document() for checked in expectations])
     else:
-        print(*(one.line() for one in checked), sep="\n")
-    raise typer.Exit(int(any(one.verdict != "ok" for one in checked)))
+        print(*(checked.line() for checked in expectations), sep="\n")
+    raise typer.Exit(int(any(checked.verdict != "ok" for checked in expectations)))
 
 
 @results_app.command("diff")
@@ -97,18 +103,18 @@ def results_diff(
     """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
     from results.difference import compare, document, lines, read_runs
 
-    found = compare(read_runs(a), read_runs(b))
+    difference = compare(read_runs(a), read_runs(b))
     if as_json:
-        print_json(a=str(a), b=str(b), **document(found))
+        print_json(a=str(a), b=str(b), **document(difference))
     else:
-        print(*lines(found), sep="\n")
+        print(*lines(difference), sep="\n")
 
 
 @results_app.command("plot")
 def results_plot(
     context: typer.Context,
     file: GridPath,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     out: Out = None,
     formats: Formats = None,
     roots: Roots = None,
@@ -119,7 +125,7 @@ def results_plot(
 
     _check_out(out)
     places = _places(roots, context.obj)
-    frame, declaration = _asked("plots", file, scale, places)
+    frame, declaration = _collected("plots", file, scale, places)
     folder = out or places[0] / f"report-{declaration.name}"
     print(*write_plots(frame, declaration, folder, formats or FORMATS), sep="\n")
 
@@ -149,7 +155,7 @@ def results_gallery(
 def results_report(
     context: typer.Context,
     files: GridPaths,
-    scale: AtScale = None,
+    scale: ScaleName = None,
     out: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="The page; default: ROOT/report-NAME/index.html.")
     ] = None,
@@ -166,11 +172,11 @@ def results_report(
         raise ValueError(f"--out {out}: is a folder; name the page in it, {out / 'index.html'}")
     _check_out(out, page=True)
     places = _places(roots, context.obj)
-    asked = [_grid(file, scale) for file in files]
+    opened = [_grid(file, scale) for file in files]
     frame = collect(*places)
     shows = " ".join(["mixmae results report", *map(str, files), *(["--scale", scale] if scale else [])])
     grids = []
-    for file, grid in zip(files, asked, strict=True):
+    for file, grid in zip(files, opened, strict=True):
         runs = f"mixmae grid run {command_line(file, scale)}"
         grids.append(_declared(grid, places[0], frame, (runs, shows)))
     folder = places[0] / f"report-{'+'.join(grid.name for grid in grids)}"
@@ -195,25 +201,26 @@ def _check_out(out: Path | None, page: bool = False) -> None:
         raise ValueError(f"--out {out}: {'' if there == out else f'{there} '}is a file; name a folder")
 
 
-def _grid(file: Path, scale: str | None):
+def _grid(file: Path, scale: str | None) -> "Grid":
     from ablations.grid.file import grid_path, read_grid
 
     return read_grid(grid_path(file), scale)
 
 
-def _asked(block: str, file: Path, scale: str | None, places: list[Path]):
-    """What was collected, and what the grid declares. Raises ConfigError where it has no such block."""
+def _collected(block: str, file: Path, scale: str | None, places: list[Path]) -> "tuple[pd.DataFrame, Declaration]":
+    """The collected runs, and what the grid declares. Raises ConfigError where the grid file has no such block."""
     from results.rows.collect import collect
 
     grid = _grid(file, scale)
-    if not getattr(grid.spec, block):
+    blocks = {"tables": grid.spec.tables, "plots": grid.spec.plots, "expected": grid.spec.expected}
+    if not blocks[block]:
         entry = "where: …, top1: …" if block == "expected" else "name: …"
         raise grid.document.mark.error(f"names no {block}; write {block}: [{{{entry}}}]")
     frame = collect(*places)
     return frame, _declared(grid, places[0], frame)
 
 
-def _declared(grid, root: Path, frame, commands: tuple[str, ...] = ()):
+def _declared(grid: "Grid", root: Path, frame: "pd.DataFrame", commands: tuple[str, ...] = ()) -> "Declaration":
     from ablations.plan.declaring import declare
     from ablations.plan.elsewhere import plan_to_show
     from results.rows.collect import keys_by_images

@@ -21,28 +21,28 @@ from mixmae.presentation.shown import changed_fields, flat_fields
 from results.rows.collect import COLUMNS, collect
 from results.statistics import ALPHA, FEWEST, holm, paired, welch
 
-_ALWAYS_TOLD = ("pretrain_epochs", "ratio", "images")
+_ALWAYS_SHOWN = ("pretrain_epochs", "ratio", "images")
 _TELLING = tuple(name for name in ALIASES if name in COLUMNS)
 _READ = ("stage", "id", "state", "seed", *_TELLING, "config")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in their seed only. told: what tells it from others of its stage, method and encoder. ids and
-    figures by seed; figures of the runs that are done: the main one of the stage."""
+    """Runs that differ in their seed only. distinct: what distinguishes them from others of their stage, method and
+    encoder. ids: by seed. figures: the main figure of the stage, by the seed of the runs that are done."""
 
     stage: str
     method: str
     encoder: str
-    told: dict[str, Any]
+    distinct: dict[str, Any]
     config: str
     ids: dict[int, str]
     figures: dict[int, float]
 
     def name(self) -> str:
-        told = [named(column, shown(column, value)) for column, value in self.told.items()]
+        values = [named(column, shown(column, value)) for column, value in self.distinct.items()]
         whose = f"{shown('method', self.method)} {self.encoder}"
-        return ", ".join([f"{stage_label(self.stage)}: {whose}", *told])
+        return ", ".join([f"{stage_label(self.stage)}: {whose}", *values])
 
     def mean(self) -> float | None:
         return sum(self.figures.values()) / len(self.figures) if self.figures else None
@@ -50,8 +50,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Pair:
-    """A setting of A and what it is compared with of B. changed: by field the values in A and B. test: "paired", over
-    `matched` seeds, or "Welch"; None where none is made. corrected: p after Holm's correction over all pairs."""
+    """A setting of A and the setting of B that it is compared with. changed: the values in A and B of each field that
+    differs. test: "paired", over `matched` seeds, or "Welch"; None where none is made. corrected: p after Holm's
+    correction over all pairs."""
 
     a: Setting
     b: Setting
@@ -64,7 +65,8 @@ class Pair:
     @property
     def difference(self) -> float | None:
         """B minus A."""
-        return self.b.mean() - self.a.mean() if self.a.figures and self.b.figures else None
+        a, b = self.a.mean(), self.b.mean()
+        return None if a is None or b is None else b - a
 
     @property
     def alike(self) -> bool:
@@ -126,7 +128,7 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
-    """What is another in `b` than in `a`, both as collected."""
+    """Compares two collected frames: what differs in `b` from `a`."""
     ours, theirs = _settings(a, b), _settings(b, a)
     places = _matched(ours, theirs)
     pairs = [_tested(_pair(ours[one], theirs[other])) for one, other in sorted(places.items())]
@@ -152,22 +154,23 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
 
 
 def _settings(frame: pd.DataFrame, other: pd.DataFrame) -> list[Setting]:
-    """Those of `frame`, named as beside those of `other`."""
+    """The settings of `frame`, with the values that distinguish them among those of both frames."""
     kind = ["stage", "method", "encoder"]
     both = dict(list(pd.concat([frame[list(_READ)], other[list(_READ)]]).groupby(kind)))
-    found = []
+    all_settings = []
     for values, alike in frame.groupby(kind, sort=True):
         varying = [column for column in _TELLING if both[values][column].nunique(dropna=False) > 1]
         usual = {column: _plain(both[values][column].value_counts(dropna=False).index[0]) for column in varying}
         settings: dict[str, list[dict[str, Any]]] = {}
         for run in alike.to_dict("records"):
             settings.setdefault(run["config"], []).append(run)
-        found += [_setting(settings[config], usual) for config in sorted(settings)]
-    return found
+        all_settings += [_setting(settings[config], usual) for config in sorted(settings)]
+    return all_settings
 
 
 def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Setting:
-    """usual: of the columns that vary, the most frequent value, which is told of a few only."""
+    """Makes a setting of its runs. usual: the most frequent value of each column that varies, which distinguishes
+    nothing except in `_ALWAYS_SHOWN`."""
     first = runs[0]
     values = {column: _plain(first[column]) for column in usual}
     figure = main_figure(first["stage"])
@@ -175,7 +178,7 @@ def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Set
         first["stage"],
         first["method"],
         first["encoder"],
-        {column: value for column, value in values.items() if column in _ALWAYS_TOLD or value != usual[column]},
+        {column: value for column, value in values.items() if column in _ALWAYS_SHOWN or value != usual[column]},
         first["config"],
         {run["seed"]: run["id"] for run in runs},
         {run["seed"]: run[figure] for run in runs if run["state"] == "done"},
@@ -193,71 +196,74 @@ def _spec(stage: str) -> StageSpec:
 
 
 def _matched(ours: Sequence[Setting], theirs: Sequence[Setting]) -> dict[int, int]:
-    """Places in `ours` to places in `theirs`, each once."""
-    found: dict[int, int] = {}
-    _match_by(lambda setting: [(setting.stage, id) for id in setting.ids.values()], ours, theirs, found)
-    _match_by(lambda setting: [(setting.stage, setting.config)], ours, theirs, found)
-    _match_nearest(ours, theirs, found)
-    return found
+    """Indices in `ours` to indices in `theirs`, each once."""
+    matches: dict[int, int] = {}
+    _match_by(lambda setting: [(setting.stage, id) for id in setting.ids.values()], ours, theirs, matches)
+    _match_by(lambda setting: [(setting.stage, setting.config)], ours, theirs, matches)
+    _match_nearest(ours, theirs, matches)
+    return matches
 
 
 def _match_by(
-    keys: Callable[[Setting], list], ours: Sequence[Setting], theirs: Sequence[Setting], found: dict[int, int]
+    keys: Callable[[Setting], list], ours: Sequence[Setting], theirs: Sequence[Setting], matches: dict[int, int]
 ) -> None:
-    taken = set(found.values())
+    """Adds to `matches` the settings that share a key."""
+    taken = set(matches.values())
     there = {key: place for place, setting in enumerate(theirs) if place not in taken for key in keys(setting)}
     for place, setting in enumerate(ours):
         others = [there[key] for key in keys(setting) if key in there and there[key] not in taken]
-        if place not in found and others:
-            found[place] = others[0]
+        if place not in matches and others:
+            matches[place] = others[0]
             taken.add(others[0])
 
 
-def _match_nearest(ours: Sequence[Setting], theirs: Sequence[Setting], found: dict[int, int]) -> None:
-    taken = set(found.values())
-    left = _by_kind({place: setting for place, setting in enumerate(ours) if place not in found})
+def _match_nearest(ours: Sequence[Setting], theirs: Sequence[Setting], matches: dict[int, int]) -> None:
+    """Adds to `matches` the settings of one kind that are left, those with the fewest differing fields first."""
+    taken = set(matches.values())
+    left = _by_kind({place: setting for place, setting in enumerate(ours) if place not in matches})
     right = _by_kind({place: setting for place, setting in enumerate(theirs) if place not in taken})
     for kind in left.keys() & right.keys():
-        apart = _fields_apart([one.config for one in left[kind].values()], [one.config for one in right[kind].values()])
+        configs = [[setting.config for setting in side[kind].values()] for side in (left, right)]
+        apart = _fields_apart(*configs)
         places, others = list(left[kind]), list(right[kind])
         for flat in np.argsort(apart, axis=None, kind="stable"):
-            one, other = np.unravel_index(flat, apart.shape)
-            if places[one] not in found and others[other] not in taken:
-                found[places[one]] = others[other]
-                taken.add(others[other])
+            row, column = np.unravel_index(flat, apart.shape)
+            if places[row] not in matches and others[column] not in taken:
+                matches[places[row]] = others[column]
+                taken.add(others[column])
 
 
 def _by_kind(settings: Mapping[int, Setting]) -> dict[tuple[str, str, str], dict[int, Setting]]:
-    found: dict[tuple[str, str, str], dict[int, Setting]] = {}
+    kinds: dict[tuple[str, str, str], dict[int, Setting]] = {}
     for place, setting in settings.items():
-        found.setdefault((setting.stage, setting.method, setting.encoder), {})[place] = setting
-    return found
+        kinds.setdefault((setting.stage, setting.method, setting.encoder), {})[place] = setting
+    return kinds
 
 
 def _fields_apart(ours: Sequence[str], theirs: Sequence[str]) -> np.ndarray:
     """In how many fields each config of ours differs from each of theirs: (ours, theirs), int16."""
     flat = [flat_fields(text) for text in (*ours, *theirs)]
-    table = pd.DataFrame([{name: repr(value) for name, value in one.items() if value is not None} for one in flat])
+    given = [{name: repr(value) for name, value in fields.items() if value is not None} for fields in flat]
+    table = pd.DataFrame(given)
     codes = np.stack([pd.factorize(table[name], use_na_sentinel=False)[0] for name in table], axis=1)
     rows, others = codes[: len(ours)], codes[len(ours) :]
     return np.stack([(others != row).sum(axis=1, dtype=np.int16) for row in rows])
 
 
 def _pair(a: Setting, b: Setting) -> Pair:
-    """Settings that share a run are of one config, also where one was written before a field was added. Of one config,
-    the runs that both have are compared, where there are any."""
+    """Pairs two settings. Those that share a run are of one config, also where one was written before a field was
+    added; where the config is one, only the runs that both have are compared, if there are any."""
     shared = set(a.ids.values()) & set(b.ids.values())
     changed = {} if shared else changed_fields(flat_fields(a.config), flat_fields(b.config))
     matched = a.figures.keys() & b.figures.keys()
     if changed or not matched:
         return Pair(a, b, changed)
-    return Pair(
-        *(replace(one, figures={seed: one.figures[seed] for seed in sorted(matched)}) for one in (a, b)), changed
-    )
+    both = [replace(setting, figures={seed: setting.figures[seed] for seed in sorted(matched)}) for setting in (a, b)]
+    return Pair(both[0], both[1], changed)
 
 
 def _without(setting: Setting, other: Setting) -> Setting:
-    """The runs of the seeds that the other does not have."""
+    """The setting with the runs of those seeds alone that the other does not have."""
     return replace(setting, ids={seed: id for seed, id in setting.ids.items() if seed not in other.ids}, figures={})
 
 
@@ -265,7 +271,7 @@ def _without(setting: Setting, other: Setting) -> Setting:
 
 
 def _tested(pair: Pair) -> Pair:
-    """Paired over matched seeds, Welch's test where fewer than FEWEST match."""
+    """Tests the pair: paired over matched seeds, by Welch's test where fewer than FEWEST match."""
     compared = paired(pair.b.figures, pair.a.figures)
     pair = replace(pair, matched=compared.pairs)
     if compared.pairs >= FEWEST:
@@ -298,15 +304,15 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------------------------------------------------------- text
 
 
-def lines(found: Difference) -> Iterator[str]:
-    """For people to read."""
-    in_a, in_b, both = found.runs
-    yield f"{in_a} runs in A, {in_b} in B, {both} in both, {both - len(found.refigured)} of these the same"
-    if found.refigured:
+def lines(difference: Difference) -> Iterator[str]:
+    """Yields the difference in lines for people to read."""
+    in_a, in_b, both = difference.runs
+    yield f"{in_a} runs in A, {in_b} in B, {both} in both, {both - len(difference.refigured)} of these the same"
+    if difference.refigured:
         yield "\nSame run, other figures or state:"
-        yield from (f"  {one.stage}/{one.id}: {_changes(one.changed)}" for one in found.refigured)
+        yield from (f"  {run.stage}/{run.id}: {_changes(run.changed)}" for run in difference.refigured)
     by_change: dict[str, list[str]] = {}
-    for pair in found.pairs:
+    for pair in difference.pairs:
         if pair.changed:
             by_change.setdefault(_changes(pair.changed), []).append(pair.a.name())
     if by_change:
@@ -314,11 +320,11 @@ def lines(found: Difference) -> Iterator[str]:
         for changes, names in by_change.items():
             yield f"  {changes}"
             yield from (f"    {name}" for name in names)
-    for place, settings in (("A", found.only_a), ("B", found.only_b)):
+    for place, settings in (("A", difference.only_a), ("B", difference.only_b)):
         if settings:
             yield f"\nOnly in {place}:"
-            yield from (f"  {one.name()}: seed {', '.join(map(str, sorted(one.ids)))}" for one in settings)
-    yield from _figure_lines([pair for pair in found.pairs if not pair.alike])
+            yield from (f"  {setting.name()}: seed {', '.join(map(str, sorted(setting.ids)))}" for setting in settings)
+    yield from _figure_lines([pair for pair in difference.pairs if not pair.alike])
 
 
 def _figure_lines(pairs: Sequence[Pair]) -> Iterator[str]:
@@ -361,13 +367,15 @@ def _changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
     return "; ".join(f"{name} {one!r} in A, {other!r} in B" for name, (one, other) in changed.items())
 
 
-def document(found: Difference) -> dict[str, Any]:
-    """For scripts: all of it, as plain data."""
+def document(difference: Difference) -> dict[str, Any]:
+    """The whole difference as plain data, for scripts."""
     return {
-        "runs": dict(zip(("a", "b", "both"), found.runs, strict=True)),
-        "refigured": [{"stage": one.stage, "id": one.id, "changed": _lists(one.changed)} for one in found.refigured],
-        "only_a": [_described(one) for one in found.only_a],
-        "only_b": [_described(one) for one in found.only_b],
+        "runs": dict(zip(("a", "b", "both"), difference.runs, strict=True)),
+        "refigured": [
+            {"stage": run.stage, "id": run.id, "changed": _lists(run.changed)} for run in difference.refigured
+        ],
+        "only_a": [_described(setting) for setting in difference.only_a],
+        "only_b": [_described(setting) for setting in difference.only_b],
         "pairs": [
             {
                 "a": _described(pair.a),
@@ -380,7 +388,7 @@ def document(found: Difference) -> dict[str, Any]:
                 "p": pair.p,
                 "corrected": pair.corrected,
             }
-            for pair in found.pairs
+            for pair in difference.pairs
         ],
     }
 
@@ -394,7 +402,7 @@ def _described(setting: Setting) -> dict[str, Any]:
         "stage": setting.stage,
         "method": setting.method,
         "encoder": setting.encoder,
-        "told": setting.told,
+        "told": setting.distinct,
         "ids": setting.ids,
         "mean": setting.mean(),
         "n": len(setting.figures),

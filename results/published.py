@@ -48,7 +48,7 @@ class Published:
     """What this project calls its method and encoder; "" where it has none."""
 
     def cited(self) -> str:
-        """For a footnote."""
+        """Its source and setting, for a footnote."""
         source = self.source if self.first_hand else f"{self.source} (not its authors)"
         return f"{source}: {self.setting}" if self.setting else source
 
@@ -88,13 +88,13 @@ def _first_of(whose: tuple[str, str, str, str, str], epochs: str, size: str) -> 
     table = _of_authors()
     for column, wanted in zip(("our_method", "our_encoder", "our_stage", "dataset", "metric"), whose, strict=True):
         table = table[table[column] == wanted]
-    found = table[(table["pretrain_epochs"] == epochs) & (table["resolution"].map("{:g}".format) == size)]
-    return None if found.empty else _published(found.iloc[0])
+    rows = table[(table["pretrain_epochs"] == epochs) & (table["resolution"].map("{:g}".format) == size)]
+    return None if rows.empty else _published(rows.iloc[0])
 
 
 def differences(run: Shown, published: Published) -> tuple[str, ...]:
-    """In words, what of epochs, resolution, data, encoder and labels is another in `run`, as it was run, than where the
-    number was published. Epochs of an evaluation count only where they were published."""
+    """The epochs, resolution, data, encoder and labels in which `run`, as it was run, differs from where the number was
+    published, in words. Epochs of an evaluation count only where they were published."""
     row, spec = run.ran, stages[run.key[0]]
     epochs = row.get("pretrain.epochs")
     evaluation = "training" if row["start"] == "scratch" else spec.activity or spec.label
@@ -104,11 +104,11 @@ def differences(run: Shown, published: Published) -> tuple[str, ...]:
         (shown("image_size", row["image_size"]), published.resolution and str(published.resolution), " px"),
         (_dataset(row), published.dataset, ""),
     ]
-    found = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
+    differ = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
     if (run.was("method"), run.was("encoder")) != published.ours:
-        found.append(f"{run.was('encoder')}, published {published.encoder}")
+        differ.append(f"{run.was('encoder')}, published {published.encoder}")
     subsets = [text.format(run.was(name)) for name, text in _SUBSETS.items() if run.was(name) is not None]
-    return (*found, *(f"{text}, published all" for text in subsets))
+    return (*differ, *(f"{text}, published all" for text in subsets))
 
 
 def comparable(run: Shown, published: Published) -> bool:
@@ -144,26 +144,26 @@ def _of_authors() -> pd.DataFrame:
 
 
 def _published(row: pd.Series) -> Published:
-    said = row.where(row.notna(), None)
-    length = _EVALUATION_EPOCHS.search(said["setting"] or "")
+    given = row.where(row.notna(), None)
+    length = _EVALUATION_EPOCHS.search(given["setting"] or "")
     return Published(
         value=float(row["value"]),
-        setting=said["setting"] or "",
+        setting=given["setting"] or "",
         source=row["source"],
         encoder=row["encoder"],
-        pretrain_epochs=said["pretrain_epochs"],
+        pretrain_epochs=given["pretrain_epochs"],
         epochs=int(length[1]) if length else None,
-        resolution=said["resolution"] and int(said["resolution"]),
+        resolution=given["resolution"] and int(given["resolution"]),
         dataset=row["dataset"],
         first_hand=row["source_kind"] in _FIRST_HAND,
-        ours=(said["our_method"] or "", said["our_encoder"] or ""),
+        ours=(given["our_method"] or "", given["our_encoder"] or ""),
     )
 
 
 # --------------------------------------------------------------------------------------------------------- by its words
 
 
-def named_by(asked: PublishedRow, value: float, metric: Metric) -> Published:
+def named_by(named: PublishedRow, value: float, metric: Metric) -> Published:
     """The published number that a grid names by its words. Where several sources say the same, the first-hand ones come
     first, then the order of the file.
 
@@ -171,25 +171,25 @@ def named_by(asked: PublishedRow, value: float, metric: Metric) -> Published:
     words fit several numbers of one source.
     """
     table = published_results()
-    found = table[table["metric"] == metric.name]
-    for column, wanted in asked:
-        found = found[found[column] == wanted]
-    words = ", ".join(f"{column} {wanted}" for column, wanted in asked)
-    if found.empty:
+    rows = table[table["metric"] == metric.name]
+    for column, wanted in named:
+        rows = rows[rows[column] == wanted]
+    words = ", ".join(f"{column} {wanted}" for column, wanted in named)
+    if rows.empty:
         raise ValueError(
             f"published.csv has no {metric.short} of {words}; write the words it has, or leave `published` out"
         )
-    there = ", ".join(f"{each:g}" for each in dict.fromkeys(found["value"]))
-    found = found[found["value"] == value]
-    if found.empty:
+    there = ", ".join(f"{number:g}" for number in dict.fromkeys(rows["value"]))
+    rows = rows[rows["value"] == value]
+    if rows.empty:
         raise ValueError(f"published.csv has {there} of {words}, not {value:g}; write a number it has")
-    found = found[found["confidence"] == "high"]
-    if found.empty:
+    rows = rows[rows["confidence"] == "high"]
+    if rows.empty:
         raise ValueError(f"{value:g} of {words} was not seen with high confidence; leave `published` out")
-    if found["source"].duplicated().any():
+    if rows["source"].duplicated().any():
         raise ValueError(f"{value:g} of {words} is the number of several settings of one source; leave `published` out")
-    first_hand = found["source_kind"].isin(_FIRST_HAND)
-    return _published(pd.concat([found[first_hand], found[~first_hand]]).iloc[0])
+    first_hand = rows["source_kind"].isin(_FIRST_HAND)
+    return _published(pd.concat([rows[first_hand], rows[~first_hand]]).iloc[0])
 
 
 def unverified(declaration: Declaration) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 ALPHA = 0.05
 CONFIDENCE = 0.95
-"""Of intervals."""
+"""The level of confidence intervals."""
 POWER = 0.8
 FEWEST = 3
 """Seeds, or matched pairs of them, below which nothing is claimed."""
@@ -50,20 +50,25 @@ class Comparison:
 class Verdict:
     """What can be said of the best of some settings.
 
-    leader: the place of the one with the highest mean, None where several share it or nothing is finished. said: "best"
-    where every rival is significantly worse, else why that is not claimed. comparisons: by the rival's place, of the
-    leader with it, and corrected: their p after Holm's correction (empty unless every p could be had).
+    leader: the index of the setting with the highest mean, None where several share it or nothing is finished.
+    outcome: "best" where every rival is significantly worse, else why that is not claimed. comparisons: of the leader
+    with each rival, by the rival's index. corrected: their p after Holm's correction (empty unless every pair was
+    tested).
     """
 
     leader: int | None
-    said: Literal["best", "not significant", "too few pairs", "constant", "tied", "no rival", "untested"]
+    outcome: Literal["best", "not significant", "too few pairs", "constant", "tied", "no rival", "untested"]
     comparisons: dict[int, Comparison]
     corrected: dict[int, float]
 
     def detectable(self) -> list[float]:
-        """By rival the difference that would have been found, at the strictest of Holm's levels."""
+        """The smallest difference to each rival that would have been found, at the strictest of Holm's levels."""
         alpha = ALPHA / len(self.comparisons)
-        return [smallest_detectable(one.pairs, one.spread, alpha) for one in self.comparisons.values()]
+        return [
+            smallest_detectable(compared.pairs, compared.spread, alpha)
+            for compared in self.comparisons.values()
+            if compared.spread is not None
+        ]
 
 
 def best_of(column: Sequence[Seeds], untested: Collection[int] = ()) -> Verdict:
@@ -82,16 +87,17 @@ def best_of(column: Sequence[Seeds], untested: Collection[int] = ()) -> Verdict:
     if leader in untested:
         return Verdict(leader, "untested", {}, {})
     rivals = [place for place in range(len(column)) if place != leader and place not in untested]
-    found = {place: paired(column[leader], column[place]) for place in rivals}
-    if not found:
+    comparisons = {place: paired(column[leader], column[place]) for place in rivals}
+    if not comparisons:
         return Verdict(leader, "no rival", {}, {})
-    if any(one.pairs < FEWEST for one in found.values()):
-        return Verdict(leader, "too few pairs", found, {})
-    if any(one.p is None for one in found.values()):
-        return Verdict(leader, "constant", found, {})
-    corrected = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
-    better = all(corrected[place] <= ALPHA and found[place].difference > 0 for place in rivals)
-    return Verdict(leader, "best" if better else "not significant", found, corrected)
+    if any(compared.pairs < FEWEST for compared in comparisons.values()):
+        return Verdict(leader, "too few pairs", comparisons, {})
+    ps = [compared.p for compared in comparisons.values() if compared.p is not None]
+    if len(ps) < len(comparisons):
+        return Verdict(leader, "constant", comparisons, {})
+    corrected = dict(zip(comparisons, holm(ps), strict=True))
+    better = all(corrected[place] <= ALPHA and (comparisons[place].difference or 0) > 0 for place in rivals)
+    return Verdict(leader, "best" if better else "not significant", comparisons, corrected)
 
 
 def paired(first: Seeds, second: Seeds) -> Comparison:
@@ -136,7 +142,7 @@ def smallest_detectable(pairs: int, spread: float, alpha: float) -> float:
 
 @cache
 def _noncentrality(degrees: int, alpha: float) -> float:
-    """At which the test has its power."""
+    """The noncentrality at which the test has the power POWER."""
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
@@ -153,7 +159,7 @@ def _noncentrality(degrees: int, alpha: float) -> float:
 
 
 def _spread(figures: Collection[float]) -> float:
-    """Standard deviation (n - 1); 0 of one."""
+    """Standard deviation (n - 1); 0 for a single figure."""
     if len(figures) < 2:
         return 0.0
     mean = sum(figures) / len(figures)

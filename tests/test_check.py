@@ -33,7 +33,7 @@ def declared_for(made, *encoders):
 
 def test_the_mean_over_seeds_is_what_is_compared(made):
     (found,) = checked(made, Expected(where={"method": "mixmae", "pretrain_epochs": 20, "image_size": 32}, top1=85.0))
-    assert (found.found, len(found.runs), found.verdict) == (pytest.approx(85.1), 3, "ok")
+    assert (found.mean, len(found.runs), found.verdict) == (pytest.approx(85.1), 3, "ok")
     assert found.line() == (
         "ok       fine-tuning, method mixmae, pretrain_epochs 20, image_size 32: expected 85.00, found 85.10, "
         "difference +0.10, tolerance 0.30, n = 3"
@@ -52,7 +52,7 @@ def test_a_tolerance_is_of_both_sides_and_holds_its_end(made, top1, tolerance, v
 
 def test_each_stage_has_its_own(made):
     (found,) = checked(made, Expected(where={"method": "mixmae"}, stage="linear", top1=71.0))
-    assert (found.found, found.verdict) == (71.0, "ok")
+    assert (found.mean, found.verdict) == (71.0, "ok")
 
 
 def test_what_is_not_finished_is_missing(made):
@@ -60,7 +60,7 @@ def test_what_is_not_finished_is_missing(made):
     write_config(made.root, planned)
     made.members["main"].add((planned.stage, planned.id))
     found = checked(made, Expected(where={"method": "mae"}, top1=85.0), Expected(where={"ratio": 0.1}, top1=85.0))
-    assert [(one.verdict, one.found, one.runs) for one in found] == [("missing", None, ())] * 2
+    assert [(one.verdict, one.mean, one.runs) for one in found] == [("missing", None, ())] * 2
     assert found[0].line().startswith("missing  fine-tuning, method mae: expected 85.00, found –, difference –, ")
 
 
@@ -82,7 +82,7 @@ def test_settings_are_not_averaged_but_told_apart(made):
     """85.1 and 79.9 have a mean within the tolerance, which neither is."""
     made.add(experiment("mixmae", epochs=40), finetune=79.9)
     found = checked(made, Expected(where={"method": "mixmae"}, top1=82.5, tolerance=1.0))
-    assert [(one.told, one.verdict) for one in found] == [(("epochs 20",), "off"), (("epochs 40",), "off")]
+    assert [(one.distinct, one.verdict) for one in found] == [(("epochs 20",), "off"), (("epochs 40",), "off")]
     assert found[1].line().startswith("off      fine-tuning, method mixmae, epochs 40: expected 82.50, found 79.90, ")
 
 
@@ -91,7 +91,7 @@ def test_settings_that_no_short_name_tells_apart_are_named_by_what_does(made):
     made.add(experiment("mixmae", pretrain=pretrain), finetune=79.9)
     found = checked(made, Expected(where={"method": "mixmae"}, top1=85.1))
     runs = {("pretrain.base_lr 0.001",): 3, ("pretrain.base_lr 0.002",): 1}
-    assert {one.told: len(one.runs) for one in found} == runs
+    assert {one.distinct: len(one.runs) for one in found} == runs
 
 
 def test_settings_that_nothing_tells_apart_are_named_by_a_run(made):
@@ -100,7 +100,7 @@ def test_settings_that_nothing_tells_apart_are_named_by_a_run(made):
     run.write("config", {**run.read("config"), "data_fingerprint": "0" * 16})
     found = checked(made, Expected(where={"method": "mixmae"}, top1=85.1))
     assert sorted(len(one.runs) for one in found) == [1, 3]
-    assert (f"{finetune.id[:8]} …",) in [one.told for one in found]
+    assert (f"{finetune.id[:8]} …",) in [one.distinct for one in found]
 
 
 def test_only_what_is_expected_at_the_scale_counts(made):
@@ -110,7 +110,7 @@ def test_only_what_is_expected_at_the_scale_counts(made):
     (found,) = checked(made, full, small)
     assert found.expected == full
     (found,) = checked(made, full, small, scale="laptop", full=declares)
-    assert (found.expected, found.found) == (small, pytest.approx(85.1))
+    assert (found.expected, found.mean) == (small, pytest.approx(85.1))
     with pytest.raises(ValueError, match="made expects nothing at the scale laptop; write expected: "):
         checked(made, full, scale="laptop")
     with pytest.raises(ValueError, match="made expects nothing at full scale; write expected: "):

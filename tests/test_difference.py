@@ -102,9 +102,9 @@ def test_the_nearest_config_is_compared_and_the_rest_is_alone(frames):
         + [(experiment("simmim"), {"knn": 60.0})],
     )
     found = compare(a, b)
-    pairs = [(pair.a.told["ratio"], pair.b.told["ratio"]) for pair in found.pairs if pair.a.stage == "knn"]
+    pairs = [(pair.a.distinct["ratio"], pair.b.distinct["ratio"]) for pair in found.pairs if pair.a.stage == "knn"]
     assert sorted(pairs) == [(0.5, 0.5), (0.75, 0.75)]
-    assert [(one.stage, one.told.get("ratio")) for one in found.only_a] == [("knn", 0.25), ("pretrain", 0.25)]
+    assert [(one.stage, one.distinct.get("ratio")) for one in found.only_a] == [("knn", 0.25), ("pretrain", 0.25)]
     assert [(one.stage, one.method) for one in found.only_b] == [("knn", "simmim"), ("pretrain", "simmim")]
     text = list(lines(found))
     assert text[text.index("\nOnly in A:") + 1] == "  kNN: MixMAE swin_nano, ratio 0.25: seed 0"

@@ -85,7 +85,7 @@ CLEAR = [seeds(90.0, 91.1, 92.3), seeds(80.1, 81.0, 82.2), seeds(70.0, 71.3, 72.
 
 def test_the_best_is_above_every_rival_after_correction():
     verdict = best_of(CLEAR)
-    assert (verdict.leader, verdict.said) == (0, "best")
+    assert (verdict.leader, verdict.outcome) == (0, "best")
     low, high = sorted(paired(CLEAR[0], rival).p for rival in CLEAR[1:])
     assert sorted(verdict.corrected.values()) == pytest.approx([2 * low, max(high, 2 * low)])
     assert verdict.detectable() == [
@@ -97,8 +97,8 @@ def test_a_rival_that_is_significant_alone_may_not_be_among_many():
     """Differences 4, 5, 6.6 have p = 0.021: below 0.05, above 0.05 / 3."""
     close, rivals = seeds(84.0, 85.0, 86.6), [seeds(80.0, 80.0, 80.0)] * 3
     assert paired(close, rivals[0]).p == pytest.approx(0.0213, abs=1e-3)
-    assert best_of([close, rivals[0]]).said == "best"
-    assert best_of([close, *rivals]).said == "not significant"
+    assert best_of([close, rivals[0]]).outcome == "best"
+    assert best_of([close, *rivals]).outcome == "not significant"
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_rival_that_is_significant_alone_may_not_be_among_many():
     ],
 )
 def test_nothing_is_claimed_without_ground(column, untested, said):
-    assert best_of(column, untested).said == said
+    assert best_of(column, untested).outcome == said
 
 
 def test_a_lower_mean_over_the_matched_seeds_is_no_ground():
     """The leader's mean is made by seeds that the rival has not."""
     leader = {0: 80.0, 1: 80.2, 2: 80.1, 3: 99.0, 4: 99.0, 5: 99.0, 6: 99.0}
     verdict = best_of([leader, {0: 85.0, 1: 85.3, 2: 85.2}])
-    assert verdict.leader == 0 and verdict.corrected[1] < ALPHA and verdict.said == "not significant"
+    assert verdict.leader == 0 and verdict.corrected[1] < ALPHA and verdict.outcome == "not significant"
 
 
 ROWS = st.builds(
@@ -141,7 +141,7 @@ COLUMNS = st.lists(ROWS, min_size=2, max_size=4)
 
 def best(column):
     verdict = best_of(column)
-    return verdict.leader if verdict.said == "best" else None
+    return verdict.leader if verdict.outcome == "best" else None
 
 
 @settings(max_examples=40)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablations.plan.launched import grid_folder
 from ablations.slurm.policy import in_the_queue
@@ -23,10 +24,13 @@ from mixmae.runs.locks import is_locked
 from mixmae.runs.scheduler import NoAnswer, accounted
 from mixmae.runs.state import RunState, run_state
 
+Document = dict[str, Any]
+"""Plain data, as it is printed with --json."""
+
 FRAMES = 3
-"""Of a traceback: the innermost ones."""
+"""How many frames of a traceback are shown: the innermost ones."""
 LINES = 8
-"""Of an error's message, and of a Slurm log's end."""
+"""How many lines are shown of an error's message, and of a Slurm log's end."""
 TAIL_BYTES = 256 * 1024
 LOOK_S = 1.0
 ASK_S = 15.0
@@ -50,32 +54,32 @@ HINTS = {
     "OUT_OF_MEMORY": "out of memory: ask for more first (resources.slurm.memory in the grid's file)",
     "TIMEOUT": "its time limit came: it goes on from what it saved; a longer resources.slurm.time saves starts",
 }
-"""By what accounting says."""
+"""What to do, by the state that accounting gives."""
 LAST_SIGNAL = 64
 """What Slurm writes in a signal's place beyond it, such as 125 for out of memory, is none."""
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]+) ?(.*)")
 
 
-def explain(root: Path, run: RunFolder) -> dict:
+def explain(root: Path, run: RunFolder) -> Document:
     """All that is known of the run, as plain data. Raises ValueError where its config.json is missing or damaged."""
     chain = _chain(run)
     entry, needs = chain[0], chain[1] if len(chain) > 1 else None
     grid = _grid(root, run)
-    launch, said = _read(run, "launch"), _read(run, "state")
+    launch, written = _read(run, "launch"), _read(run, "state")
     submission = submissions(root).get(launch["submission"]) if grid and "submission" in launch else None
-    found = in_the_queue(root, chain[::-1], _standing(chain)) if submission else _standing(chain)
-    state = found[entry.key]
+    run_states = in_the_queue(root, chain[::-1], _standing(chain)) if submission else _standing(chain)
+    state = run_states[entry.key]
     trace = last_traceback(_tail(run.path / "log.txt")) if state.state not in ("done", "cancelled") else None
-    document = {
+    document: Document = {
         "schema": 1,
         **{"id": run.id, "stage": run.stage, "method": entry.method, "encoder": entry.encoder, "grid": grid},
         **state.__dict__,
-        "pid": said.get("pid"),
+        "pid": written.get("pid"),
         "asked_for": launch.get("tries", 0),
         "log": _where(run.path / "log.txt"),
         "traceback": trace,
-        "slurm": _slurm(grid_folder(root, grid), submission, launch["task"]) if submission else None,
-        "needs": {"id": needs.run.id, "stage": needs.run.stage, **_short(found[needs.key])} if needs else None,
+        "slurm": _slurm(grid_folder(root, grid), submission, launch["task"]) if grid and submission else None,
+        "needs": {"id": needs.run.id, "stage": needs.run.stage, **_short(run_states[needs.key])} if needs else None,
     }
     silent = trace is None or launch.get("tries", 0) > state.tries
     if document["slurm"] and silent and state.state not in ("done", "running", "cancelled"):
@@ -85,7 +89,8 @@ def explain(root: Path, run: RunFolder) -> dict:
 
 @dataclass(frozen=True)
 class Known:
-    """A run by its folder alone, as the planning of a grid would have it. Plug-ins that it needs are not imported."""
+    """A run by its folder alone, with what `ablations.plan.plan.Entry` says of one that a grid names. Plug-ins that it
+    needs are not imported."""
 
     run: RunFolder
     row: Flat
@@ -97,7 +102,7 @@ class Known:
 
     @property
     def method(self) -> str:
-        return self.row["method"]
+        return str(self.row["method"])
 
     @property
     def encoder(self) -> str | None:
@@ -109,25 +114,25 @@ def _chain(run: RunFolder) -> list[Known]:
     if run.read("config") is None:
         raise ValueError(f"{run.path / 'config.json'}: missing; mixmae run or mixmae grid run writes it anew")
     jobs = chain_of(_job(run) or {}, lambda key: _job(RunFolder(run.root, *key)))
-    found, at = [], run
+    chain, at = [], run
     for number, job in enumerate(jobs):
         start = start_of(job)
-        found.append(Known(at, row_of(jobs[number:]), start if number + 1 < len(jobs) else None))
+        chain.append(Known(at, row_of(jobs[number:]), start if number + 1 < len(jobs) else None))
         at = RunFolder(run.root, *start) if start else at
-    return found
+    return chain
 
 
-def _job(run: RunFolder) -> dict | None:
+def _job(run: RunFolder) -> Document | None:
     config = run.read("config")
     return config and config["job"]
 
 
 def _standing(chain: list[Known]) -> dict[Key, RunState]:
-    """How each stands, by their folders."""
-    found: dict[Key, RunState] = {}
+    """The state of each run, by their folders."""
+    run_states: dict[Key, RunState] = {}
     for known in reversed(chain):
-        found[known.key] = run_state(known.run, found.get(known.needs) if known.needs else None)
-    return found
+        run_states[known.key] = run_state(known.run, run_states.get(known.needs) if known.needs else None)
+    return run_states
 
 
 def _grid(root: Path, run: RunFolder) -> str | None:
@@ -141,27 +146,27 @@ def _grid(root: Path, run: RunFolder) -> str | None:
 def launched(root: Path) -> dict[str, set[Key]]:
     """The runs that each grid has launched, by the grid's name; of one that died on the way, what it was about to
     submit. Raises Damaged."""
-    found: dict[str, set[Key]] = {}
+    grids: dict[str, set[Key]] = {}
     try:
         for path in sorted((root / "grids").glob("*.json")):
-            found[path.stem] = {(stage, id) for stage, id in read_json(path)["launched"]}
+            grids[path.stem] = {(stage, id) for stage, id in read_json(path)["launched"]}
         for path in sorted((root / "grids").glob("*/submissions/*.json")):
             tasks = read_json(path)["tasks"]
-            found.setdefault(path.parents[1].name, set()).update((stage, id) for runs in tasks for stage, id in runs)
+            grids.setdefault(path.parents[1].name, set()).update((stage, id) for runs in tasks for stage, id in runs)
     except Damaged as error:
         raise Damaged(f"{error}; mixmae grid run writes it anew, a record of a submission can be removed") from None
-    return found
+    return grids
 
 
-def _read(run: RunFolder, name: str) -> dict:
-    """{} where it is missing or damaged, which the run's state says."""
+def _read(run: RunFolder, name: str) -> Document:
+    """A document of the run; {} where it is missing or damaged, which the run's state says."""
     try:
         return run.read(name) or {}
     except Damaged:
         return {}
 
 
-def _short(state: RunState) -> dict:
+def _short(state: RunState) -> Document:
     return {"state": state.state, "reason": state.reason}
 
 
@@ -172,7 +177,7 @@ def _where(path: Path) -> str | None:
 # ------------------------------------------------------------------------------------------------------------- log.txt
 
 
-def last_traceback(text: str) -> dict | None:
+def last_traceback(text: str) -> Document | None:
     """{"time", "lines"}: the innermost frames of the last traceback in a log, and its error; None without one."""
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.endswith("Traceback (most recent call last):")]
@@ -181,10 +186,10 @@ def last_traceback(text: str) -> dict | None:
     stamp = STAMP.fullmatch(lines[starts[-1]])
     body = []
     for line in lines[starts[-1] + 1 :]:
-        found = STAMP.fullmatch(line)
-        if found and found[2] != "ERROR":
+        stamped = STAMP.fullmatch(line)
+        if stamped and stamped[2] != "ERROR":
             break
-        body.append(found[3] if found else line)
+        body.append(stamped[3] if stamped else line)
     frames = [number for number, line in enumerate(body) if line.lstrip().startswith('File "')]
     error = next((n for n in range(frames[-1] + 1 if frames else 0, len(body)) if not body[n].startswith(" ")), None)
     end = len(body) if error is None else min(error + LINES, len(body))
@@ -208,23 +213,23 @@ def _end_of(path: str | None) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------- Slurm
 
 
-def _slurm(folder: Path, submission: Submission, number: int) -> dict:
+def _slurm(folder: Path, submission: Submission, number: int) -> Document:
     if submission.job is None:
         return {"task": None, "accounting": None, "said": "its launch died before sbatch answered", "log": None}
     task = submission.task(number)
     try:
-        found = accounted([submission.job]).get(task)
-        said = None if found else "accounting knows nothing of it (yet)"
+        ended = accounted([submission.job]).get(task)
+        said = None if ended else "accounting knows nothing of it (yet)"
     except NoAnswer as error:
-        found, said = None, f"no accounting: {error}"
+        ended, said = None, f"no accounting: {error}"
     logs = sorted((folder / "submitit").glob(f"{task}_[0-9]*_log.out"))
-    return {"task": task, "accounting": found and vars(found), "said": said, "log": str(logs[0]) if logs else None}
+    return {"task": task, "accounting": ended and vars(ended), "said": said, "log": str(logs[0]) if logs else None}
 
 
 # ---------------------------------------------------------------------------------------------------------------- next
 
 
-def _next(root: Path, document: dict) -> list[str]:
+def _next(root: Path, document: Document) -> list[str]:
     """Commands, in the order to give them; [] where there is nothing to do but wait, or all is done."""
     first = "mixmae" if root == default_root().resolve() else shlex.join(["mixmae", "--root", str(root)])
     if document["grid"]:
@@ -243,19 +248,19 @@ def _next(root: Path, document: dict) -> list[str]:
             return [start]
         case "running":
             return [f"{first} grid logs {document['id'][:8]} --follow"]
-        case "pending" if document["queued"] == "JobHeldUser" or not _is_launched(root, document):
+        case "pending" if document["queued"] == "JobHeldUser" or not _will_start(root, document):
             return [start]
         case "waiting" if document["needs"]["state"] not in UNDER_WAY:
             return [start]
     return []
 
 
-def _accounted_state(document: dict) -> str | None:
-    slurm = document["slurm"]
-    return slurm["accounting"]["state"] if slurm and slurm["accounting"] else None
+def _accounted_state(document: Document) -> str | None:
+    accounting = document["slurm"]["accounting"] if document["slurm"] else None
+    return str(accounting["state"]) if accounting else None
 
 
-def _is_launched(root: Path, document: dict) -> bool:
+def _will_start(root: Path, document: Document) -> bool:
     """Whether its task is in the queue, or a launcher of this machine will come to it."""
     if document["slurm"]:
         return document["slurm"]["task"] is not None
@@ -265,8 +270,8 @@ def _is_launched(root: Path, document: dict) -> bool:
 # ----------------------------------------------------------------------------------------------------------- for people
 
 
-def lines(document: dict) -> list[str]:
-    """The same in a few lines."""
+def lines(document: Document) -> list[str]:
+    """What `explain` returned, in a few lines for people."""
     title = (document["stage"], document["id"], document["method"], document["encoder"])
     reason = document["reason"]
     why = f": {reason}" if reason else ""
@@ -281,14 +286,14 @@ def lines(document: dict) -> list[str]:
     if trace := document["traceback"]:
         at = f" ({trace['time']})" if trace["time"] else ""
         made += [f"the end of the last traceback{at}, of {document['log']}:", *(f"  {line}" for line in trace["lines"])]
-    if document["state"] in ("stopped", "failed") and (hint := HINTS.get(_accounted_state(document))):
+    if document["state"] in ("stopped", "failed") and (hint := HINTS.get(_accounted_state(document) or "")):
         made.append(hint)
     if document["next"]:
         return [*made, f"next: {' && '.join(document['next'])}"]
     return [*made, "next: nothing, it is done" if document["state"] == "done" else "next: nothing, it starts by itself"]
 
 
-def _progress(document: dict) -> list[str]:
+def _progress(document: Document) -> list[str]:
     if not document["tries"]:
         return [f"never started (asked for {document['asked_for']} times)"]
     epoch = f", epoch {document['epoch'] or 0} of {document['epochs']}" if document["epochs"] else ""
@@ -296,11 +301,11 @@ def _progress(document: dict) -> list[str]:
     return [f"started {document['tries']} of {document['asked_for']} times, last on {document['node']}{process}{epoch}"]
 
 
-def _slurm_lines(slurm: dict) -> list[str]:
-    if found := slurm["accounting"]:
-        by = f", killed by signal {found['signal']}" if 0 < found["signal"] <= LAST_SIGNAL else ""
-        by = by or (f", exit code {found['code']}" if not found["signal"] else "")
-        said = f"{found['state']}{by}" + (f", on {found['node']}" if found["node"] else "")
+def _slurm_lines(slurm: Document) -> list[str]:
+    if ended := slurm["accounting"]:
+        by = f", killed by signal {ended['signal']}" if 0 < ended["signal"] <= LAST_SIGNAL else ""
+        by = by or (f", exit code {ended['code']}" if not ended["signal"] else "")
+        said = f"{ended['state']}{by}" + (f", on {ended['node']}" if ended["node"] else "")
     else:
         said = slurm["said"]
     made = [f"Slurm task {slurm['task'] or '(none)'}: {said}"]
@@ -319,7 +324,9 @@ class Growing:
     """A file that grows, is cut short or replaced, or does not exist yet."""
 
     def __init__(self, path: Path):
-        self._path, self._inode, self._offset = path, None, 0
+        self._path = path
+        self._inode: int | None = None
+        self._offset = 0
 
     def new(self) -> bytes:
         """What was added since the last call; all of it where another file is in its place."""
@@ -329,11 +336,11 @@ class Growing:
                 if now.st_ino != self._inode or now.st_size < self._offset:
                     self._inode, self._offset = now.st_ino, 0
                 file.seek(self._offset)
-                found = file.read()
+                added = file.read()
         except FileNotFoundError:
             return b""
-        self._offset += len(found)
-        return found
+        self._offset += len(added)
+        return added
 
 
 def follow_log(run: RunFolder, write: Callable[[bytes], None]) -> None:
@@ -341,8 +348,8 @@ def follow_log(run: RunFolder, write: Callable[[bytes], None]) -> None:
     log, under_way = Growing(run.path / "log.txt"), UnderWay(run)
     while True:
         goes_on = under_way()  # asked first, so that the last lines are not missed
-        if found := log.new():
-            write(found)
+        if added := log.new():
+            write(added)
         if not goes_on:
             return
         time.sleep(LOOK_S)
@@ -362,6 +369,6 @@ class UnderWay:
         if state in ("running", "done", "failed", "cancelled") or not _read(self._run, "launch").get("submission"):
             return state in UNDER_WAY
         if time.monotonic() - self._asked_at >= ASK_S:
-            found = in_the_queue(self._run.root, self._chain[::-1], standing)
-            self._asked_at, self._answer = time.monotonic(), found[key].state in UNDER_WAY
+            run_states = in_the_queue(self._run.root, self._chain[::-1], standing)
+            self._asked_at, self._answer = time.monotonic(), run_states[key].state in UNDER_WAY
         return self._answer

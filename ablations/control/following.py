@@ -15,7 +15,7 @@ from mixmae.fields.texts import many
 from mixmae.runs.state import RunState
 
 ROWS = 30
-"""Shown at once, of what is not settled."""
+"""The most runs shown at once, of those that are not settled."""
 SETTLED = ("done", "failed", "blocked", "cancelled")
 
 
@@ -25,25 +25,25 @@ def follow(grid: Grid, plan: Plan, every_s: float, submits: bool) -> int:
 
     submits: also starts, on Slurm, what may be started (again); an answer that Slurm owes is waited for.
     """
-    console, said, before = Console(stderr=True), "", ""
+    console, news, before = Console(stderr=True), "", ""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            if submits and (news := _submitted(grid, plan)):
-                said = news
+            if submits and (latest := _submitted(grid, plan)):
+                news = latest
                 if not console.is_terminal:
-                    print(said, flush=True)
-            found = seen(plan)
+                    print(news, flush=True)
+            run_states = seen(plan)
             if console.is_terminal:
-                live.update(_frame(plan, found, said), refresh=True)
-            elif (now := plan_summary(plan, found)[0]) != before:
+                live.update(_frame(plan, run_states, news), refresh=True)
+            elif (now := plan_summary(plan, run_states)[0]) != before:
                 print(now, flush=True)
                 before = now
-            if all(state.state in SETTLED or (not submits and _is_left(state)) for state in found.values()):
+            if all(state.state in SETTLED or (not submits and _is_left(state)) for state in run_states.values()):
                 break
             time.sleep(every_s)
     if console.is_terminal:
-        print(plan_summary(plan, found)[0])
-    return int(any(state.state in ("failed", "blocked") for state in found.values()))
+        print(plan_summary(plan, run_states)[0])
+    return int(any(state.state in ("failed", "blocked") for state in run_states.values()))
 
 
 def _is_left(state: RunState) -> bool:
@@ -58,12 +58,12 @@ def _submitted(grid: Grid, plan: Plan) -> str:
         made = submit(grid, plan, cancelled=False)
     except (RuntimeError, OSError) as error:  # of Slurm, of submitit, of a file server, or held by another launch
         return f"{time.strftime('%H:%M')} {error}"
-    return f"{time.strftime('%H:%M')} submitted {many(sum(len(one.tasks) for one in made), 'task')}" if made else ""
+    return f"{time.strftime('%H:%M')} submitted {many(sum(len(array.tasks) for array in made), 'task')}" if made else ""
 
 
-def _frame(plan: Plan, found: dict[Key, RunState], said: str) -> Group:
-    moving = [entry for entry in plan.entries if found[entry.key].state not in ("done", "planned")]
-    shown = most_telling(moving, found, ROWS)
+def _frame(plan: Plan, run_states: dict[Key, RunState], news: str) -> Group:
+    moving = [entry for entry in plan.entries if run_states[entry.key].state not in ("done", "planned")]
+    shown = most_telling(moving, run_states, ROWS)
     more = f"and {len(moving) - len(shown)} more" if len(moving) > len(shown) else ""
-    lines = (plan_summary(plan, found)[0], more, said)
-    return Group(status_table(shown, found), *(Text(line) for line in lines if line))
+    lines = (plan_summary(plan, run_states)[0], more, news)
+    return Group(status_table(shown, run_states), *(Text(line) for line in lines if line))

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -39,9 +40,13 @@ PRUNED = ".pruned"
 """Where a run goes before it is deleted, so that no half-deleted one is ever seen."""
 
 
+Kept = tuple[Path, str]
+"""What is kept, and why."""
+
+
 @dataclass(frozen=True)
 class Leftover:
-    """path: a file, a link or a folder. run: whose it is, and whose lease is taken first."""
+    """What may be deleted: a file, a link or a folder. run: the run it belongs to, whose lease is taken first."""
 
     path: Path
     bytes: int
@@ -54,7 +59,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Found:
+class Leftovers:
     """What may be deleted, and what was asked for and is kept: (path, why)."""
 
     root: Path
@@ -66,7 +71,7 @@ class Found:
         return sum(leftover.bytes for leftover in self.leftovers)
 
 
-def find(root: Path, plans: list[Plan] | None, no_grid: bool) -> Found:
+def find(root: Path, plans: list[Plan] | None, no_grid: bool) -> Leftovers:
     """What may be deleted under `root`, of the runs of `plans` alone where they are given.
 
     no_grid: also all runs that no grid under `root` has launched. Raises ValueError for both at once, Damaged where
@@ -75,37 +80,38 @@ def find(root: Path, plans: list[Plan] | None, no_grid: bool) -> Found:
     if plans is not None and no_grid:
         raise ValueError("--no-grid is about runs of no grid; leave --grid out")
     root, grids = root.resolve(), launched(root)
-    runs, kept = _runs(root), []
-    asked = _of(plans, grids) if plans is not None else {(run.stage, run.id) for run in runs}
+    runs = _runs(root)
+    kept: list[Kept] = []
+    meant = _of_plans(plans, grids) if plans is not None else {(run.stage, run.id) for run in runs}
     folders = [path.name for path in _inside(root / "grids") if path.is_dir()]
     names = [plan.name for plan in plans] if plans is not None else folders
-    whole = []
+    whole: list[RunFolder] = []
     if no_grid:
         named = set().union(*grids.values())
         whole, kept = _free(runs, [run for run in runs if (run.stage, run.id) not in named])
     gone = set(whole)
-    left = [run for run in runs if (run.stage, run.id) in asked and run not in gone]
+    left = [run for run in runs if (run.stage, run.id) in meant and run not in gone]
     now = server_time(root)
-    found = [Leftover(run.path, _bytes(run.path), "a run of no grid", run) for run in whole]
-    found += [leftover for run in left for leftover in _of_run(run, now)]
-    found += [leftover for name in names for leftover in _of_grid(root, name, grids.get(name, set()), now)]
+    leftovers = [Leftover(run.path, _bytes(run.path), "a run of no grid", run) for run in whole]
+    leftovers += [leftover for run in left for leftover in _of_run(run, now)]
+    leftovers += [leftover for name in names for leftover in _of_grid(root, name, grids.get(name, set()), now)]
     if plans is None:
-        found += [Leftover(path, _bytes(path), "half-deleted") for path in _inside(root / PRUNED)]
-        found += [one for one in _temporary(root, now, None) if one.path.name.startswith(".clock.")]
+        leftovers += [Leftover(path, _bytes(path), "half-deleted") for path in _inside(root / PRUNED)]
+        leftovers += [file for file in _temporary(root, now, None) if file.path.name.startswith(".clock.")]
         for name in ("grids", "bench", "fingerprints"):
-            found += _temporary(root / name, now, None)
-    return Found(root, tuple(found), tuple(kept))
+            leftovers += _temporary(root / name, now, None)
+    return Leftovers(root, tuple(leftovers), tuple(kept))
 
 
-def _of(plans: list[Plan], grids: dict[str, set[Key]]) -> set[Key]:
+def _of_plans(plans: list[Plan], grids: dict[str, set[Key]]) -> set[Key]:
     return {key for plan in plans for key in {entry.key for entry in plan.entries} | grids.get(plan.name, set())}
 
 
 # ---------------------------------------------------------------------------------------------------------- whole runs
 
 
-def _free(runs: list[RunFolder], wanted: list[RunFolder]) -> tuple[list[RunFolder], list[tuple[Path, str]]]:
-    """Those of the `wanted` runs that may go, and why the others may not."""
+def _free(runs: list[RunFolder], wanted: list[RunFolder]) -> tuple[list[RunFolder], list[Kept]]:
+    """Splits the `wanted` runs into those that may be deleted and those that may not, with the reasons."""
     kept = [(run.path, why) for run in wanted if (why := _stays(run))]
     stays = {path for path, _ in kept}
     free = [run for run in wanted if run.path not in stays]
@@ -127,7 +133,7 @@ def _stays(run: RunFolder) -> str | None:
     if not _is_real(run.path):
         return "a link, or in a linked folder"
     try:
-        if run.read("config").get("id") != run.id:
+        if (run.read("config") or {}).get("id") != run.id:
             return "its config.json is another run's"
     except ValueError:
         return "its config.json cannot be read"
@@ -136,14 +142,14 @@ def _stays(run: RunFolder) -> str | None:
 
 def _needed(runs: Iterable[RunFolder]) -> dict[Key | None, str]:
     """The runs that these start from, and a run that does; None: of a run that cannot be read."""
-    found: dict[Key | None, str] = {}
+    needed: dict[Key | None, str] = {}
     for run in runs:
         try:
             if start := start_of((run.read("config") or {})["job"]):
-                found[start] = f"{run.stage}/{run.id}"
+                needed[start] = f"{run.stage}/{run.id}"
         except (ValueError, KeyError, AttributeError, TypeError):
-            found[None] = f"{run.stage}/{run.id}, whose config.json cannot be read"
-    return found
+            needed[None] = f"{run.stage}/{run.id}, whose config.json cannot be read"
+    return needed
 
 
 # -------------------------------------------------------------------------------------------------------- parts of runs
@@ -152,15 +158,15 @@ def _needed(runs: Iterable[RunFolder]) -> dict[Key | None, str]:
 def _of_run(run: RunFolder, now: float) -> list[Leftover]:
     if not _is_real(run.path) or run.is_held():
         return []
-    found = [*_temporary(run.path, now, run), *_temporary(run.checkpoints, now, run)]
+    leftovers = [*_temporary(run.path, now, run), *_temporary(run.checkpoints, now, run)]
     if not is_whole(run):
-        return found
+        return leftovers
     for path in _inside(run.checkpoints):
         if STEP.fullmatch(path.name):
-            found.append(Leftover(path, _bytes(path), "optimizer state of a done run", run))
+            leftovers.append(Leftover(path, _bytes(path), "optimizer state of a done run", run))
         elif ASIDE.fullmatch(path.name):
-            found.append(Leftover(path, _bytes(path), "set aside, of a done run", run))
-    return found
+            leftovers.append(Leftover(path, _bytes(path), "set aside, of a done run", run))
+    return leftovers
 
 
 def is_whole(run: RunFolder) -> bool:
@@ -172,29 +178,29 @@ def is_whole(run: RunFolder) -> bool:
 
 
 def _temporary(folder: Path, now: float, run: RunFolder | None) -> list[Leftover]:
-    """Of processes that ended in the middle of a write, more than a day ago."""
+    """The files in a folder that processes left which ended in the middle of a write, more than a day ago."""
     old = [path for path in _inside(folder) if TEMPORARY.fullmatch(path.name) and _is_old(path, now)]
     return [Leftover(path, _bytes(path), HALF_WRITTEN, run) for path in old]
 
 
 def _is_old(path: Path, now: float) -> bool:
     try:
-        found = path.lstat()
+        written_s = path.lstat().st_mtime
     except FileNotFoundError:
         return False
-    return not path.is_dir() and now - found.st_mtime > DAY_S
+    return not path.is_dir() and now - written_s > DAY_S
 
 
 def _of_grid(root: Path, name: str, runs: set[Key], now: float) -> list[Leftover]:
     """Its half-written files, and where all its runs are done and nothing works on it, what only its jobs needed."""
     folder = grid_folder(root, name)
-    found = _temporary(folder, now, None) + _temporary(folder / "submissions", now, None)
+    leftovers = _temporary(folder, now, None) + _temporary(folder / "submissions", now, None)
     if not runs or _is_launched(folder):
-        return found
+        return leftovers
     if all(is_whole(RunFolder(root, *key)) and not RunFolder(root, *key).is_held() for key in runs):
-        inner = [folder / part for part in OF_A_GRID]
-        found += [Leftover(path, _bytes(path), f"of the jobs of {name}, all done") for path in inner if path.is_dir()]
-    return found
+        inner = [path for part in OF_A_GRID if (path := folder / part).is_dir()]
+        leftovers += [Leftover(path, _bytes(path), f"of the jobs of {name}, all done") for path in inner]
+    return leftovers
 
 
 def _is_launched(folder: Path) -> bool:
@@ -205,30 +211,35 @@ def _is_launched(folder: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------------- deleting
 
 
-def delete(found: Found) -> Found:
-    """Deletes what was found, each thing only where it still may be; what was deleted, and what was kept and why."""
-    deleted, kept = [], list(found.kept)
-    for run, group in groupby((one for one in found.leftovers if not one.is_a_run), lambda one: one.run):
+def delete(found: Leftovers) -> Leftovers:
+    """Deletes what `find` has found, each thing only where it still may be; returns what was deleted, and what was kept
+    and why."""
+    deleted: list[Leftover] = []
+    kept = list(found.kept)
+    parts_of_runs = [leftover for leftover in found.leftovers if not leftover.is_a_run]
+    for run, group in groupby(parts_of_runs, lambda leftover: leftover.run):
         parts = list(group)
         if run is None:
-            _each(parts, kept, deleted, _remove)
+            _remove_each(parts, kept, deleted, _remove)
         else:
-            _of_held(run, parts, kept, deleted)
-    whole = [one for one in found.leftovers if one.is_a_run]
+            _remove_parts(run, parts, kept, deleted)
+    whole = {leftover.run: leftover for leftover in found.leftovers if leftover.is_a_run and leftover.run}
     while whole:  # what nothing else of it starts from comes first
-        needed = _needed(one.run for one in whole)
-        ends = [one for one in whole if (one.run.stage, one.run.id) not in needed] or whole
-        whole = [one for one in whole if one not in ends]
-        others = _needed(run for run in _runs(found.root) if run not in {one.run for one in ends})
-        kept += [(one.path, why) for one in ends if (why := _why_needed(one.run, others))]
-        free = [one for one in ends if not _why_needed(one.run, others)]
-        _each(free, kept, deleted, lambda one: _delete_run(found.root, one.run))
+        needed = _needed(whole)
+        ends = [run for run in whole if (run.stage, run.id) not in needed] or list(whole)
+        ending = {run: whole.pop(run) for run in ends}
+        others = _needed(run for run in _runs(found.root) if run not in ending)
+        kept += [(leftover.path, why) for run, leftover in ending.items() if (why := _why_needed(run, others))]
+        free = [leftover for run, leftover in ending.items() if not _why_needed(run, others)]
+        _remove_each(free, kept, deleted, partial(_delete_run, found.root))
     with suppress(OSError):
         (found.root / PRUNED).rmdir()
-    return Found(found.root, tuple(deleted), tuple(kept))
+    return Leftovers(found.root, tuple(deleted), tuple(kept))
 
 
-def _each(leftovers: list[Leftover], kept: list, deleted: list, remove: Callable[[Leftover], None]) -> None:
+def _remove_each(
+    leftovers: list[Leftover], kept: list[Kept], deleted: list[Leftover], remove: Callable[[Leftover], None]
+) -> None:
     for leftover in leftovers:
         try:
             remove(leftover)
@@ -239,19 +250,21 @@ def _each(leftovers: list[Leftover], kept: list, deleted: list, remove: Callable
             kept.append((leftover.path, error.strerror or str(error)))
 
 
-def _of_held(run: RunFolder, leftovers: list[Leftover], kept: list, deleted: list) -> None:
-    """Parts of one run, under its lease."""
+def _remove_parts(run: RunFolder, leftovers: list[Leftover], kept: list[Kept], deleted: list[Leftover]) -> None:
+    """Removes parts of one run, under its lease."""
     try:
         with run.lease():
             whole = is_whole(run)
             may = [leftover for leftover in leftovers if whole or leftover.what == HALF_WRITTEN]
             kept += [(leftover.path, "its run is no longer done") for leftover in leftovers if leftover not in may]
-            _each(may, kept, deleted, _remove)
+            _remove_each(may, kept, deleted, _remove)
     except Held:
         kept += [(leftover.path, "a process holds its run") for leftover in leftovers]
 
 
-def _delete_run(root: Path, run: RunFolder) -> None:
+def _delete_run(root: Path, leftover: Leftover) -> None:
+    run = leftover.run
+    assert run is not None
     with run.lease() as lease:
         gone = root / PRUNED / run.stage / f"{run.id}-{uuid.uuid4().hex[:8]}"
         gone.parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +276,7 @@ def _delete_run(root: Path, run: RunFolder) -> None:
 
 
 def _remove(leftover: Leftover) -> None:
-    """Links are removed, not followed."""
+    """Removes a file or a folder; a link is removed, not followed."""
     path = leftover.path
     if not _is_real(path.parent):
         raise OSError(errno.ELOOP, "in a linked folder", str(path))
@@ -277,7 +290,7 @@ def _remove(leftover: Leftover) -> None:
 
 
 def _runs(root: Path) -> list[RunFolder]:
-    """Other folders of a root may hold a config.json too, such as exported weights."""
+    """The run folders; other folders of a root may hold a config.json too, such as exported weights."""
     return [run for run in all_runs(root) if run.stage in stages]
 
 
@@ -292,7 +305,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder; a link counts itself alone."""
+    """The size of a file, or of all files below a folder, in bytes; a link counts itself alone."""
     own = path.lstat().st_size
     if path.is_symlink() or not path.is_dir():
         return own
@@ -302,9 +315,9 @@ def _bytes(path: Path) -> int:
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def lines(found: Found, applied: bool) -> list[str]:
+def lines(found: Leftovers, applied: bool) -> list[str]:
     """What is, or would be, deleted and what is kept, by path, and the sum."""
-    made = [f"{_size(one.bytes):>9}  {one.path.relative_to(found.root)}  ({one.what})" for one in found.leftovers]
+    made = [f"{_size(left.bytes):>9}  {left.path.relative_to(found.root)}  ({left.what})" for left in found.leftovers]
     made += [f"     kept  {path.relative_to(found.root)}  ({why})" for path, why in found.kept]
     if not found.leftovers:
         return [*made, "nothing was deleted" if applied else "nothing to delete"]
@@ -312,7 +325,7 @@ def lines(found: Found, applied: bool) -> list[str]:
     return [*made, f"deleted: {total}" if applied else f"would delete {total}; add --apply to delete it"]
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from ablations.local.launching import signal_workers
 from ablations.plan.launched import grid_folder
@@ -32,7 +33,7 @@ SETTLED = ("done", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which of a grid's runs are meant: those that all that is not None holds of. encoder: a pattern as of files."""
+    """Which of a grid's runs are meant: those that match every field that is not None. encoder: a pattern (fnmatch)."""
 
     stage: str | None = None
     method: str | None = None
@@ -40,12 +41,12 @@ class Chosen:
     seed: int | None = None
 
     def of(self, plan: Plan) -> list[Entry]:
-        """Raises ValueError where no run of the plan is meant."""
-        found = [entry for entry in plan.entries if self._holds(entry)]
-        if not found:
-            asked = " ".join(f"--{name} {value}" for name, value in vars(self).items() if value is not None)
-            raise ValueError(f"no run of {plan.name} has {asked}; it has {_names(plan.entries)}")
-        return found
+        """The plan's runs that are meant. Raises ValueError where there is none."""
+        entries = [entry for entry in plan.entries if self._holds(entry)]
+        if not entries:
+            options = " ".join(f"--{name} {value}" for name, value in vars(self).items() if value is not None)
+            raise ValueError(f"no run of {plan.name} has {options}; it has {_names(plan.entries)}")
+        return entries
 
     def is_all(self) -> bool:
         return self == Chosen()
@@ -60,9 +61,11 @@ class Chosen:
 
 
 def _names(entries: Iterable[Entry]) -> str:
-    each = [(e.planned.stage, e.method, e.encoder, e.planned.job.seed) for e in entries]
-    columns = zip(("stages", "methods", "encoders", "seeds"), zip(*each, strict=True), strict=True)
-    return "; ".join(f"{name} {', '.join(sorted({str(v) for v in found if v is not None}))}" for name, found in columns)
+    rows = [(e.planned.stage, e.method, e.encoder, e.planned.job.seed) for e in entries]
+    columns = zip(("stages", "methods", "encoders", "seeds"), zip(*rows, strict=True), strict=True)
+    return "; ".join(
+        f"{name} {', '.join(sorted({str(v) for v in column if v is not None}))}" for name, column in columns
+    )
 
 
 @dataclass(frozen=True)
@@ -84,26 +87,26 @@ def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
     with alone(plan, PATIENCE_S):
         known = submissions(plan.root)
         queued = _queue() if known else {}
-        found = states(plan.entries)
-        marked = [entry for entry in chosen.of(plan) if found[entry.key].state not in SETTLED]
+        run_states = states(plan.entries)
+        marked = [entry for entry in chosen.of(plan) if run_states[entry.key].state not in SETTLED]
         for entry in marked:
             create_run(plan.root, entry.planned)
             cancel(entry.run)
-        unwanted = {key for key, state in found.items() if state.state == "cancelled"} | {e.key for e in marked}
-        settled = {key for key, state in found.items() if state.state in SETTLED} | unwanted
+        unwanted = {key for key, state in run_states.items() if state.state == "cancelled"} | {e.key for e in marked}
+        settled = {key for key, state in run_states.items() if state.state in SETTLED} | unwanted
         tasks = _needless(known, queued, unwanted, settled)
         _take_out(tasks, len(marked))
     if chosen.is_all():
         _stop_launcher(folder)
     else:
-        _stop_workers(folder, [entry.run for entry in marked if found[entry.key].state == "running"])
+        _stop_workers(folder, [entry.run for entry in marked if run_states[entry.key].state == "running"])
     return Cancelled(len(marked), len(tasks), _still_running(marked))
 
 
 def _queue() -> dict[str, scheduler.Queued]:
-    if (found := scheduler.queue()) is None:
+    if (queued := scheduler.queue()) is None:
         raise scheduler.NoAnswer("squeue does not answer; nothing was cancelled, try again when it does")
-    return found
+    return queued
 
 
 def _needless(
@@ -133,7 +136,7 @@ def _take_out(tasks: list[str], marked: int) -> None:
 
 
 def _still_running(marked: list[Entry]) -> int:
-    """Of the marked runs, after they had time to save."""
+    """How many of the marked runs still run after they had time to save."""
     end = time.monotonic() + PATIENCE_S
     while marked := [entry for entry in marked if entry.run.is_held()]:
         if time.monotonic() > end:
@@ -150,7 +153,7 @@ def _stop_launcher(folder: Path) -> None:
 
 
 def _stop_workers(folder: Path, runs: list[RunFolder]) -> None:
-    """The workers that these runs run in save and end; the launcher starts others for what is left."""
+    """Tells the workers that these runs run in to save and end; the launcher starts others for what is left."""
     pids = {str((run.read("state") or {}).get("pid")) for run in runs}
     workers = [path for path in (folder / "workers").glob("*") if path.name in pids and is_locked(path)]
     if workers and is_locked(folder / "launcher.lock"):
@@ -160,36 +163,36 @@ def _stop_workers(folder: Path, runs: list[RunFolder]) -> None:
 
 
 def _launcher_here(folder: Path) -> int:
-    """Its process. Raises RuntimeError where it is another machine's."""
+    """The process id of the grid's launcher. Raises RuntimeError where it is another machine's."""
     launcher = read_json(folder / "launcher.json")
     if launcher["host"] != socket.gethostname():
         raise RuntimeError(f"{folder.name} was launched on {launcher['host']}; run grid cancel there")
-    return launcher["pid"]
+    return int(launcher["pid"])
 
 
 def retry_failed(plan: Plan, chosen: Chosen) -> tuple[int, int]:
     """Queues the failed runs of the plan that are meant for one more start. Returns how many they are, and how many of
     those meant were cancelled and are left so."""
-    found = states(plan.entries)
-    meant = {name: [e for e in chosen.of(plan) if found[e.key].state == name] for name in ("failed", "cancelled")}
+    run_states = states(plan.entries)
+    meant = {name: [e for e in chosen.of(plan) if run_states[e.key].state == name] for name in ("failed", "cancelled")}
     for entry in meant["failed"]:
         queue(entry.run)
     return len(meant["failed"]), len(meant["cancelled"])
 
 
-def status_document(plan: Plan, found: dict[Key, RunState]) -> dict:
+def status_document(plan: Plan, run_states: dict[Key, RunState]) -> dict[str, Any]:
     """How the runs of the plan stand, as plain data."""
     jobs = []
     for entry in plan.entries:
-        state = found[entry.key]
+        state = run_states[entry.key]
         named = {"id": entry.planned.id, "stage": entry.planned.stage, "method": entry.method, "encoder": entry.encoder}
         jobs.append({**named, **state.__dict__})
     return {"schema": 1, "grid": plan.name, "jobs": jobs}
 
 
-def plan_document(plan: Plan, found: dict[Key, RunState]) -> dict:
+def plan_document(plan: Plan, run_states: dict[Key, RunState]) -> dict[str, Any]:
     """What the plan holds, as plain data."""
-    document = status_document(plan, found)
+    document = status_document(plan, run_states)
     for job, entry in zip(document["jobs"], plan.entries, strict=True):
         start = entry.needs or (None, None)
         job |= {"needs": start[1], "needs_stage": start[0], "sweeps": list(entry.sweeps), "seed": entry.job.seed}
@@ -197,7 +200,7 @@ def plan_document(plan: Plan, found: dict[Key, RunState]) -> dict:
     return {**document, "experiments": plan.experiments, "outside": outside}
 
 
-def as_text(document: dict) -> str:
+def as_text(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False)
 
 
@@ -208,10 +211,10 @@ def set_aside(plan: Plan) -> list[Path]:
     """
     from mixmae.training.checkpoints import set_aside as set_checkpoints_aside
 
-    found = states(plan.entries)
+    run_states = states(plan.entries)
     folders = []
     for entry in plan.entries:
-        if found[entry.key].state != "done" and entry.run.checkpoints.exists():
+        if run_states[entry.key].state != "done" and entry.run.checkpoints.exists():
             with entry.run.lease():
                 folders.append(set_checkpoints_aside(entry.run.checkpoints))
     return [folder for folder in folders if folder]

@@ -18,8 +18,8 @@ from mixmae.runs.state import RunState
 ENDED = ("done", "failed", "blocked", "cancelled")
 
 
-class Watch(AbstractContextManager):
-    """`started` are the jobs that are counted: those that this command will see through."""
+class Watch(AbstractContextManager["Watch"]):
+    """Shows how the jobs get on. started: the jobs that are counted, those that this command will see through."""
 
     def __init__(self, plan: Plan, started: set[Key], slots: int):
         self.jobs = len(plan.entries)
@@ -27,7 +27,7 @@ class Watch(AbstractContextManager):
         self.slots = slots
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, transient=True, auto_refresh=False)
-        self.told: set[Key] = set()
+        self.ended: set[Key] = set()
         self.seconds_by_stage: dict[str, list[float]] = defaultdict(list)
 
     def __enter__(self) -> "Watch":
@@ -35,67 +35,67 @@ class Watch(AbstractContextManager):
             self.live.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.live.stop()
 
-    def begin(self, found: dict[Key, RunState]) -> None:
+    def begin(self, run_states: dict[Key, RunState]) -> None:
         """Says that there is nothing to run, or, where no picture is shown, what there is: a log begins with it."""
-        done = sum(state.state == "done" for state in found.values())
+        done = sum(state.state == "done" for state in run_states.values())
         if not self.entries:
             self.say(f"nothing to run: {done} of {self.jobs} jobs are done")
         elif not self.console.is_terminal:
             self.say(f"{many(self.jobs, 'job')}, {done} done, {self.slots} at once")
 
-    def update(self, found: dict[Key, RunState]) -> None:
+    def update(self, run_states: dict[Key, RunState]) -> None:
         for entry in self.entries:
-            state = found[entry.key]
-            if state.state in ENDED and entry.key not in self.told:
-                self.told.add(entry.key)
+            state = run_states[entry.key]
+            if state.state in ENDED and entry.key not in self.ended:
+                self.ended.add(entry.key)
                 self.seconds_by_stage[entry.planned.stage].append(seconds_spent(entry))
-                self.say(f"{len(self.told)}/{len(self.entries)} {state.state}: {entry.title}{outcome(state)}")
+                self.say(f"{len(self.ended)}/{len(self.entries)} {state.state}: {entry.title}{outcome(state)}")
         if self.console.is_terminal:
-            self.live.update(self._picture(found), refresh=True)
+            self.live.update(self._picture(run_states), refresh=True)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _picture(self, found: dict[Key, RunState]) -> Group:
+    def _picture(self, run_states: dict[Key, RunState]) -> Group:
         table = Table.grid(padding=(0, 2))
-        for entry in self._running(found):
-            state = found[entry.key]
+        for entry in self._running(run_states):
+            state = run_states[entry.key]
             loss = "" if state.loss is None else f"loss {state.loss:.4f}"
             epoch = f"epoch {state.epoch or 0}/{state.epochs or '?'}"
             table.add_row(entry.title, epoch, loss, span(remaining(entry, state)))
-        text = f"{len(self.told)} of {len(self.entries)} jobs ended, about {span(self._remaining(found))} left"
+        text = f"{len(self.ended)} of {len(self.entries)} jobs ended, about {span(self._remaining(run_states))} left"
         return Group(Text(text), table)
 
-    def _remaining(self, found: dict[Key, RunState]) -> float | None:
+    def _remaining(self, run_states: dict[Key, RunState]) -> float | None:
         """Seconds left: what runs, and for the rest the mean of its stage so far, or of any stage before there is one;
         None while nothing at all has been timed."""
-        left = {entry.key: remaining(entry, found[entry.key]) for entry in self._running(found)}
+        left = {entry.key: remaining(entry, run_states[entry.key]) for entry in self._running(run_states)}
         seconds = {stage: sum(seen) / len(seen) for stage, seen in self.seconds_by_stage.items()}
         known = [*seconds.values(), *(value for value in left.values() if value is not None)]
         if not known:
             return None
         anything = sum(known) / len(known)
-        waiting = [entry for entry in self.entries if found[entry.key].state not in (*ENDED, "running")]
+        waiting = [entry for entry in self.entries if run_states[entry.key].state not in (*ENDED, "running")]
         total = sum(seconds.get(entry.planned.stage, anything) for entry in waiting)
         return (total + sum(anything if value is None else value for value in left.values())) / self.slots
 
-    def _running(self, found: dict[Key, RunState]) -> list[Entry]:
-        return [entry for entry in self.entries if found[entry.key].state == "running"]
+    def _running(self, run_states: dict[Key, RunState]) -> list[Entry]:
+        return [entry for entry in self.entries if run_states[entry.key].state == "running"]
 
 
 def seconds_spent(entry: Entry) -> float:
     """Seconds of training or evaluation that the run's `timing.jsonl` adds up to."""
-    return sum(line["seconds"] for line in whole_lines(entry.run.path / "timing.jsonl")[0])
+    return float(sum(line["seconds"] for line in whole_lines(entry.run.path / "timing.jsonl")[0]))
 
 
 def remaining(entry: Entry, state: RunState) -> float | None:
     lines, _ = whole_lines(entry.run.path / "timing.jsonl")
     if not lines or not state.epochs:
         return None
-    return (state.epochs - (state.epoch or 0)) * sum(line["seconds"] for line in lines) / len(lines)
+    return (state.epochs - (state.epoch or 0)) * float(sum(line["seconds"] for line in lines)) / len(lines)
 
 
 def span(seconds: float | None) -> str:

@@ -1,6 +1,7 @@
 """What a plan would ask of a cluster and cost there, for the terminal and as plain data. Submits nothing (no torch)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
@@ -27,12 +28,12 @@ class Quote:
     """Tasks of an array: the site's MaxArraySize where Slurm answers, else Slurm's default."""
 
 
-def quote(grid: Grid, plan: Plan, found: dict[Key, RunState]) -> Quote:
+def quote(grid: Grid, plan: Plan, run_states: dict[Key, RunState]) -> Quote:
     """The price of what of the plan is not done. Raises ConfigError where a job's resources are not possible."""
     slurms = resolved(grid, plan.entries)
     estimator = Estimator(records(plan.root), grid.spec.resources)
     estimates: dict[Key, Estimate] = {entry.key: estimator.of(entry, slurms[entry.key]) for entry in plan.entries}
-    done = {key for key, state in found.items() if state.state == "done"}
+    done = {key for key, state in run_states.items() if state.state == "done"}
     prices = tuple(price(array, done, estimates) for array in arrays(plan.entries, slurms))
     most = scheduler.max_array_size() if scheduler.available() else scheduler.DEFAULT_MAX_ARRAY_SIZE
     return Quote(plan, prices, wall_hours(prices, estimates), most)
@@ -68,7 +69,7 @@ def quote_lines(quote: Quote) -> list[str]:
     prices, lines = quote.prices, []
     total = _total(quote)
     what = f"in all: {many(total['jobs'], 'job')} to do, {_macs(total['multiply_adds'])} multiply-adds"
-    if total["gpu_hours"] is None:
+    if quote.wall is None:
         lines.append(f"{what}; their hours are not known")
     else:
         hours = f"{rounded(total['gpu_hours'])} GPU h, {rounded(total['cpu_hours'])} CPU h"
@@ -95,11 +96,11 @@ def quote_lines(quote: Quote) -> list[str]:
 
 
 def _by_source(prices: tuple[Price, ...]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    numbers: dict[str, list[str]] = {}
     for number, each in enumerate(prices, start=1):
         for source in each.sources:
-            found.setdefault(source, []).append(f"#{number}")
-    return found
+            numbers.setdefault(source, []).append(f"#{number}")
+    return numbers
 
 
 def _telling(script: str) -> list[str]:
@@ -123,7 +124,7 @@ def _asked(slurm: Slurm) -> str:
     tasks = "" if slurm.tasks == 1 else f"{slurm.tasks} × "
     memory = "" if slurm.memory in (None, "0") else f", {slurm.memory[:-1]} {slurm.memory[-1]}iB"
     pack = f", {slurm.pack} jobs a task" if slurm.pack > 1 else ""
-    return f"{nodes}{gpus}{tasks}{many(slurm.cpus_per_task, 'CPU')}{memory}{pack}"
+    return f"{nodes}{gpus}{tasks}{many(slurm.cpus_per_task or 1, 'CPU')}{memory}{pack}"
 
 
 def _macs(number: int) -> str:
@@ -147,7 +148,7 @@ def _duration(hours: float) -> str:
 # --------------------------------------------------------------------------------------------------------- for scripts
 
 
-def quote_document(quote: Quote) -> dict:
+def quote_document(quote: Quote) -> dict[str, Any]:
     """As plain data: {"executor", "arrays", "total", "left_out"}. Names carry the units; None is not known. An entry of
     "arrays" is what asks for the same: its "sbatch" holds the lines of one script for each array it is split into."""
     return {
@@ -158,7 +159,7 @@ def quote_document(quote: Quote) -> dict:
     }
 
 
-def _array_document(quote: Quote, number: int, each: Price) -> dict:
+def _array_document(quote: Quote, number: int, each: Price) -> dict[str, Any]:
     slurm = each.array.slurm
     return {
         "number": number,
@@ -180,7 +181,7 @@ def _array_document(quote: Quote, number: int, each: Price) -> dict:
     }
 
 
-def _total(quote: Quote) -> dict:
+def _total(quote: Quote) -> dict[str, Any]:
     prices, known = quote.prices, quote.wall is not None
     return {
         "jobs": sum(len(each.to_do) for each in prices),

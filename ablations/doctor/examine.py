@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ablations.doctor.findings import Finding, fail, ok, warn
+from ablations.doctor.findings import CLOCKS_S, Finding, fail, ok, warn
 from ablations.slurm.quantities import minutes
 from ablations.slurm.resources import Slurm
 from ablations.slurm.sites import site_profile
@@ -33,20 +33,13 @@ NEEDED = {
 
 
 LITTLE_SPACE = 20 * 2**30
-
-
 RENAMES = 200
-
-
-CLOCKS_S = 5.0
-
-
 ANSWER_S = 30
 """How long a program of Slurm's is waited for."""
 
 
 def examine(root: Path, site: str | None = None, data: Path | None = None, submit: bool = False) -> Iterator[Finding]:
-    """Yields what was found, as it is found. site: the profile whose partition, limits and resources are looked at;
+    """Yields each finding as soon as it is made. site: the profile whose partition, limits and resources are looked at;
     with one, or with `submit` (which runs a small job), a machine without Slurm fails. Raises ConfigError where the
     profile cannot be used."""
     slurm = validated(Slurm, site_profile(site)) if site else None
@@ -58,9 +51,9 @@ def examine(root: Path, site: str | None = None, data: Path | None = None, submi
             yield folder
             return
         yield from _file_system(root, folder)
-        found = list(_programs(required=bool(site or submit)))
-        yield from found
-        if shutil.which("sbatch") is None or any(finding.level == "fail" for finding in found):
+        programs = list(_programs(required=bool(site or submit)))
+        yield from programs
+        if shutil.which("sbatch") is None or any(finding.level == "fail" for finding in programs):
             return
         yield from _cluster(slurm)
         if submit:
@@ -83,9 +76,9 @@ def _data(path: Path) -> Finding:
     try:
         counts = {}
         for split in SPLITS:
-            found = resolve(sources[config.name].source)(config, split)
-            found.image(0)
-            counts[split] = len(found)
+            images = resolve(sources[config.name].source)(config, split)
+            images.image(0)
+            counts[split] = len(images)
     except (OSError, ValueError, LookupError) as error:
         advice = "name a folder that holds train/CLASS/ and val/CLASS/ images; mixmae data check reads all of it"
         return fail("data", f"{path}: {error}", advice)
@@ -97,7 +90,7 @@ def _data(path: Path) -> Finding:
 
 @contextmanager
 def _folder(root: Path) -> Iterator[Path | Finding]:
-    """A folder of our own in the root; a finding where it cannot be made."""
+    """Yields a folder of our own in the root, which is removed afterwards; a finding where it cannot be made."""
     made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -123,13 +116,14 @@ def _file_system(root: Path, folder: Path) -> Iterator[Finding]:
             what = f"failed: {error.strerror}"
             yield fail(look.__name__.strip("_").replace("_", " "), what, "put the root on another file system")
     free = shutil.disk_usage(root).free
-    said = f"{free / 2**30:.1f} GiB free"
-    yield ok("space", said) if free >= LITTLE_SPACE else warn("space", said, "mixmae grid plan says what a grid needs")
+    what = f"{free / 2**30:.1f} GiB free"
+    yield ok("space", what) if free >= LITTLE_SPACE else warn("space", what, "mixmae grid plan says what a grid needs")
 
 
 def _renames(folder: Path) -> Finding:
     """Whether a file that others read can be replaced without their ever missing it or seeing half."""
-    target, seen, over = folder / "target", [], threading.Event()
+    target, over = folder / "target", threading.Event()
+    seen: list[int | str | None] = []
     sizes = (10_000, 20_000)
     target.write_bytes(b"x" * sizes[0])
 
@@ -150,7 +144,7 @@ def _renames(folder: Path) -> Finding:
     finally:
         over.set()
         reader.join()
-    wrong = {found for found in seen if found not in sizes}
+    wrong = {size for size in seen if size not in sizes}
     if wrong:
         what = f"not atomic: a reader of a replaced file saw {', '.join(map(str, wrong))}"
         return fail("renames", what, "put the root on a local disk, NFS, Lustre or the like")
@@ -179,10 +173,10 @@ def _clock(folder: Path) -> Finding:
     before, path = time.time(), folder / "clock"
     path.write_text("now")
     off = path.stat().st_mtime - (before + time.time()) / 2
-    said = f"the file server's differs from this machine's by {off:+.1f} s"
+    what = f"the file server's differs from this machine's by {off:+.1f} s"
     if abs(off) > CLOCKS_S:
-        return warn("clock", said, "times in logs disagree; ask for NTP. Leases compare the server's own times")
-    return ok("clock", said)
+        return warn("clock", what, "times in logs disagree; ask for NTP. Leases compare the server's own times")
+    return ok("clock", what)
 
 
 def _flock(folder: Path) -> Finding:
@@ -210,12 +204,12 @@ def _programs(required: bool) -> Iterator[Finding]:
         if shutil.which(name) is None:
             yield fail(name, "not on PATH", f"{why}; go to a login node, or load the module that has it")
             continue
-        answer, said = answered(name, "--version")
-        yield ok(name, said) if answer else fail(name, said, f"{why}; ask the site's administrators")
+        works, output = answered(name, "--version")
+        yield ok(name, output) if works else fail(name, output, f"{why}; ask the site's administrators")
 
 
 def answered(*command: str) -> tuple[bool, str]:
-    """Whether a program of Slurm's did its work, and what it said: its output, or what is wrong in one line."""
+    """Runs a program of Slurm's; returns whether it ended well, and its output, or what is wrong in one line."""
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
     except subprocess.TimeoutExpired:
@@ -229,10 +223,9 @@ def answered(*command: str) -> tuple[bool, str]:
 
 
 def _cluster(slurm: Slurm | None) -> Iterator[Finding]:
-    answer, said = answered("squeue", "--noheader", "--me")
-    yield (
-        ok("queue", "squeue answers") if answer else fail("queue", said, "is the controller up? ask the administrators")
-    )
+    works, output = answered("squeue", "--noheader", "--me")
+    advice = "is the controller up? ask the administrators"
+    yield ok("queue", "squeue answers") if works else fail("queue", output, advice)
     yield _accounting()
     yield from _configuration()
     yield from _partitions(slurm)
@@ -242,16 +235,16 @@ def _accounting() -> Finding:
     advice = "grids run; what ended a job that left no word (time limit, out of memory, node failure) is not known"
     if shutil.which("sacct") is None:
         return warn("accounting", "no sacct on PATH", advice)
-    answer, said = answered("sacct", "--noheader", "--allocations", "--format=JobID")
-    return ok("accounting", "sacct answers") if answer else warn("accounting", f"sacct: {said}", advice)
+    works, output = answered("sacct", "--noheader", "--allocations", "--format=JobID")
+    return ok("accounting", "sacct answers") if works else warn("accounting", f"sacct: {output}", advice)
 
 
 def _configuration() -> Iterator[Finding]:
-    answer, said = answered("scontrol", "show", "config")
-    if not answer:
-        yield warn("configuration", f"scontrol: {said}", "limits of the site are not known; Slurm's own are assumed")
+    works, output = answered("scontrol", "show", "config")
+    if not works:
+        yield warn("configuration", f"scontrol: {output}", "limits of the site are not known; Slurm's own are assumed")
         return
-    values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     values = {name.strip(): value.strip() for name, value in values.items()}
     yield ok("arrays", f"MaxArraySize {values.get('MaxArraySize', 'not said')}; longer ones are split")
     modes, sent = values.get("PreemptMode", "OFF"), values.get("SlurmctldParameters", "")
@@ -265,24 +258,24 @@ def _configuration() -> Iterator[Finding]:
 
 
 def _partitions(slurm: Slurm | None) -> Iterator[Finding]:
-    answer, said = answered("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G")
-    if not answer:
-        yield warn("partitions", f"sinfo: {said}", "the partitions are not known")
+    works, output = answered("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G")
+    if not works:
+        yield warn("partitions", f"sinfo: {output}", "the partitions are not known")
         return
-    found = {}
-    for line in said.splitlines():
+    limits: dict[str, str] = {}
+    for line in output.splitlines():
         name, up, limit, nodes, cpus, memory, gres = line.split("|")
-        found.setdefault(name.rstrip("*"), limit)
-        each = f"{cpus} CPUs, {memory} MiB, GPUs {gres.replace('(null)', 'none')}"
-        what = f"{name}: {up}, limit {limit}, {nodes} nodes, each {each}"
+        limits.setdefault(name.rstrip("*"), limit)
+        node = f"{cpus} CPUs, {memory} MiB, GPUs {gres.replace('(null)', 'none')}"
+        what = f"{name}: {up}, limit {limit}, {nodes} nodes, each {node}"
         yield ok("partition", what)
     if slurm is None or slurm.partition is None:
         return
     for name in slurm.partition.split(","):
-        if name not in found:
-            yield fail("site", f"no partition {name}", f"write partition: one of {', '.join(found)} in the profile")
-        elif slurm.time and found[name] != "infinite" and slurm.time > minutes(found[name]):
-            what = f"time: {slurm.time} min is more than the limit of partition {name}, {found[name]}"
+        if name not in limits:
+            yield fail("site", f"no partition {name}", f"write partition: one of {', '.join(limits)} in the profile")
+        elif slurm.time and limits[name] != "infinite" and slurm.time > minutes(limits[name]):
+            what = f"time: {slurm.time} min is more than the limit of partition {name}, {limits[name]}"
             yield fail("site", what, "write less in the profile")
         else:
             yield ok("site", f"partition {name} is there")

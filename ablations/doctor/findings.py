@@ -1,12 +1,15 @@
 """What `mixmae doctor` finds, and how it is said (no torch)."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
+
+CLOCKS_S = 5.0
+"""How far two clocks may be apart."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """about: a word. said: what was seen. advice: what to do; empty where nothing has to be done."""
+    """What was looked at, in a word, what was seen, and what to do; no advice where nothing has to be done."""
 
     level: Literal["ok", "warn", "fail"]
     about: str
@@ -16,7 +19,7 @@ class Finding:
     def line(self) -> str:
         return f"{self.level:<4}  {self.about}: {self.said}" + (f". {self.advice}" if self.advice else "")
 
-    def document(self) -> dict:
+    def document(self) -> dict[str, Any]:
         return asdict(self)
 
 

@@ -8,16 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from ablations.doctor.findings import Finding, fail, ok, warn
-from ablations.local.launching import FOREIGN_VARIABLES
+from ablations.doctor.findings import CLOCKS_S, Finding, fail, ok, warn
+from ablations.slurm.allocation import without_allocation
 from ablations.slurm.resources import Slurm, sbatch_text
 
 MINUTES = 5
 PATIENCE_S = 480
 """How long the job is waited for, in the queue and at work."""
-CLOCKS_S = 5.0
-
 SEEN = """
 import importlib.util, json, os, pathlib, platform, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -56,13 +55,16 @@ def run_test_job(folder: Path, slurm: Slurm) -> Iterator[Finding]:
         return
     answer = _answer(folder / "answer.json")
     if answer is None:
-        said = "it ended, but what it wrote is not seen here"
-        yield fail("test job", said, f"{_advice(folder)}; is {folder.parent} on a file system that all nodes share?")
+        yield fail(
+            "test job",
+            "it ended, but what it wrote is not seen here",
+            f"{_advice(folder)}; is {folder.parent} on a file system that all nodes share?",
+        )
         return
     yield from _read(answer, word, asked["gpus_per_node"])
 
 
-def _read(answer: dict, word: str, gpus: int) -> Iterator[Finding]:
+def _read(answer: dict[str, Any], word: str, gpus: int) -> Iterator[Finding]:
     node = answer["node"]
     if answer["word"] != word:
         yield fail("shared folder", f"{node} sees an older file", "its cache is stale; ask the administrators")
@@ -79,19 +81,23 @@ def _read(answer: dict, word: str, gpus: int) -> Iterator[Finding]:
         yield ok("GPU", f"{answer['device']} on {node}, python {answer['python']}, torch {answer['torch']}")
     else:
         yield ok("node", f"{node}: python {answer['python']}, torch {answer['torch']}; the profile asks for no GPU")
-    said = f"the file server's differs from that of {node} by {answer['off']:+.1f} s"
+    seen = f"the file server's differs from that of {node} by {answer['off']:+.1f} s"
     fine = abs(answer["off"]) <= CLOCKS_S
-    yield ok("clock there", said) if fine else warn("clock there", said, "times in logs disagree; ask for NTP")
+    yield ok("clock there", seen) if fine else warn("clock there", seen, "times in logs disagree; ask for NTP")
 
 
 def _submitted(script: Path) -> str | None:
-    """Waits for the job in `script` to end; what went wrong, if anything."""
-    clean = {name: value for name, value in os.environ.items() if not _foreign(name)}
-    command = ["sbatch", "--parsable", "--wait", str(script)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=clean, cwd=script.parent, **pipes) as waiting:
+    """Waits for the job in `script` to end; returns what went wrong, None where nothing did."""
+    with subprocess.Popen(
+        ["sbatch", "--parsable", "--wait", str(script)],
+        env=without_allocation("SLURM_CONF"),
+        cwd=script.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
         try:
-            said, wrong = waiting.communicate(timeout=PATIENCE_S)
+            output, errors = waiting.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             waiting.kill()
             job = waiting.communicate()[0].split(";")[0].strip()
@@ -100,20 +106,17 @@ def _submitted(script: Path) -> str | None:
             return f"job {job or '(without a number)'} did not end within {PATIENCE_S} s; it was cancelled"
     if waiting.returncode == 0:
         return None
-    lines = wrong.strip().splitlines()
-    return lines[-1] if lines else f"job {said.split(';')[0].strip()} ended with {waiting.returncode}"
+    lines = errors.strip().splitlines()
+    return lines[-1] if lines else f"job {output.split(';')[0].strip()} ended with {waiting.returncode}"
 
 
-def _foreign(name: str) -> bool:
-    return name.startswith(FOREIGN_VARIABLES) and name != "SLURM_CONF"
-
-
-def _answer(path: Path) -> dict | None:
-    """What the job wrote; files take a moment to show on NFS."""
+def _answer(path: Path) -> dict[str, Any] | None:
+    """What the job wrote, None where it is not seen; files take a moment to show on NFS."""
     for _ in range(10):
         os.listdir(path.parent)
         if path.exists():
-            return json.loads(path.read_text())
+            answer: dict[str, Any] = json.loads(path.read_text())
+            return answer
         time.sleep(1)
     return None
 

@@ -55,13 +55,15 @@ def _mapping(block: Value, name: str) -> list[tuple[str, Value]]:
 
 
 def _entries(block: Value, name: str) -> list[Value]:
-    return block.data[name].data if name in block.data else []
+    entries: list[Value] = block.data[name].data if name in block.data else []
+    return entries
 
 
 def _filled(values: Value, name: str) -> list[Value]:
     if not values.data:
         raise values.mark.error("an empty list; write at least one value", (name,))
-    return values.data
+    filled: list[Value] = values.data
+    return filled
 
 
 def _check_lengths(lists: list[tuple[str, Value]]) -> None:
@@ -97,26 +99,28 @@ def _assigned(tree: Value, assignments: list[Assignment]) -> Value:
     return tree
 
 
-def _check_leads_somewhere(tree: Value, path: tuple, mark: Mark) -> None:
+def _check_leads_somewhere(tree: Value, path: tuple[str, ...], mark: Mark) -> None:
     for depth in range(1, len(path)):
         around = path[:depth]
-        found = find(tree, around)
-        there = found is not None and (isinstance(found.data, dict) or (around[0] in CHOICES and found.data))
-        if not there and not (found is None and _made_by_default(around)):
+        value = find(tree, around)
+        there = value is not None and (isinstance(value.data, dict) or (around[0] in CHOICES and value.data))
+        if not there and not (value is None and _made_by_default(around)):
             known, whole = _names_at(tree, around[:-1]), f"write {dotted(around)}: {{…}} as a whole first"
             what = whole if around[-1] in known else instead(around[-1], known, whole)
             raise mark.error(f"leads into nothing, there is no {dotted(around)} here; {what}", path)
 
 
-def _made_by_default(path: tuple) -> bool:
+def _made_by_default(path: tuple[str, ...]) -> bool:
     models = models_at(Experiment, path[:-1], {})
     fields = [
-        one.model_fields[path[-1]] for one in models if issubclass(one, BaseModel) and path[-1] in one.model_fields
+        model.model_fields[path[-1]]
+        for model in models
+        if issubclass(model, BaseModel) and path[-1] in model.model_fields
     ]
     return any(isinstance(field.default, BaseModel | ByName) for field in fields)
 
 
-def _names_at(tree: Value, path: tuple) -> list[str]:
+def _names_at(tree: Value, path: tuple[str, ...]) -> list[str]:
     """Fields and names that can stand at a path of an experiment."""
     return field_names(models_at(Experiment, path, plain(tree)))
 
@@ -125,12 +129,12 @@ def _matches_all(tree: Value, entry: Value) -> bool:
     return all(_matches(find(tree, tuple(name.split("."))), wanted) for name, wanted in entry.data.items())
 
 
-def _matches(found: Value | None, wanted: Value) -> bool:
-    """Whether `found` is `wanted`; a choice such as a method is matched by its name."""
-    if found is None:
+def _matches(value: Value | None, wanted: Value) -> bool:
+    """Whether `value` is `wanted`; a choice such as a method is matched by its name."""
+    if value is None:
         return wanted.data is None
-    if isinstance(found.data, dict) and isinstance(wanted.data, str):
-        return "name" in found.data and found.data["name"].data == wanted.data
-    if isinstance(found.data, dict) and isinstance(wanted.data, dict):
-        return all(_matches(found.data.get(name), item) for name, item in wanted.data.items())
-    return plain(found) == plain(wanted)
+    if isinstance(value.data, dict) and isinstance(wanted.data, str):
+        return "name" in value.data and bool(value.data["name"].data == wanted.data)
+    if isinstance(value.data, dict) and isinstance(wanted.data, dict):
+        return all(_matches(value.data.get(name), item) for name, item in wanted.data.items())
+    return bool(plain(value) == plain(wanted))

@@ -17,7 +17,7 @@ from mixmae.fields.documents import ConfigError, Mark, Value, load, mark_of, val
 from mixmae.fields.model import Model, Positive
 from mixmae.fields.nearest import instead
 from mixmae.presentation.declaration import Expected, TableSpec
-from mixmae.presentation.plots import PlotConfig
+from mixmae.presentation.plots import PlotConfig, PlotModel
 from mixmae.training.resources import Resources
 
 MOST_ERRORS = 20
@@ -101,8 +101,8 @@ class Grid:
 def shipped() -> dict[str, Path]:
     """The grids that come with this package, by the names that can stand for their files."""
     folder = Path(str(resources.files("ablations")))
-    found = (*folder.glob("*.yaml"), *folder.glob("paper/*.yaml"))
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(found)}
+    paths = (*folder.glob("*.yaml"), *folder.glob("paper/*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(paths)}
 
 
 def grid_path(named: Path) -> Path:
@@ -124,7 +124,8 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
     spec = validated(GridFile, document)
     _check_names(spec, document)
     base = _with_set(load_base(document.data["base"], (path.resolve(),)), document)
-    cases, lines = [], {}
+    cases: list[Case] = []
+    lines: dict[str, None] = {}
     for sweep in document.data["sweeps"].data:
         for tree in _trees(base, sweep):
             try:
@@ -148,11 +149,11 @@ def _at_scale(case: Case, scale: str, spec: GridFile, sweep: Mark) -> Iterator[C
         try:
             yield Case(case.sweep, shrunk(full, scale), case.document, full)
         except ValidationError as error:
-            said = "; ".join(_said(each, full, scale) for each in error.errors())
-            raise sweep.error(f"not possible at the scale {scale}: {said}", (case.sweep,)) from None
+            what = "; ".join(_what(item, full, scale) for item in error.errors())
+            raise sweep.error(f"not possible at the scale {scale}: {what}", (case.sweep,)) from None
 
 
-def _said(error: Any, full: Experiment, scale: str) -> str:
+def _what(error: Any, full: Experiment, scale: str) -> str:
     """What is wrong with what a scale made of `full`, after what it was made of."""
     context = error.get("ctx", {})
     field = (*error["loc"], *context.get("path", ()))[-1:]
@@ -166,14 +167,16 @@ def _check_names(spec: GridFile, document: Value) -> None:
             path = ("scales", scale)
             raise mark_of(document, path).error(f"no such scale; {instead(scale, scale_names())}", path)
     sweeps = [sweep.name for sweep in spec.sweeps]
-    for block in ("sweeps", "tables", "plots"):
+    blocks: dict[str, tuple[Sweep | TableSpec | PlotModel, ...]]
+    blocks = {"sweeps": spec.sweeps, "tables": spec.tables, "plots": spec.plots}
+    for block, entries in blocks.items():
         seen: set[str] = set()
-        for place, entry in enumerate(getattr(spec, block)):
-            path = (block, place, "name")
+        for number, entry in enumerate(entries):
             if entry.name in seen:
-                raise mark_of(document, path).error(f"{entry.name!r} is taken; write a name of its own", path)
+                at: tuple[str | int, ...] = (block, number, "name")
+                raise mark_of(document, at).error(f"{entry.name!r} is taken; write a name of its own", at)
             seen.add(entry.name)
-            for index, named in enumerate(getattr(entry, "sweeps", ())):
+            for index, named in enumerate(() if isinstance(entry, Sweep) else entry.sweeps):
                 if named not in sweeps:
-                    path = (block, place, "sweeps", index)
-                    raise mark_of(document, path).error(f"no sweep {named!r}; {instead(named, sweeps)}", path)
+                    at = (block, number, "sweeps", index)
+                    raise mark_of(document, at).error(f"no sweep {named!r}; {instead(named, sweeps)}", at)

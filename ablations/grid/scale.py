@@ -7,6 +7,7 @@ computed differs, and so do the ids.
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _WITH = {"decoder_width": ("decoder_heads",), "ratio": ("image_size",), "mask_un
 
 
 class Divisors(Model):
-    """By what numbers are divided; the quotients are rounded up."""
+    """What the numbers of a grid are divided by; the quotients are rounded up."""
 
     epochs: Positive
     batch: Positive
@@ -43,7 +44,7 @@ def scale_names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in _files())
 
 
-def _files():
+def _files() -> list[Traversable]:
     return [file for file in (resources.files("ablations") / "scales").iterdir() if file.name.endswith(".yaml")]
 
 
@@ -77,26 +78,27 @@ def shrunk(experiment: Experiment, name: str) -> Experiment:
 
 
 def _evaluation(entry: Evaluation, recipe: Experiment) -> Evaluation:
-    """With the recipe's own of its kind in place of the grid's, where there is one."""
-    small = next((one.recipe for one in recipe.evaluations if one.kind == entry.kind), entry.recipe)
+    """The evaluation with the recipe that the scale has for its kind, where there is one."""
+    small = next((other.recipe for other in recipe.evaluations if other.kind == entry.kind), entry.recipe)
     return replace(entry, recipe=small)
 
 
-def made_of(experiment: Experiment, name: str, field: str) -> list[str]:
+def made_of(experiment: Experiment, scale_name: str, field: str) -> list[str]:
     """In words what the scale makes of the values that an error about `field` may come from."""
-    scale, recipe = read_scale(name)
+    scale, recipe = read_scale(scale_name)
     by = dict(scale.divide)
     values = dict(experiment.pretrain or ()) | dict(experiment.method)
     words = []
-    for one in (field, *_WITH.get(field, ())):
-        if one in by and one in values:
-            words.append(f"{one} {values[one]} becomes {_divided(values[one], by[one])} (divided by {by[one]})")
-        elif one == "image_size" and experiment.image_size != recipe.image_size:
+    for name in (field, *_WITH.get(field, ())):
+        if name in by and name in values:
+            words.append(f"{name} {values[name]} becomes {_divided(values[name], by[name])} (divided by {by[name]})")
+        elif name == "image_size" and experiment.image_size != recipe.image_size:
             words.append("image_size {} x {} becomes {} x {}".format(*experiment.image_size, *recipe.image_size))
     return words
 
 
-def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors):
+def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors) -> Any:
+    """The recipe's pretraining with the grid's epochs and batch, divided; None where the grid pretrains nothing."""
     own: Any = experiment.pretrain
     small: Any = recipe.pretrain
     if own is None:

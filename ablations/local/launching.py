@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import mixmae
 from ablations.control.watching import Watch
@@ -19,6 +21,7 @@ from ablations.grid.file import GridResources
 from ablations.plan.launched import grid_folder, remember
 from ablations.plan.plan import Entry, Plan, states
 from ablations.plan.queueing import STARTED_ANEW, create_run, for_each, queue, withdraw
+from ablations.slurm.allocation import environment, without_allocation
 from mixmae.fields.identity import Key
 from mixmae.fields.texts import many
 from mixmae.files.records import write_json
@@ -29,8 +32,9 @@ from mixmae.tracking.asked import check_installed
 from mixmae.training.resources import Resources
 from mixmae.work.worker import POLL_S, Item, WorkList, work
 
-FOREIGN_VARIABLES = ("SLURM_", "SBATCH_", "PMIX_", "PMI_")
-"""What an allocation sets that the processes started here would mistake for their own."""
+if TYPE_CHECKING:
+    import submitit
+
 FOR_EVER_MIN = 60 * 24 * 365
 RESEND_S = 1.0
 """A signal reaches a starting process before it listens, so it is sent again."""
@@ -65,8 +69,8 @@ class Launcher:
         self.resources = resources
         self.folder = folder
         self.worklist = folder / "worklist.json"
-        self.jobs: list = []
-        self.lost: list = []
+        self.jobs: list[submitit.Job[None]] = []
+        self.lost: list[submitit.Job[None]] = []
         self.deaths: Counter[Key] = Counter()
         self.failed: set[Key] = set()
         self.settled: dict[Key, RunState] = {}
@@ -82,30 +86,32 @@ class Launcher:
                 )
             watch.begin(states(self.plan.entries, self.settled))
             while True:
-                found = states(self.plan.entries, self.settled)
-                watch.update(found)
+                run_states = states(self.plan.entries, self.settled)
+                watch.update(run_states)
                 self._look_after_workers()
-                if self._is_over(found):
+                if self._is_over(run_states):
                     break
                 time.sleep(POLL_S)
-            found = states(self.plan.entries)
-            watch.update(found)
+            run_states = states(self.plan.entries)
+            watch.update(run_states)
         if self.signals:
             for entry in self.plan.entries:
-                if entry.key in started and found[entry.key].state in ("pending", "waiting"):
+                if entry.key in started and run_states[entry.key].state in ("pending", "waiting"):
                     withdraw(entry.run)
             return 130 if signal.SIGINT in self.signals else 75
-        return int(any(found[key].state in ("failed", "blocked") for key in started))
+        return int(any(run_states[key].state in ("failed", "blocked") for key in started))
 
     def _queue(self) -> set[Key]:
         """Asks for a start of every run that needs one; the keys of all that this command will see through."""
         remember(self.plan.root, self.plan.name, (entry.key for entry in self.plan.entries))
-        found = states(self.plan.entries, self.settled)
-        self.failed = {key for key, state in found.items() if state.state == "failed"}
+        run_states = states(self.plan.entries, self.settled)
+        self.failed = {key for key, state in run_states.items() if state.state == "failed"}
         able = [entry for entry in self.plan.entries if entry.needs not in self.failed]
-        anew = [entry for entry in able if found[entry.key].state in STARTED_ANEW]
-        started = {entry.key for entry in anew} | {entry.key for entry in able if found[entry.key].state == "running"}
-        done = [entry for entry in self.plan.entries if found[entry.key].state == "done"]  # which may be damaged
+        anew = [entry for entry in able if run_states[entry.key].state in STARTED_ANEW]
+        started = {entry.key for entry in anew} | {
+            entry.key for entry in able if run_states[entry.key].state == "running"
+        }
+        done = [entry for entry in self.plan.entries if run_states[entry.key].state == "done"]  # which may be damaged
         for_each(lambda entry: create_run(self.plan.root, entry.planned), [*anew, *done])
         for_each(lambda entry: queue(entry.run), anew)
         items = tuple(Item(*entry.key, entry.needs) for entry in in_order(self.plan.entries))
@@ -113,16 +119,16 @@ class Launcher:
         WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)
         return started
 
-    def _is_over(self, found: dict[Key, RunState]) -> bool:
+    def _is_over(self, run_states: dict[Key, RunState]) -> bool:
         if self.signals:
             self._stop()
             return not self.jobs
-        dead = [entry for entry in self.plan.entries if _has_died(found[entry.key])]
+        dead = [entry for entry in self.plan.entries if _has_died(run_states[entry.key])]
         if dead:
             for entry in dead:
                 self._after_a_death(entry)
             return False
-        left = Counter(state.state for state in found.values())
+        left = Counter(state.state for state in run_states.values())
         wanted = min(self.resources.slots, left["pending"] + left["running"])
         if left["pending"] and len(self.jobs) < wanted:
             self.jobs += [self._start_worker() for _ in range(wanted - len(self.jobs))]
@@ -130,12 +136,12 @@ class Launcher:
 
     # ------------------------------------------------------------------------------------------------------- workers
 
-    def _start_worker(self):
+    def _start_worker(self) -> "submitit.Job[None]":
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.folder / "submitit")
         executor.update_parameters(timeout_min=FOR_EVER_MIN)
-        with _environment(self.resources.threads), _blocked(signal.SIGINT, signal.SIGHUP):
+        with environment(_variables(self.resources.threads)), _blocked(signal.SIGINT, signal.SIGHUP):
             return executor.submit(work, str(self.worklist))
 
     def _look_after_workers(self) -> None:
@@ -172,8 +178,8 @@ class Launcher:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _heard(self, number: int, frame) -> None:
-        """Says so with os.write, which a signal handler may use in the middle of anything."""
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal; writes with os.write, which a handler may use in the middle of anything."""
         if not self.signals:
             os.write(2, STOPPING)
         self.signals.append(signal.Signals(number))
@@ -197,10 +203,11 @@ def _has_died(state: RunState) -> bool:
     return state.state == "stopped" and state.cause is Cause.KILLED
 
 
-def _ended_well(job) -> bool:
+def _ended_well(job: "submitit.Job[None]") -> bool:
     from submitit.core.utils import pickle_load
 
-    return job.paths.result_pickle.exists() and pickle_load(job.paths.result_pickle)[0] == "success"
+    result = job.paths.result_pickle
+    return result.exists() and bool(pickle_load(result)[0] == "success")
 
 
 def signal_workers(folder: Path, number: signal.Signals) -> int:
@@ -226,21 +233,12 @@ def in_order(entries: tuple[Entry, ...]) -> list[Entry]:
     return sorted(entries, key=rank)
 
 
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
+def _variables(threads: int) -> dict[str, str]:
     """The environment that workers start in: no traces of an allocation, nothing of the user's folder importable."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(FOREIGN_VARIABLES):
-            del os.environ[name]
     here = str(Path(mixmae.__file__).parents[1])
-    path = os.pathsep.join(filter(None, (here, before.get("PYTHONPATH"))))
-    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    own = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+    return {**without_allocation(), **own}
 
 
 @contextmanager

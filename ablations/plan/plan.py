@@ -36,7 +36,7 @@ class Entry:
     config: str = ""
     """All that is computed, but for the seed."""
     names: tuple[str, ...] = ()
-    """That the grid gives the evaluation."""
+    """The names that the grid gives the evaluation."""
     declared: tuple[Flat, ...] = ()
     """The row of every case it belongs to, as the grid declares it: at a scale another than is run."""
 
@@ -55,8 +55,8 @@ class Entry:
 
     @property
     def method(self) -> str:
-        """The pretraining's, or what stands in its place."""
-        return self.row["method"]
+        """The method of the pretraining, or what stands in its place."""
+        return str(self.row["method"])
 
     @property
     def encoder(self) -> str | None:
@@ -82,11 +82,11 @@ class Plan:
     @property
     def members(self) -> dict[str, set[Key]]:
         """Which jobs belong to each sweep."""
-        found: dict[str, set[Key]] = {}
+        members: dict[str, set[Key]] = {}
         for entry in self.entries:
             for sweep in entry.sweeps:
-                found.setdefault(sweep, set()).add(entry.key)
-        return found
+                members.setdefault(sweep, set()).add(entry.key)
+        return members
 
 
 class ImagesNotHere(ConfigError):
@@ -94,7 +94,7 @@ class ImagesNotHere(ConfigError):
 
 
 @dataclass
-class _Found:
+class _Draft:
     """What is known of a job while a plan is made."""
 
     planned: PlannedJob
@@ -110,7 +110,7 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
     Raises ConfigError where a data set is too small, or, without that, not here (ImagesNotHere)."""
     root = root.resolve()
     prints: dict[DataModel, str] = {}
-    found: dict[Key, _Found] = {}
+    drafts: dict[Key, _Draft] = {}
     experiments = set()
     for case in cases:
         experiment, is_here = _placed(case, elsewhere)
@@ -124,29 +124,29 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
         rows = _rows(jobs)
         declared = _rows(stage_jobs(case.full, lambda data: "")) if case.full else rows
         for planned, (row, config), (as_declared, _) in zip(jobs, rows, declared, strict=True):
-            known = found.setdefault(planned.key, _Found(planned, row, config))
-            if not known.declared or (case.full and as_declared not in known.declared):
-                known.declared.append(as_declared)
-            known.sweeps[case.sweep] = None
+            draft = drafts.setdefault(planned.key, _Draft(planned, row, config))
+            if not draft.declared or (case.full and as_declared not in draft.declared):
+                draft.declared.append(as_declared)
+            draft.sweeps[case.sweep] = None
             if planned.name is not None:
-                known.names[planned.name] = None
+                draft.names[planned.name] = None
     entries = tuple(
         Entry(
-            one.planned,
-            one.row,
-            tuple(one.sweeps),
+            draft.planned,
+            draft.row,
+            tuple(draft.sweeps),
             RunFolder(root, *key),
-            one.config,
-            tuple(one.names),
-            tuple(one.declared),
+            draft.config,
+            tuple(draft.names),
+            tuple(draft.declared),
         )
-        for key, one in found.items()
+        for key, draft in drafts.items()
     )
-    return Plan(name, root, len(experiments), entries, _outside(root, name, set(found)))
+    return Plan(name, root, len(experiments), entries, _outside(root, name, set(drafts)))
 
 
 def _rows(jobs: list[PlannedJob]) -> list[tuple[Flat, str]]:
-    """Of each job its row and all that it computes."""
+    """The row of each job, and all that it computes."""
     plain = {planned.key: planned.job.model_dump(mode="json") for planned in jobs}
     prints = {id(plain[planned.key]): planned.fingerprint for planned in jobs}
     chains = [chain_of(job, plain.get) for job in plain.values()]
@@ -184,13 +184,13 @@ def _with_weights(case: Case) -> Experiment:
     method: Any = experiment.method
     path = Path(method.path).expanduser().resolve()
     try:
-        found = about(path)[0].encoder
+        held = about(path)[0].encoder
     except (FileNotFoundError, ValueError) as error:
         raise mark_of(case.document, ("method", "path")).error(str(error), ("method", "path")) from None
     wanted = encoder.shape
-    for name, value in found.shape.items():
+    for name, value in held.shape.items():
         if value != wanted.get(name):
-            what = f"{path.name} holds a {found.family} with {name} {value}"
+            what = f"{path.name} holds a {held.family} with {name} {value}"
             what += f"; write an encoder that has it, not {wanted.get(name)}"
             raise mark_of(case.document, ("encoder",)).error(what, ("encoder",))
     given = method.model_copy(update={"path": str(path), "sha256": _checksum(path)})
@@ -205,16 +205,16 @@ def _checksum(path: Path) -> str:
 def states(entries: Iterable[Entry], settled: dict[Key, RunState] | None = None) -> dict[Key, RunState]:
     """How each run stands. `settled` holds, and is given, the states of runs that are done: they are not read again."""
     settled = {} if settled is None else settled
-    found: dict[Key, RunState] = {}
+    run_states: dict[Key, RunState] = {}
     for entry in entries:
         if entry.key in settled:
-            found[entry.key] = settled[entry.key]
+            run_states[entry.key] = settled[entry.key]
             continue
-        state = run_state(entry.run, found.get(entry.needs) if entry.needs else None)
-        found[entry.key] = state
+        state = run_state(entry.run, run_states.get(entry.needs) if entry.needs else None)
+        run_states[entry.key] = state
         if state.state == "done":
             settled[entry.key] = state
-    return found
+    return run_states
 
 
 def _outside(root: Path, name: str, named: set[Key]) -> tuple[RunFolder, ...]:

@@ -57,7 +57,7 @@ def cancel(run: RunFolder) -> None:
     run.write("launch", {"tries": 0, **run.recovered("launch"), "cancelled": True})
 
 
-def for_each(action: Callable[[T], None], items: Iterable[T]) -> None:
+def for_each(action: Callable[[T], object], items: Iterable[T]) -> None:
     """Calls `action` on every item, WRITERS at once: what writes to run folders mostly waits for the disk."""
     with ThreadPoolExecutor(WRITERS) as writers:
         for _ in writers.map(action, items):

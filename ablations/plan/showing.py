@@ -19,7 +19,7 @@ DECODER = ("decoder_depth", "decoder_width", "decoder_heads")
 """Shown together."""
 
 
-def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
+def plan_table(plan: Plan, run_states: dict[Key, RunState]) -> Table:
     """One row for jobs that differ in nothing but their seed."""
     groups: dict[str, list[Entry]] = {}
     texts: dict[Key | None, str] = {None: ""}
@@ -33,16 +33,19 @@ def plan_table(plan: Plan, found: dict[Key, RunState]) -> Table:
         needs = f"#{row_of[first.needs]}" if first.needs else ""
         seeds = ", ".join(str(entry.job.seed) for entry in group)
         names = (first.planned.stage, first.method, first.encoder or "-")
-        table.add_row(str(number), *names, settings(first), seeds, needs, _counts(found[entry.key] for entry in group))
+        table.add_row(
+            str(number), *names, settings(first), seeds, needs, _counts(run_states[entry.key] for entry in group)
+        )
     return table
 
 
-def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
+def plan_summary(plan: Plan, run_states: dict[Key, RunState]) -> list[str]:
     stages = Counter(entry.planned.stage for entry in plan.entries)
     shared = Counter(entry.needs for entry in plan.entries if entry.needs)
     jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
+    counts = _counts(run_states.values())
     lines = [
-        f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {_counts(found.values())}",
+        f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {counts}",
         f"{many(sum(count > 1 for count in shared.values()), 'pretraining')} shared by several evaluations, run once",
     ]
     if plan.outside:
@@ -51,19 +54,19 @@ def plan_summary(plan: Plan, found: dict[Key, RunState]) -> list[str]:
     return lines
 
 
-def most_telling(entries: Sequence[Entry], found: dict[Key, RunState], most: int) -> list[Entry]:
+def most_telling(entries: Sequence[Entry], run_states: dict[Key, RunState], most: int) -> list[Entry]:
     """All of them in their order, or the `most` that say most: what runs, then what needs a look, then what waits."""
     if len(entries) <= most:
         return list(entries)
     order = {name: place for place, name in enumerate(TELLING)}
-    return sorted(entries, key=lambda entry: order[found[entry.key].state])[:most]
+    return sorted(entries, key=lambda entry: order[run_states[entry.key].state])[:most]
 
 
-def status_table(entries: Iterable[Entry], found: dict[Key, RunState]) -> Table:
+def status_table(entries: Iterable[Entry], run_states: dict[Key, RunState]) -> Table:
     """A row a job, in columns that say something of at least one of them."""
     columns: dict[str, list[str]] = {}
     for entry in entries:
-        for name, value in _status_row(entry, found[entry.key]).items():
+        for name, value in _status_row(entry, run_states[entry.key]).items():
             columns.setdefault(name, []).append(value)
     columns = {name: values for name, values in columns.items() if any(values)}
     table = Table()
@@ -132,8 +135,8 @@ def _but_for_the_seed(entry: Entry) -> str:
     return canonical({**entry.job.model_dump(mode="json"), "seed": 0, "pretraining": None})
 
 
-def _counts(found: Iterable[RunState]) -> str:
-    counts = Counter(state.state for state in found)
+def _counts(run_states: Iterable[RunState]) -> str:
+    counts = Counter(state.state for state in run_states)
     if len(counts) == 1 and counts.total() == 1:
         return next(iter(counts))
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
@@ -143,10 +146,10 @@ def submitted(made: list[Submission], named: str) -> list[str]:
     """What a launch has submitted, and how to follow it."""
     if not made:
         return [f"nothing to submit; mixmae grid status {named}"]
-    lines = [f"job {one.job}: {many(len(one.tasks), 'task')}, {_stages(one)}" for one in made]
+    lines = [f"job {array.job}: {many(len(array.tasks), 'task')}, {_stages(array)}" for array in made]
     return [*lines, f"follow them with: mixmae grid status {named}"]
 
 
-def _stages(one: Submission) -> str:
-    counts = Counter(stage for runs in one.tasks for stage, _ in runs)
+def _stages(array: Submission) -> str:
+    counts = Counter(stage for runs in array.tasks for stage, _ in runs)
     return ", ".join(f"{count} {stage}" for stage, count in counts.items())

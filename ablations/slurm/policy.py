@@ -30,7 +30,7 @@ CAUSES = {
     "DEADLINE": Cause.TIME_LIMIT,
     "OUT_OF_MEMORY": Cause.OUT_OF_MEMORY,
 }
-"""What Slurm's states mean."""
+"""What ended a task, by Slurm's states."""
 WORDS = {
     "preempted": "preempted or cancelled",
     "node_failure": "its node failed, or it was killed",
@@ -38,12 +38,12 @@ WORDS = {
     "out_of_memory": "out of memory",
     "failed": "it failed",
 }
-"""For people, by the key of `retries`."""
+"""What ended a run, in words for people, by the key of `retries`."""
 KILL, SHELL_SAYS_KILL, STOPPED = 9, 128 + 9, 75
-"""Of processes that were killed, and of those that had lost another of their run."""
+"""Exit codes of processes that were killed, and of those whose run lost another process."""
 WAITING = ("Dependency", "DependencyNeverSatisfied")
 NO_REASON = "None"
-"""As squeue writes it of a task that the scheduler has not looked at yet."""
+"""What squeue gives as the reason of a task that the scheduler has not looked at yet."""
 
 
 class Run(Protocol):
@@ -61,22 +61,22 @@ def seen(plan: Plan) -> dict[Key, RunState]:
     return in_the_queue(plan.root, plan.entries, states(plan.entries))
 
 
-def in_the_queue(root: Path, runs: Sequence[Run], found: dict[Key, RunState]) -> dict[Key, RunState]:
-    """`found` with what Slurm says of the runs, by one call of squeue where some were submitted and are not done."""
+def in_the_queue(root: Path, runs: Sequence[Run], run_states: dict[Key, RunState]) -> dict[Key, RunState]:
+    """`run_states` with what Slurm says of the runs: one call of squeue where some were submitted and are not done."""
     known = submissions(root)
-    unsettled = any(state.state not in ("done", "planned", "blocked") for state in found.values())
-    return standing(runs, found, known, queue() if known and unsettled else None)
+    unsettled = any(state.state not in ("done", "planned", "blocked") for state in run_states.values())
+    return standing(runs, run_states, known, queue() if known and unsettled else None)
 
 
 def standing(
-    runs: Iterable[Run], found: dict[Key, RunState], known: dict[str, Submission], queued: dict[str, Queued] | None
+    runs: Iterable[Run], run_states: dict[Key, RunState], known: dict[str, Submission], queued: dict[str, Queued] | None
 ) -> dict[Key, RunState]:
-    """`found` with what the queue says; as it is where Slurm does not answer."""
+    """`run_states` with what the queue says; as it is where Slurm does not answer."""
     if queued is None:
-        return found
+        return run_states
     return {
-        one.key: _in_the_queue(found[one.key], task_of(one.run, known), queued) if known else found[one.key]
-        for one in runs
+        run.key: _in_the_queue(run_states[run.key], task_of(run.run, known), queued) if known else run_states[run.key]
+        for run in runs
     }
 
 
@@ -97,13 +97,13 @@ def _left(state: RunState) -> RunState:
     return replace(state, state="stopped", cause=Cause.LEFT_QUEUE, reason="its job left the queue without starting it")
 
 
-def causes(tasks: dict[Key, str], found: dict[Key, RunState], ended: dict[str, Ended] | None) -> dict[Key, Cause]:
+def causes(tasks: dict[Key, str], run_states: dict[Key, RunState], ended: dict[str, Ended] | None) -> dict[Key, Cause]:
     """What ended each run's task. Without accounting: as if its node had failed, since it left no word.
 
     Of a pack, what ended the task is the doing of the run it was at: those it did not come to were kept from starting.
     """
-    begun = {task for key, task in tasks.items() if found[key].cause is not Cause.LEFT_QUEUE}
-    kept = {key for key, task in tasks.items() if found[key].cause is Cause.LEFT_QUEUE and task in begun}
+    begun = {task for key, task in tasks.items() if run_states[key].cause is not Cause.LEFT_QUEUE}
+    kept = {key for key, task in tasks.items() if run_states[key].cause is Cause.LEFT_QUEUE and task in begun}
     return {key: Cause.PREEMPTED if key in kept else _cause((ended or {}).get(task)) for key, task in tasks.items()}
 
 
@@ -114,26 +114,26 @@ def _cause(ended: Ended | None) -> Cause:
     return CAUSES.get(ended.state, Cause.KILLED if killed else Cause.ERROR)
 
 
-def to_judge(entries: Iterable[Entry], found: dict[Key, RunState], known: dict[str, Submission]) -> dict[Key, str]:
+def to_judge(entries: Iterable[Entry], run_states: dict[Key, RunState], known: dict[str, Submission]) -> dict[Key, str]:
     """The tasks of the runs that ended early, and of which Slurm may know why."""
     tasks = {}
     for entry in entries:
-        if found[entry.key].state in ("stopped", "failed") and (task := task_of(entry.run, known)):
+        if run_states[entry.key].state in ("stopped", "failed") and (task := task_of(entry.run, known)):
             tasks[entry.key] = task
     return tasks
 
 
 def judged(
-    plan: Plan, found: dict[Key, RunState], slurms: dict[Key, Slurm], why: dict[Key, Cause]
+    plan: Plan, run_states: dict[Key, RunState], slurms: dict[Key, Slurm], why: dict[Key, Cause]
 ) -> dict[Key, RunState]:
-    """`found`, where a run that may not be started again has failed, and one that may has stopped.
+    """`run_states`, where a run that may not be started again has failed, and one that may has stopped.
 
     The count of each cause and the step reached are kept in the run's launch.json.
     """
-    judged = dict(found)
+    judged = dict(run_states)
     for entry in plan.entries:
         if entry.key in why:
-            judged[entry.key] = _judged(entry, found[entry.key], slurms[entry.key], why[entry.key])
+            judged[entry.key] = _judged(entry, run_states[entry.key], slurms[entry.key], why[entry.key])
     return judged
 
 

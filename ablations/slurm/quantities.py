@@ -35,13 +35,12 @@ def minutes(written: Any) -> int:
 
 def _meant(written: str) -> str | None:
     """What to write for 4h, 30m or 2d."""
-    found = re.fullmatch(r"(\d+) ?(d|h|m|min|s)[a-z]*", written.strip(), re.ASCII)
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"(\d+) ?(d|h|m|min|s)[a-z]*", written.strip(), re.ASCII)
+    if not match or not int(match[1]):
         return None
-    number = int(found[1])
-    return (
-        "write " + {"d": f"{number}-00", "h": f"{number}:00:00", "m": f"{number}:00", "s": f"0:{number}"}[found[2][0]]
-    )
+    number = int(match[1])
+    forms = {"d": f"{number}-00", "h": f"{number}:00:00", "m": f"{number}:00", "s": f"0:{number}"}
+    return f"write {forms[match[2][0]]}"
 
 
 def memory_text(written: Any) -> str:
@@ -50,10 +49,10 @@ def memory_text(written: Any) -> str:
     text = str(written)
     if text == "0" and not isinstance(written, bool):
         return text
-    found = re.fullmatch(r"(\d+)([KMGT])B?", text, re.ASCII | re.IGNORECASE)
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"(\d+)([KMGT])B?", text, re.ASCII | re.IGNORECASE)
+    if not match or not int(match[1]):
         raise impossible((), f"{written!r} is not an amount of memory; {MEMORY}, or 0 for all of the node")
-    kib = int(found[1]) * 1024 ** "KMGT".index(found[2].upper())
+    kib = int(match[1]) * 1024 ** "KMGT".index(match[2].upper())
     mib = -(-kib // 1024)
     for unit, size in (("T", 1024**2), ("G", 1024)):
         if mib % size == 0:
@@ -91,7 +90,7 @@ def pairs(written: Any) -> Pairs:
     """A mapping as pairs, sorted by name, so that it can be hashed. Raises PydanticCustomError."""
     if not isinstance(written, dict):
         raise impossible((), "expected a mapping; write directives: {name: value}")
-    found = []
+    options = []
     for name, value in written.items():
         key = name.removeprefix("--").replace("_", "-")
         if key in OWNED and not (key == "gres" and "gpu" not in str(value)):
@@ -102,5 +101,5 @@ def pairs(written: Any) -> Pairs:
             raise impossible((name,), f"expected text, a whole number or true, found {value}")
         if "\n" in str(value) or not re.fullmatch(r"[a-z][a-z0-9-]*", key):
             raise impossible((name,), "is no option of sbatch's; write its long name and a value in one line")
-        found.append((key, value))
-    return tuple(sorted(found))
+        options.append((key, value))
+    return tuple(sorted(options))

@@ -57,7 +57,7 @@ Retried = Annotated[Retry, BeforeValidator(_worded)]
 
 
 class Retries(Model):
-    """By what ended the job; a bare word stands for {when: word}."""
+    """When a job is started again, by what ended it; a bare word stands for {when: word}."""
 
     preempted: Retried = Retry(when="always", most=100)
     node_failure: Retried = Retry(when="always", most=10)
@@ -101,23 +101,23 @@ class Slurm(Model):
 
     @property
     def tasks(self) -> int:
-        """Of a node."""
+        """Processes on each node."""
         return self.tasks_per_node or self.gpus_per_node or 1
 
     @property
     def processes(self) -> int:
-        """Of a job."""
+        """Processes of a job on all its nodes."""
         return self.nodes * self.tasks
 
     @property
     def gpus(self) -> int:
-        """Of a job."""
+        """GPUs of a job on all its nodes."""
         return self.nodes * self.gpus_per_node
 
 
 def _known_stage(name: str) -> str:
     if name not in stages:
-        *others, last = (repr(one) for one in stages.names())
+        *others, last = map(repr, stages.names())
         near = nearest(name, stages.names())
         what = f"expected {', '.join(others)} or {last}, found the text {name!r}"
         raise impossible((), what + (f"; did you mean {near}?" if near else ""))
@@ -152,7 +152,7 @@ class _Layer:
 
     given: Slurm
     document: Value
-    path: tuple
+    path: tuple[str | int, ...]
 
 
 def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
@@ -166,8 +166,8 @@ def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
         profile = site_profile(block.site, mark_of(grid.document, (*path, "site")))
         below = [_Layer(validated(Slurm, profile), profile, ())]
     below.append(_Layer(block, grid.document, path))
-    found: dict[tuple[int, ...], Slurm] = {}
-    checked: set[tuple] = set()
+    known: dict[tuple[int, ...], Slurm] = {}
+    checked: set[tuple[object, ...]] = set()
     slurms = {}
     for entry in entries:
         matching = tuple(place for place, override in enumerate(block.overrides) if _matches(override, entry))
@@ -175,9 +175,9 @@ def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
             _Layer(block.overrides[place].set, grid.document, (*path, "overrides", place, "set")) for place in matching
         ]
         layers = [*below, *above]
-        if matching not in found:
-            found[matching] = _with_derived(_laid_over(layers), layers, grid.spec.resources)
-        slurm = found[matching]
+        if matching not in known:
+            known[matching] = _with_derived(_merged_layers(layers), layers, grid.spec.resources)
+        slurm = known[matching]
         parts = entry.job.spec.chunks(entry.job.recipe)
         if (matching, parts) not in checked:
             for field, what in _impossibilities(slurm, parts):
@@ -188,11 +188,11 @@ def resolved(grid: "Grid", entries: Iterable["Entry"]) -> dict["Key", Slurm]:
 
 
 def _matches(override: Override, entry: "Entry") -> bool:
-    asked = ((override.stage, entry.planned.stage), (override.encoder, entry.encoder), (override.method, entry.method))
-    return all(wanted is None or fnmatchcase(found or "", wanted) for wanted, found in asked)
+    pairs = ((override.stage, entry.planned.stage), (override.encoder, entry.encoder), (override.method, entry.method))
+    return all(pattern is None or fnmatchcase(value or "", pattern) for pattern, value in pairs)
 
 
-def _laid_over(layers: list[_Layer]) -> Slurm:
+def _merged_layers(layers: list[_Layer]) -> Slurm:
     tree = _tree(Slurm(), all_fields=True)
     for layer in layers:
         tree = _merged(tree, _tree(layer.given, all_fields=False))
@@ -211,17 +211,15 @@ def _tree(model: Model, all_fields: bool) -> dict[str, Any]:
     return tree
 
 
-def _merged(below: dict, above: dict) -> dict:
-    both = {name: _merged(below[name], above[name]) for name in below.keys() & above.keys() if _two(below, above, name)}
-    return {**below, **above, **both}
-
-
-def _two(below: dict, above: dict, name: str) -> bool:
-    return isinstance(below[name], dict) and isinstance(above[name], dict)
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {name: (below[name], above[name]) for name in below.keys() & above.keys()}
+    nested = {name: _merged(*pair) for name, pair in both.items() if all(isinstance(value, dict) for value in pair)}
+    return {**below, **above, **nested}
 
 
 def _with_derived(slurm: Slurm, layers: list[_Layer], shared: Resources) -> Slurm:
-    """With tasks and CPUs a task written out. `cpus_per_gpu` is left where it cannot be followed: that is refused."""
+    """The resources with tasks a node and CPUs a task written out. `cpus_per_gpu` is left where it cannot be followed,
+    which is refused later."""
     per_gpu = slurm.cpus_per_gpu
     if not slurm.gpus_per_node and any("gpus_per_node" in layer.given.model_fields_set for layer in layers):
         per_gpu = None  # somebody wrote that these jobs have no GPU, over what says how many CPUs each would have
@@ -299,12 +297,12 @@ def split(slurm: Slurm, tasks: int, most: int) -> tuple[Slurm, list[int]]:
 
 
 HELD = {"hold": True, "kill-on-invalid-dep": "yes"}
-"""Of an array whose dependencies are set, task by task, before it is let go."""
+"""Options of an array whose dependencies are set, task by task, before it is released."""
 
 
 def directives(slurm: Slurm, name: str = "mixmae", held: bool = False) -> dict[str, Any]:
     """The resources in the terms of submitit's SlurmExecutor.update_parameters; `name` is the job's in squeue."""
-    said = {
+    asked = {
         "partition": slurm.partition,
         "account": slurm.account,
         "qos": slurm.qos,
@@ -316,7 +314,7 @@ def directives(slurm: Slurm, name: str = "mixmae", held: bool = False) -> dict[s
     }
     # From Slurm 22.05 on srun does not take over the batch job's --cpus-per-task.
     steps = [f"--cpus-per-task={slurm.cpus_per_task}", *(["--kill-on-bad-exit=1"] if slurm.processes > 1 else [])]
-    return {name: value for name, value in said.items() if value is not None} | {
+    return {name: value for name, value in asked.items() if value is not None} | {
         "job_name": name,
         "time": slurm.time,
         "nodes": slurm.nodes,

@@ -20,7 +20,8 @@ from mixmae.runs.scheduler import PREFIX, listed
 
 @dataclass(frozen=True)
 class Submission:
-    """id: of its record. tasks: the runs of each, by stage and id. job: its number in Slurm, None before sbatch."""
+    """A job array. id: the stem of its record's file. tasks: the runs of each task, by stage and id. job: its number in
+    Slurm, None before sbatch has answered."""
 
     folder: Path
     id: str
@@ -31,27 +32,27 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """Of the job in the queue."""
+        """What the job is called in the queue."""
         return f"{PREFIX}{self.grid}-{self.id}"
 
     def task(self, number: int) -> str:
-        """As squeue and scontrol name it: submitit makes no array of a single task."""
+        """The task as squeue and scontrol name it: submitit makes no array of a single task."""
         return f"{self.job}_{number}" if len(self.tasks) > 1 else f"{self.job}"
 
     def write(self) -> "Submission":
-        said = {"grid": self.grid, "tasks": self.tasks, "job": self.job, "released": self.released}
-        write_json(self.folder / f"{self.id}.json", said)
+        record = {"grid": self.grid, "tasks": self.tasks, "job": self.job, "released": self.released}
+        write_json(self.folder / f"{self.id}.json", record)
         return self
 
 
 def submissions(root: Path) -> dict[str, Submission]:
-    """Those of all grids under the root, which may share runs, by id."""
-    found = {}
+    """The submissions of all grids under the root, which may share runs, by id."""
+    known = {}
     for path in sorted(root.glob("grids/*/submissions/*.json")):
-        said = read_json(path)
-        tasks = tuple(tuple((stage, id) for stage, id in runs) for runs in said["tasks"])
-        found[path.stem] = Submission(path.parent, path.stem, said["grid"], tasks, said["job"], said["released"])
-    return found
+        record = read_json(path)
+        tasks = tuple(tuple((stage, id) for stage, id in runs) for runs in record["tasks"])
+        known[path.stem] = Submission(path.parent, path.stem, record["grid"], tasks, record["job"], record["released"])
+    return known
 
 
 def records(plan: Plan) -> Path:
@@ -70,7 +71,8 @@ def task_of(run: RunFolder, known: dict[str, Submission]) -> str | None:
 
 @contextmanager
 def alone(plan: Plan, patience_s: float) -> Iterator[Lease]:
-    """Of those that submit runs of this grid, or take them out of the queue, one at a time. Raises Held."""
+    """Holds the grid's lease, so that one command at a time submits its runs or takes them out of the queue. Raises
+    Held where another still holds it after `patience_s` seconds."""
     end = time.monotonic() + patience_s
     while True:
         try:

@@ -1,25 +1,23 @@
 """Submits what of a plan is not done to Slurm as job arrays, through submitit (no torch).
 
-A record of the array is written before sbatch is called. It is submitted on hold, each task is told the pretraining
-it waits for, then the array is released. A launch that dies on the way leaves a record that is not "released": the next
-one goes on with it, or takes the array back where its job is not known yet.
+A record of the array is written before sbatch is called. It is submitted on hold, each task is made to depend on the
+pretraining it waits for, then the array is released. A launch that dies on the way leaves a record that is not
+"released": the next one goes on with it, or takes the array back where its job is not known yet.
 """
 
 import logging
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import mixmae
 from ablations.grid.file import Grid
-from ablations.local.launching import FOREIGN_VARIABLES
 from ablations.plan.launched import grid_folder, remember
 from ablations.plan.plan import Entry, Plan, states
 from ablations.plan.queueing import STARTED_ANEW, create_run, for_each
 from ablations.slurm import policy, resources
+from ablations.slurm.allocation import environment, without_allocation
 from ablations.slurm.submissions import Submission, alone, records, submissions, task_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import write_json
@@ -37,7 +35,7 @@ PATIENCE_S = 600
 
 
 def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
-    """Submits every run that is to be started and is not in the queue; what was submitted.
+    """Submits every run that is to be started and is not in the queue; returns what was submitted.
 
     cancelled: those that were cancelled too. Raises Held where another launch of this grid does not end, Lost where
     another has taken over from this, scheduler.NoAnswer where Slurm does not answer, ValueError where the package of a
@@ -47,11 +45,10 @@ def submit(grid: Grid, plan: Plan, cancelled: bool) -> list[Submission]:
     with alone(plan, PATIENCE_S) as lease:
         known, queue = submissions(plan.root), _answered(scheduler.queue())
         _finish(known, plan, queue)
-        found = _judged(grid, plan, known, queue)
-        tasks = {entry.key: task_of(entry.run, known) for entry in plan.entries}
-        tasks = {key: task for key, task in tasks.items() if task in queue}
+        run_states = _judged(grid, plan, known, queue)
+        tasks = _queued_tasks(plan, known, queue)
         states = {name for name in STARTED_ANEW if cancelled or name != "cancelled"}
-        wanted = _to_start(plan, found, tasks, states)
+        wanted = _to_start(plan, run_states, tasks, states)
         slurms = resources.resolved(grid, wanted)
         most = scheduler.max_array_size()
         made = []
@@ -74,19 +71,28 @@ def _answered(queue: dict[str, Queued] | None) -> dict[str, Queued]:
 
 
 def _judged(grid: Grid, plan: Plan, known: dict[str, Submission], queue: dict[str, Queued]) -> dict[Key, RunState]:
-    found = policy.standing(plan.entries, states(plan.entries), known, queue)
-    tasks = policy.to_judge(plan.entries, found, known)
-    asked = [entry for entry in plan.entries if entry.key in tasks]
-    why = policy.causes(tasks, found, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
-    return policy.judged(plan, found, resources.resolved(grid, asked), why)
+    run_states = policy.standing(plan.entries, states(plan.entries), known, queue)
+    tasks = policy.to_judge(plan.entries, run_states, known)
+    ended = [entry for entry in plan.entries if entry.key in tasks]
+    why = policy.causes(tasks, run_states, scheduler.ended(task.partition("_")[0] for task in tasks.values()))
+    return policy.judged(plan, run_states, resources.resolved(grid, ended), why)
 
 
-def _to_start(plan: Plan, found: dict[Key, RunState], tasks: dict[Key, str], states: set[str]) -> list[Entry]:
-    """What is not under way; of what waits for a pretraining, only where that is done, in the queue or started too."""
+def _queued_tasks(plan: Plan, known: dict[str, Submission], queue: dict[str, Queued]) -> dict[Key, str]:
+    """The task of each run that is in the queue."""
+    tasks = ((entry.key, task_of(entry.run, known)) for entry in plan.entries)
+    return {key: task for key, task in tasks if task is not None and task in queue}
+
+
+def _to_start(plan: Plan, run_states: dict[Key, RunState], tasks: dict[Key, str], states: set[str]) -> list[Entry]:
+    """The runs that are not under way; of those that wait for a pretraining, only where that is done, in the queue or
+    started too."""
     wanted: dict[Key, Entry] = {}
     for entry in plan.entries:
-        there = not entry.needs or found[entry.needs].state == "done" or entry.needs in tasks or entry.needs in wanted
-        if there and found[entry.key].state in states and entry.key not in tasks:
+        there = (
+            not entry.needs or run_states[entry.needs].state == "done" or entry.needs in tasks or entry.needs in wanted
+        )
+        if there and run_states[entry.key].state in states and entry.key not in tasks:
             wanted[entry.key] = entry
     return list(wanted.values())
 
@@ -124,40 +130,28 @@ def _path(plan: Plan, submission: Submission, number: int, pack: tuple[Entry, ..
 
 
 def _sbatch(plan: Plan, slurm: resources.Slurm, submission: Submission, shared: Resources, paths: list[str]) -> str:
-    """Slurm's number of the job, which is on hold."""
+    """Submits the tasks on hold; returns Slurm's number of the job."""
     import submitit
 
     asked = resources.directives(slurm, submission.name, held=True)
-    asked["setup"] = [*_environment(shared), *asked.get("setup", [])]
+    asked["setup"] = [*_exports(shared), *asked.get("setup", [])]
     executor = submitit.SlurmExecutor(folder=grid_folder(plan.root, plan.name) / "submitit")
-    with _without_an_allocation():
+    # sbatch reads options from the environment, and a job inherits it.
+    with environment(without_allocation("SLURM_CONF")):
         executor.update_parameters(**asked)
         jobs = executor.map_array(task.run, paths)
     return jobs[0].job_id.partition("_")[0]
 
 
-def _environment(shared: Resources) -> list[str]:
-    """Nothing of the folder a task starts in is importable, and this program is the one that submitted it."""
+def _exports(shared: Resources) -> list[str]:
+    """Lines of shell by which a task runs the program that submitted it, and imports nothing from the folder that it
+    starts in."""
     path = os.pathsep.join(filter(None, (str(Path(mixmae.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     return [f"export PYTHONSAFEPATH=1 OMP_NUM_THREADS={shared.threads} PYTHONPATH={path!r} TORCH_CPP_LOG_LEVEL=ERROR"]
 
 
-@contextmanager
-def _without_an_allocation() -> Iterator[None]:
-    """sbatch reads options from the environment, and a job inherits it: an allocation's own must not get there."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(FOREIGN_VARIABLES) and name != "SLURM_CONF":
-            del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _released(submission: Submission, plan: Plan, tasks: dict[Key, str]) -> Submission:
-    """Tells each task what it waits for, then lets the array go."""
+    """Sets what each task depends on, then releases the array."""
     entries = {entry.key: entry for entry in plan.entries}
     for number, keys in enumerate(submission.tasks):
         needs = {entries[key].needs for key in keys if key in entries} - {None}
@@ -166,6 +160,7 @@ def _released(submission: Submission, plan: Plan, tasks: dict[Key, str]) -> Subm
                 scheduler.wait_for(submission.task(number), waits_for)
             except scheduler.NoAnswer as error:  # cancelled, or its pretraining has ended: it looks itself
                 log.warning("task %s: %s", submission.task(number), error)
+    assert submission.job is not None
     scheduler.release(submission.job)
     return replace(submission, released=True).write()
 
@@ -182,7 +177,6 @@ def _finish(known: dict[str, Submission], plan: Plan, queue: dict[str, Queued]) 
                 del queue[task_id]
             known[id] = replace(submission, released=True).write()
         elif any(queued.name == submission.name for queued in queue.values()):
-            tasks = {entry.key: task_of(entry.run, known) for entry in plan.entries}
-            known[id] = _released(submission, plan, {key: task for key, task in tasks.items() if task in queue})
+            known[id] = _released(submission, plan, _queued_tasks(plan, known, queue))
         else:
             known[id] = replace(submission, released=True).write()

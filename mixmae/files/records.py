@@ -32,7 +32,7 @@ class Damaged(ValueError):
     """The file does not hold what was once written to it; the message begins with its path."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half.
 
     Tried again where the file system fails for a moment. Raises OSError naming `path` where it cannot be written.
@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     retried(lambda: _write_once(path, write))
 
 
-def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+def _write_once(path: Path, write: Callable[[Path], object]) -> None:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,10 +1,9 @@
 """Galleries of reconstructions: the same images through one or several pretrainings, side by side.
 
-The only part of the results that runs a model, with `gallery_inputs.py` and `reconstructions.py`: torch is imported
-inside the functions.
+The only part of the results that runs a model, with `inputs.py` and `reconstructions.py`: torch is imported inside the
+functions.
 """
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 from mixmae.runs.folder import RunFolder
 from results.gallery.inputs import Images, Source, open_images, open_source
 from results.gallery.reconstructions import HIDDEN, Column, Group, reconstructions
+from results.plots.layout import BETWEEN_PARTS, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROWS = 4
 COLOURS = {"blue": "#0173b2", "orange": "#de8f05", "green": "#029e73", "pink": "#cc78bc"}
-"""Of the row's own image and of those mixed with it."""
+"""Outlines of the units of the row's own image, and of those mixed with it."""
 
 SIDE, GAP, BETWEEN, MARGIN = 1.5, 0.06, 0.3, 0.12
 """Inches: of an image's height, between images, between sources, around all."""
@@ -37,22 +37,23 @@ def gallery_figure(runs: Sequence[RunFolder], rows: int = ROWS, seed: int = 0) -
 
 def draw_gallery(sources: Sequence[Source], images: Images, seed: int = 0) -> "Figure":
     """A row an image, a column a picture, the sources from left to right; `seed` draws the masks."""
-    return draw(reconstructions(sources, images, seed), images.of)
+    return draw_groups(reconstructions(sources, images, seed), images.of)
 
 
 # ----------------------------------------------------------------------------------------------------------- drawing
 
 
-def draw(groups: Sequence[Group], title: str) -> "Figure":
-    """The groups from left to right, each under its label; below them what outlines and shades mean."""
+def draw_groups(groups: Sequence[Group], title: str) -> "Figure":
+    """Draws the groups from left to right, each under its label; below them what outlines and shades mean."""
     from matplotlib.figure import Figure
 
     lefts, width = _across(groups)
     rows = len(groups[0].columns[0].pictures)
     inner = width - 2 * MARGIN
-    heading, caption = _wrapped([title], TITLE, inner), _wrapped(_notes(groups), CAPTION, inner)
-    labels = [_wrapped([_kept_together(group.label)], LABEL, _width(group)) for group in groups]
-    titles = [[_wrapped([column.title], COLUMN, _side(column)) for column in group.columns] for group in groups]
+    heading = wrapped(title, inner, TITLE)
+    caption = [line for note in _notes(groups) for line in wrapped(note, inner, CAPTION)]
+    labels = [wrapped(group.label, _width(group), LABEL, BETWEEN_PARTS) for group in groups]
+    titles = [[wrapped(column.title, _side(column), COLUMN) for column in group.columns] for group in groups]
     bottom = MARGIN + _height([caption], CAPTION) + GAP
     top = bottom + rows * (SIDE + GAP)
     under_labels = top + _height([text for texts in titles for text in texts], COLUMN) + GAP
@@ -77,7 +78,7 @@ def draw(groups: Sequence[Group], title: str) -> "Figure":
 def _draw_picture(figure: "Figure", place: tuple[float, float, float, float], column: Column, row: int) -> None:
     """place: left, bottom, width and height in inches."""
     width, height = figure.get_size_inches()
-    ax = figure.add_axes([place[0] / width, place[1] / height, place[2] / width, place[3] / height])
+    ax = figure.add_axes((place[0] / width, place[1] / height, place[2] / width, place[3] / height))
     ax.imshow(column.pictures[row], interpolation="none")
     ax.set_axis_off()
     if column.shown is not None:
@@ -108,7 +109,7 @@ def _squares(ax: "Axes", cells: np.ndarray, side: int, inset: float, color: str,
 
 
 def _notes(groups: Sequence[Group]) -> list[str]:
-    """What a reader has to know of the columns drawn."""
+    """The notes that a reader needs to understand the columns."""
     named = [group for group in groups if group.label]
     most = max(group.mixed for group in named)
     others = " and ".join(", ".join(list(COLOURS)[1:most]).rsplit(", ", 1))
@@ -138,34 +139,9 @@ def _side(column: Column) -> float:
     return SIDE * width / height
 
 
-def _wrapped(lines: Sequence[str], size: float, inches: float) -> str:
-    """The lines, each broken where letters of `size` points would take more than so many inches."""
-    return "\n".join(part for line in lines for part in _broken(line, size, inches))
-
-
-def _broken(line: str, size: float, inches: float) -> list[str]:
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    def length(text: str) -> float:
-        return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0] / 72
-
-    letters = len(line)
-    parts = [line]
-    while letters > 1 and max(map(length, parts)) > inches:
-        letters -= 1
-        parts = textwrap.wrap(line, letters)
-    return parts
-
-
-def _kept_together(label: str) -> str:
-    """Broken between its parts alone, where that will do."""
-    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in label.split(" · "))
-
-
-def _height(texts: Sequence[str], size: float) -> float:
-    """Inches that the longest of the texts takes."""
-    return max(text.count("\n") + 1 if text else 0 for text in texts) * _line(size)
+def _height(texts: Sequence[Sequence[str]], size: float) -> float:
+    """Inches that the longest of some texts takes, each given as its lines."""
+    return max(map(len, texts)) * _line(size)
 
 
 def _line(size: float) -> float:
@@ -173,11 +149,12 @@ def _line(size: float) -> float:
     return size * 1.25 / 72
 
 
-def _write(figure: "Figure", x: float, y: float, text: str, size: float) -> None:
-    """Centred above (x, y), in inches. Names of files and folders are no formulae."""
-    centred = {"transform": figure.dpi_scale_trans, "ha": "center", "va": "baseline", "parse_math": False}
-    for number, line in enumerate(reversed(text.split("\n"))):
-        figure.text(x, y + (number + 0.25) * _line(size), line, fontsize=size, **centred)
+def _write(figure: "Figure", x: float, y: float, lines: Sequence[str], size: float) -> None:
+    """Writes lines of text centred above (x, y), in inches. Names of files and folders are no formulae."""
+    inches = figure.dpi_scale_trans
+    for number, line in enumerate(reversed(lines)):
+        above = y + (number + 0.25) * _line(size)
+        figure.text(x, above, line, fontsize=size, transform=inches, parse_math=False, ha="center", va="baseline")
 
 
 def _rule(figure: "Figure", left: float, right: float, y: float) -> None:

@@ -50,7 +50,7 @@ class Source:
 
     @property
     def normalised(self) -> bool:
-        """Whether it predicts units less their mean, over their contrast."""
+        """Whether it predicts each unit less its mean, divided by its standard deviation."""
         method = self.description.method
         return method is not None and methods[method.name].normalises(method)
 
@@ -103,12 +103,13 @@ def _of_run(run: RunFolder) -> Source:
         newest = f", or write {run.checkpoints / f'step-{step:08d}.pt'}" if step >= 0 else ""
         raise ValueError(f"{run.stage}/{run.id}: is {state}; finish it first{newest}")
     opened = open_run(run)
-    trained = f"{job.recipe.epochs} epochs"
+    recipe: Any = job.recipe
+    trained = f"{recipe.epochs} epochs"
     return Source(run.id, _label(opened.description, trained), opened.model, opened.description, job.data)
 
 
 def _of_step(path: Path, run: RunFolder) -> Source:
-    """A training is saved with its epochs finished so far."""
+    """Opens a step checkpoint; its label says how many epochs were finished when it was saved."""
     from mixmae.training.progress import FORMAT
     from mixmae.weights.stored import build
 
@@ -116,18 +117,20 @@ def _of_step(path: Path, run: RunFolder) -> Source:
     saved = _read_step(path)
     if saved.get("format") != FORMAT:
         raise ValueError(f"{path}: a checkpoint of format {saved.get('format', 1)}, this version reads {FORMAT}")
+    assert job.encoder is not None  # a pretraining has one
+    recipe: Any = job.recipe
     description = Description(encoder=job.encoder, image_size=job.image_size, method=job.method)
     model = build(description)
     try:
         model.load_state_dict(saved["model"])
     except RuntimeError:
         raise ValueError(f"{path}: not the weights of the model in {run.path / 'config.json'}") from None
-    trained = f"{saved['epoch']} of {job.recipe.epochs} epochs (step {saved['step']})"
+    trained = f"{saved['epoch']} of {recipe.epochs} epochs (step {saved['step']})"
     return Source(f"{run.id}-{path.stem}", _label(description, trained), model.eval(), description, job.data)
 
 
 def _read_step(path: Path) -> dict[str, Any]:
-    """What a file that torch wrote holds. Raises ValueError where torch cannot read it."""
+    """Reads a file that torch wrote. Raises ValueError where torch cannot."""
     from mixmae.weights.files import read_checkpoint
 
     try:
@@ -164,7 +167,8 @@ def _pretrain_job(run: RunFolder) -> PretrainJob:
 
 
 def _label(description: Description, trained: str) -> str:
-    method, spec = description.method, methods[description.method.name]
+    method: Any = description.method
+    spec = methods[method.name]
     hidden = f"{method.model_dump()[spec.hidden_by]:.0%} hidden".replace("%", " %")
     return " · ".join([spec.label, description.encoder.label, trained, hidden])
 
@@ -173,8 +177,8 @@ def _label(description: Description, trained: str) -> str:
 
 
 def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed: int) -> Images:
-    """At most `rows` images to show and what they are mixed with: those in `folder` and below it, by name, or the
-    validation images of the first source that says what it was trained on, of as many classes as there are.
+    """Reads at most `rows` images to show, and what they are mixed with: those in `folder` and below it, by name, or
+    the validation images of the first source that says what it was trained on, of as many classes as there are.
 
     Where there are more, `seed` chooses. What cannot be read is logged and passed over. Raises FileNotFoundError or
     ValueError where there is no image, none can be read, or there are fewer than a source mixes.
@@ -182,16 +186,16 @@ def open_images(sources: Sequence[Source], folder: Path | None, rows: int, seed:
     most = max(sources, key=lambda source: source.mixed)
     wanted = rows + most.mixed - 1
     if folder is not None:
-        found, of = _folder_images(folder, wanted, seed), f"images in {folder.resolve().name}"
+        pictures, of = _folder_images(folder, wanted, seed), f"images in {folder.resolve().name}"
     else:
         data = next((source.data for source in sources if source.data), None)
         if data is None:
             raise ValueError(f"{sources[0].name}: does not say what it was trained on; name a folder with --images")
-        found = _validation_images(data, wanted, seed)
+        pictures = _validation_images(data, wanted, seed)
         of = f"validation images of {data_sources[data.name].title(data)}"
-    if len(found) < most.mixed:
-        raise ValueError(f"{most.name} mixes {most.mixed} images into one; found {len(found)} ({of})")
-    return Images(tuple(found), min(rows, len(found)), of)
+    if len(pictures) < most.mixed:
+        raise ValueError(f"{most.name} mixes {most.mixed} images into one; found {len(pictures)} ({of})")
+    return Images(tuple(pictures), min(rows, len(pictures)), of)
 
 
 def _folder_images(folder: Path, wanted: int, seed: int) -> list["Image.Image"]:
@@ -229,14 +233,14 @@ def _readable(
     """The first `wanted` images of `order` that can be read, by index. Raises ValueError where none can."""
     from mixmae.data.reading import Unreadable
 
-    found: dict[int, Image.Image] = {}
+    images: dict[int, Image.Image] = {}
     for index in order:
         try:
-            found[int(index)] = read(int(index))
+            images[int(index)] = read(int(index))
         except Unreadable as error:
             log.warning("%s; passed over", error)
-        if len(found) == wanted:
+        if len(images) == wanted:
             break
-    if not found:
+    if not images:
         raise ValueError(f"{where}: none of the images can be read")
-    return found
+    return images

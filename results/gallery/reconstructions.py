@@ -6,7 +6,7 @@ Reconstructions keep the units that the encoder was shown. torch is imported ins
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,17 +56,17 @@ def reconstructions(sources: Sequence[Source], images: Images, seed: int) -> lis
     groups, size = [], None
     for source, label in zip(sources, _labels(sources), strict=True):
         transform = evaluation_transform(source.description.image_size, 1.0)
-        found = torch.stack([transform(picture) for picture in images.pictures])
+        batch = torch.stack([transform(picture) for picture in images.pictures])
         if source.description.image_size != size:
             size = source.description.image_size
-            groups.append(Group("", (Column("original", _pictures(found[: images.rows])),)))
-        columns = (_mixed if source.mixed > 1 else _masked)(source, found, images.rows, seed)
+            groups.append(Group("", (Column("original", _pictures(batch[: images.rows])),)))
+        columns = (_mixed if source.mixed > 1 else _masked)(source, batch, images.rows, seed)
         groups.append(Group(label, tuple(columns), source.mixed))
     return groups
 
 
 def _labels(sources: Sequence[Source]) -> list[str]:
-    """With the name too where several sources have one label."""
+    """The labels of the sources, with the name too where several have one label."""
     count = Counter(source.label for source in sources)
     return [source.label if count[source.label] == 1 else f"{source.label} · {source.name}" for source in sources]
 
@@ -75,7 +75,8 @@ def _labels(sources: Sequence[Source]) -> list[str]:
 
 
 def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
-    """Of two images their mix and what is reconstructed of each, of more the row's own image alone."""
+    """The columns of a method that mixes images: the mix and what is reconstructed, of two images for both, of more for
+    the row's own image alone."""
     from mixmae.methods.mixmae.model import members_of
 
     count = source.mixed
@@ -100,8 +101,9 @@ def _mixed(source: Source, images: "Tensor", rows: int, seed: int) -> list[Colum
 
 
 def _masked(source: Source, images: "Tensor", rows: int, seed: int) -> list[Column]:
-    """Of an image what is left of it, and what is reconstructed from that."""
+    """The columns of a method that masks: what is left of the image, and what is reconstructed from that."""
     own, method = images[:rows], source.description.method
+    assert method is not None  # `open_source` refuses what has none
     mask, prediction = _predicted(source, own, seed)
     visible = (mask == 0).expand(rows, -1, -1)
     hidden = methods[method.name].hidden_as(method)
@@ -117,10 +119,11 @@ def _predicted(source: Source, chunk: "Tensor", seed: int) -> tuple["Tensor", "T
 
     from mixmae.data.draws import generator, seed_everything
 
-    mask = source.model.draw_mask(len(chunk), generator(seed, "gallery"))
+    model: Any = source.model
+    mask = model.draw_mask(len(chunk), generator(seed, "gallery"))
     seed_everything(seed, "gallery")
     with torch.no_grad():
-        return mask, source.model(chunk, mask).prediction
+        return mask, model(chunk, mask).prediction
 
 
 # ------------------------------------------------------------------------------------------------------------ pixels
@@ -141,7 +144,8 @@ def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor
     unbiased variance, eps 1e-6."""
     from mixmae.methods.target import unit_pixels
 
-    unit = source.model.encoder.unit
+    model: Any = source.model
+    unit = model.encoder.unit
     if source.normalised:
         true = unit_pixels(truth, unit)
         prediction = prediction * (true.var(-1, keepdim=True) + 1e-6).sqrt() + true.mean(-1, keepdim=True)
@@ -151,7 +155,7 @@ def _as_images(prediction: "Tensor", truth: "Tensor", source: Source) -> "Tensor
 
 
 def _laid_over(images: "Tensor", others: "Tensor", cells: "Tensor") -> "Tensor":
-    """`images`, at `cells` those of `others`."""
+    """The pixels of `others` where `cells` is true, else those of `images`."""
     import torch
 
     return torch.where(_pixels(cells, images), others, images)

@@ -46,8 +46,12 @@ def save(
             content = f"{svg_element(figure, ids or name, label or name)}\n".encode()
         else:
             content = _rendered(figure, kind)
-        write_atomically(folder / f"{name}.{kind}", lambda path, content=content: path.write_bytes(content))
+        _write(folder / f"{name}.{kind}", content)
     return [folder / f"{name}.{kind}" for kind in formats]
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def svg_element(figure: "Figure", ids: str, label: str) -> str:
@@ -94,9 +98,9 @@ def _name_ids(root: ElementTree.Element, prefix: str) -> None:
     """Lets ids begin with `prefix`, and takes away those that nothing refers to."""
     refers = re.compile(r"url\(#([^)]+)\)")
     href = f"{{{_XLINK}}}href"
-    wanted = {
-        found for element in root.iter() for value in element.attrib.values() for found in refers.findall(value)
-    } | {element.get(href, "").removeprefix("#") for element in root.iter()}
+    wanted = {id for element in root.iter() for value in element.attrib.values() for id in refers.findall(value)} | {
+        element.get(href, "").removeprefix("#") for element in root.iter()
+    }
     for element in root.iter():
         for name, value in list(element.attrib.items()):
             if name == "id" and value not in wanted:
@@ -106,7 +110,7 @@ def _name_ids(root: ElementTree.Element, prefix: str) -> None:
             elif name == href and value.startswith("#"):
                 element.set(name, f"#{prefix}{value.removeprefix('#')}")
             else:
-                element.set(name, refers.sub(lambda found: f"url(#{prefix}{found[1]})", value))
+                element.set(name, refers.sub(lambda match: f"url(#{prefix}{match[1]})", value))
 
 
 def _shorten(root: ElementTree.Element) -> list[str]:
@@ -114,7 +118,7 @@ def _shorten(root: ElementTree.Element) -> list[str]:
     families = set()
     for element in root.iter():
         for name in {"d", "x", "y", "transform"} & set(element.keys()):
-            short = re.sub(r"(\.\d\d)\d+", r"\1", element.get(name))
+            short = re.sub(r"(\.\d\d)\d+", r"\1", element.attrib[name])
             element.set(name, re.sub(r"\s+", " ", short).strip())
         if re.fullmatch(r"rotate\(-0 [^()]*\)", element.get("transform", "")):
             del element.attrib["transform"]

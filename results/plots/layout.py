@@ -42,6 +42,8 @@ def panels(
 
 def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Sequence[str]) -> None:
     """Puts the title above the panels, the legend of `handles` and the notes below them, and lays it all out."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     width, body = figure.get_size_inches()
     room = width - 2 * MARGIN
     heading = wrapped(title, room, TITLE)
@@ -60,7 +62,9 @@ def compose(figure: "Figure", title: str, handles: Sequence["Artist"], notes: Se
         figure.text(MARGIN / width, y, line, color=GREY, ha="left", va="top")
     if legend:
         legend.set_bbox_to_anchor((0.5, (below + MARGIN / 2) / height), figure.transFigure)
-    figure.get_layout_engine().set(rect=(0, bottom / height, 1, body / height))
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # as `panels` made it
+    engine.set(rect=(0, bottom / height, 1, body / height))
     figure.draw_without_rendering()
 
 
@@ -81,25 +85,29 @@ def thin_tick_labels(axes: Sequence["Axes"]) -> None:
 
 
 def few_round_ticks(axis, steps: int) -> None:
-    """At most so many steps from one to the next, of 1, 2 or 5."""
+    """Sets at most `steps` ticks on an axis, at multiples of 1, 2 or 5 times a power of ten."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=steps, steps=[1, 2, 5, 10]))
 
 
 def say_in(ax: "Axes", what: str) -> None:
-    """What an empty panel says."""
+    """Writes `what` in the middle of an empty panel."""
     ax.text(0.5, 0.5, what, ha="center", va="center", transform=ax.transAxes, color=GREY)
 
 
 # -------------------------------------------------------------------------------------------------------------- text
 
 
-def wrapped(text: str, inches: float, size: float = TEXT) -> list[str]:
-    """The text in lines of at most `inches`, broken between words, then at underscores and slashes, then anywhere.
-    What cannot be printed is shown as �."""
+BETWEEN_WORDS, BETWEEN_PARTS = r"\s+(?!·)", r"(?<=·)\s+"
+"""Where lines may be broken: between words, a separating dot staying with the word before it, or at such dots alone."""
+
+
+def wrapped(text: str, inches: float, size: float = TEXT, gaps: str = BETWEEN_WORDS) -> list[str]:
+    """The text in lines of at most `inches`, broken at `gaps`, then at underscores and slashes, then anywhere. What
+    cannot be printed is shown as �."""
     lines, line = [], ""
-    for word in re.split(r"\s+(?!·)", printable(text).strip()):
+    for word in re.split(gaps, printable(text).strip()):
         for place, piece in enumerate(_pieces(word, inches, size)):
             joined = f"{line} {piece}" if line and not place else line + piece
             if line and text_inches(joined, size) > inches:
@@ -150,7 +158,7 @@ def line_inches(size: float) -> float:
 
 
 def _legend(figure: "Figure", handles: Sequence["Artist"], room: float):
-    """As many columns as the widest entry leaves room for."""
+    """Makes the legend, in as many columns as the widest entry leaves room for."""
     from matplotlib import rcParams
 
     before = (rcParams["legend.handlelength"] + rcParams["legend.handletextpad"]) * TEXT / 72

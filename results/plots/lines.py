@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-Told = dict[tuple[str, str], list[str]]
-"""Of each (method, encoder), the further columns in which its runs differ."""
+Differing = dict[tuple[str, str], list[str]]
+"""The further columns in which the runs of each (method, encoder) differ."""
 
 
-def told_apart(runs: Sequence[Shown], columns: Sequence[str]) -> Told:
-    """Which of `columns` the names of the lines say."""
+def differing_columns(runs: Sequence[Shown], columns: Sequence[str]) -> Differing:
+    """The columns, among `columns`, whose values the names of the lines give."""
     further = [column for column in columns if column not in ("method", "encoder")]
     return {pair: varying(alike, further) for pair, alike in cells(runs, ("method", "encoder"))}
 
 
-def names_of(run: Shown, told: Told) -> dict[str, str]:
-    """What a run is called: `line`, and that without the method (`rest`) or encoder (`series`)."""
+def names_of(run: Shown, differing: Differing) -> dict[str, str]:
+    """What a run is called: in full (`line`), without the method (`rest`) and without the encoder (`series`)."""
     method, encoder = run.value("method"), run.value("encoder")
     whose = [shown("encoder", encoder)] if encoder != "-" else []
     further = [
         named(column, shown(column, run.value(column)))
-        for column in told.get((method, encoder), [])
+        for column in differing.get((method, encoder), [])
         if run.value(column) is not None
     ]
     parts = {
@@ -40,12 +40,12 @@ def names_of(run: Shown, told: Told) -> dict[str, str]:
     return {name: " · ".join(words) for name, words in parts.items()}
 
 
-def in_order(runs: Sequence[Shown], told: Told) -> list[Shown]:
+def ordered_runs(runs: Sequence[Shown], differing: Differing) -> list[Shown]:
     """The runs in the order in which lines are shown."""
     return [
         run
         for pair, alike in cells(runs, ("method", "encoder"))
-        for _, group in cells(alike, ["method", "encoder", *told[pair]])
+        for _, group in cells(alike, ["method", "encoder", *differing[pair]])
         for run in group
     ]
 
@@ -57,8 +57,8 @@ def styles_of(rows: pd.DataFrame, by_method: bool = True) -> dict[str, dict]:
 
 
 def draw_lines(ax: "Axes", points: pd.DataFrame, styles: Mapping[str, dict], errors: Literal["bars", "band"]) -> None:
-    """`y` against `x`, a line each `line` in the order of its points: means over seeds with std (n - 1) as bars or as a
-    band, which a single seed does not have."""
+    """Draws `y` against `x`, one line for each value of `line`, in the order of its points: means over seeds with std
+    (n - 1) as bars or as a band, which a single seed does not have."""
     import seaborn as sns
 
     names = [name for name in styles if name in set(points["line"])]

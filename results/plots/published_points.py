@@ -10,15 +10,15 @@ from mixmae.fields.identity import Key
 from mixmae.presentation.columns import shown
 from mixmae.presentation.declaration import Declaration, Selected
 from mixmae.presentation.shown import Shown
-from results.plots.lines import Told, names_of
+from results.plots.lines import Differing, names_of
 from results.plots.theme import GREY
 from results.published import named_by, published_epochs, published_for
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-COLUMNS = ["panel", "method", "encoder", "line", "rest", "series", "x", "y", "source"]
-HOLLOW = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
+POINT_COLUMNS = ["panel", "method", "encoder", "line", "rest", "series", "x", "y", "source"]
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
 """How their markers differ from ours."""
 EPOCHS = "pretrain_epochs"
 
@@ -49,11 +49,12 @@ def published_points(
     runs: Sequence[Shown],
     selected: Sequence[Selected],
     declaration: Declaration,
-    told: Told,
+    differing: Differing,
     sweeps: Sequence[str],
     along: Along | None = None,
 ) -> pd.DataFrame:
-    """One row a published figure of what `runs` or the grid's expectations name: `COLUMNS`, x NaN where there is none.
+    """One row (`POINT_COLUMNS`) a published figure of what `runs` or the grid's expectations name; x is NaN where there
+    is none.
 
     Against epochs and multiply-adds all published numbers of epochs of a line count, at their own epochs; against
     another column those at its published settings; hours are of a machine, so that none compare. At a scale nothing
@@ -61,11 +62,11 @@ def published_points(
     """
     points: list[tuple] = []
     if declaration.scale is None and (along is None or along.x != "pretrain_hours"):
-        for one in selected:
-            here = [run for run in runs if run.name == one.name]
-            points += _of_runs(here, one, told, along)
-            points += _of_expectations(here, one, declaration, told, sweeps, along)
-    frame = pd.DataFrame(points, columns=COLUMNS).astype({"x": "float64", "y": "float64"})
+        for evaluation in selected:
+            here = [run for run in runs if run.name == evaluation.name]
+            points += _of_runs(here, evaluation, differing, along)
+            points += _of_expectations(here, evaluation, declaration, differing, sweeps, along)
+    frame = pd.DataFrame(points, columns=POINT_COLUMNS).astype({"x": "float64", "y": "float64"})
     return frame.drop_duplicates(["panel", "line", "x", "y"])
 
 
@@ -78,16 +79,16 @@ def source_notes(points: pd.DataFrame) -> list[str]:
 
 
 def hollow_handle(**look: Any) -> "Line2D":
-    """What a legend says of them."""
+    """The legend's entry for published figures."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label="published", **{"color": GREY, "marker": "o", **HOLLOW, **look})
 
 
-def _of_runs(runs: Sequence[Shown], one: Selected, told: Told, along: Along | None) -> Iterator[tuple]:
+def _of_runs(runs: Sequence[Shown], evaluation: Selected, differing: Differing, along: Along | None) -> Iterator[tuple]:
     seen = set()
     for run in runs:
-        names = names_of(run, told)
+        names = names_of(run, differing)
         moves = along is not None and along.by_epochs and along.at(run, 1) is not None
         what = names["line"] if moves else (names["line"], run.config)
         if what in seen:
@@ -95,35 +96,35 @@ def _of_runs(runs: Sequence[Shown], one: Selected, told: Told, along: Along | No
         seen.add(what)
         for epochs in published_epochs() if moves else [run.value(EPOCHS)]:
             at = replace(run, declared={**run.declared, "pretrain.epochs": epochs})
-            if published := published_for(at, one.metric.name):
+            if published := published_for(at, evaluation.metric.name):
                 x = along.at(run, epochs) if along else None
-                yield one.text, *_whose(run, names), x, published.value, published.cited()
+                yield evaluation.text, *_whose(run, names), x, published.value, published.cited()
 
 
 def _of_expectations(
     runs: Sequence[Shown],
-    one: Selected,
+    evaluation: Selected,
     declaration: Declaration,
-    told: Told,
+    differing: Differing,
     sweeps: Sequence[str],
     along: Along | None,
 ) -> Iterator[tuple]:
-    """Of the published numbers that the grid itself names, those of the runs it shows here, started or not."""
+    """Yields the published numbers that the grid itself names, for the runs that it shows here, started or not."""
     here = {run.key: run for run in runs}
-    cases = [run for run in declaration.absent(sweeps) if run.name == one.name]
+    cases = [run for run in declaration.absent(sweeps) if run.name == evaluation.name]
     for expected in declaration.expected:
-        if expected.published is None or expected.scale is not None or declaration.select(expected.stage) != one:
+        if expected.published is None or expected.scale is not None or declaration.select(expected.stage) != evaluation:
             continue
-        said = expected.published.pretrain_epochs
-        if along is not None and along.by_epochs and not said.isdigit():  # a length in iterations
+        epochs = expected.published.pretrain_epochs
+        if along is not None and along.by_epochs and not epochs.isdigit():  # a length in iterations
             continue
-        cited = named_by(expected.published, expected.mean, one.metric).cited()
+        cited = named_by(expected.published, expected.mean, evaluation.metric).cited()
         for case in cases:
             run = here.get(case.key, case)
             if not case.meets(expected.where) or (along and along.x == "pretrain_macs" and run is case):
                 continue
-            x = along.at(run, int(said) if along.by_epochs else 0) if along else None
-            yield one.text, *_whose(run, names_of(run, told)), x, expected.mean, cited
+            x = along.at(run, int(epochs) if along.by_epochs else 0) if along else None
+            yield evaluation.text, *_whose(run, names_of(run, differing)), x, expected.mean, cited
 
 
 def _whose(run: Shown, names: Mapping[str, str]) -> tuple[str, str, str, str, str]:

@@ -1,7 +1,7 @@
 """How all figures look: sizes, fonts, colours, markers, dashes and hatches.
 
-A method has one colour in every figure. Colours are far apart for every kind of colour vision, and what they tell is
-told a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a column
+A method has one colour in every figure. Colours are far apart for every kind of colour vision, and what they show is
+shown a second time by dashes, markers or hatches, so that a figure can be read in grey. A figure is as wide as a column
 of a page or as the page, and its text is 8 points or more at that size.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from mixmae.methods.methods import methods
 from mixmae.presentation.row import PIXELS, RANDOM, UNKNOWN
@@ -21,12 +22,12 @@ DPI = 200
 TEXT, TITLE = 8.0, 10.0
 """Sizes in points."""
 GREY = "0.35"
-"""Of text beside the figures proper."""
+"""The colour of text beside the figures proper."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is told from others: by the colour, dashes of its lines, and the hatch of its bars."""
+    """How a method is drawn: its colour, the dashes of its lines, and the hatch of its bars."""
 
     colour: str
     dashes: tuple[float, ...]
@@ -43,7 +44,7 @@ PALETTE = (
     Look("#c2185b", (4, 1, 1, 1), "oooo"),
     Look("#5c6bc0", (10, 1.5), "**"),
 )
-"""By the place that a method's spec names; those that name none take the free ones."""
+"""A method's spec names its index here; methods that name none take the free ones."""
 _OTHERS = {
     UNKNOWN: Look("#7a6a4f", (3, 1, 1, 1, 1, 1), "////---"),
     RANDOM: Look("#6b6b6b", (2.5, 2.5), "-----"),
@@ -53,7 +54,7 @@ _OTHERS = {
 
 @cache
 def look_of(method: str) -> Look:
-    """By a method's name, or what stands in its place."""
+    """How the lines of a method, or of what stands in the place of one, are drawn."""
     if method in _OTHERS:
         return _OTHERS[method]
     taken = {spec.colour for spec in methods}
@@ -71,7 +72,7 @@ def colour(method: str) -> str:
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 DASHES = ((), (5, 1.8), (1.2, 1.4), (5, 1.5, 1.2, 1.5), (8, 2.5), (3, 1, 1, 1, 1, 1))
-"""Of lines of one method."""
+"""Markers and dashes of the lines of one method."""
 
 _LOOK = {
     "font.family": "sans-serif",
@@ -119,7 +120,7 @@ _LOOK = {
 @contextmanager
 def theme() -> Iterator[None]:
     """Figures are drawn and written within it: matplotlib's own defaults and what differs here, whatever the machine's
-    matplotlibrc says. Letters that the font lacks are told of by `results.plots.files.save` alone."""
+    matplotlibrc says. Only `results.plots.files.save` warns of letters that the font lacks."""
     from matplotlib import style
 
     with style.context(["default", _LOOK]), warnings.catch_warnings():
@@ -135,20 +136,22 @@ def shade(method: str, place: int) -> tuple[float, float, float]:
     base = to_rgb(colour(method))
     towards = 1.0 if sum(base) < 1 else 0.0
     share = (0.0, 0.4, 0.2, 0.55)[place % 4]
-    return tuple((1 - share) * channel + share * towards for channel in base)
+    red, green, blue = ((1 - share) * channel + share * towards for channel in base)
+    return red, green, blue
 
 
-def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -> dict[str, dict]:
-    """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade tell the
-    rest; dashes tell the method, or the rest where lines of different methods are not drawn together."""
+def line_styles(lines: Sequence[tuple[str, str, str]], by_method: bool = True) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of every line, given as (line, method, rest of its name). Marker and shade stand for
+    the rest; dashes for the method, or for the rest where lines of different methods are not drawn together."""
     rests = list(dict.fromkeys(rest for _, _, rest in lines))
-    styles, of_method = {}, Counter()
+    styles: dict[str, dict[str, Any]] = {}
+    lines_of: Counter[str] = Counter()
     for line, method, rest in lines:
         place = rests.index(rest)
         styles[line] = {
-            "color": shade(method, of_method[method]),
+            "color": shade(method, lines_of[method]),
             "marker": MARKERS[place % len(MARKERS)],
             "dashes": look_of(method).dashes if by_method else DASHES[place % len(DASHES)],
         }
-        of_method[method] += 1
+        lines_of[method] += 1
     return styles

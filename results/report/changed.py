@@ -57,7 +57,7 @@ def make_changed(outputs: Sequence[Output], folder: Path) -> list[str]:
 
 
 def hashed(*texts: str) -> str:
-    """Of what an output is made of: `texts`, the code and the published numbers of the package `results`."""
+    """The hash of what an output is made of: `texts`, the code and the published numbers of the package `results`."""
     return hashlib.sha256(json.dumps([mixmae.__version__, _package_hash(), *texts]).encode()).hexdigest()
 
 

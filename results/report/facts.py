@@ -1,4 +1,4 @@
-"""What a report tells beside tables, figures and pictures: which runs there are, what they cost, what went wrong, and
+"""What a report shows beside tables, figures and pictures: which runs there are, what they cost, what went wrong, and
 where they ran (no torch)."""
 
 import logging
@@ -31,9 +31,9 @@ ENVIRONMENT = (
     "mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "processes", "threads", "workers",
     "compile_blocks", "checkpoint_activations",
 )  # fmt: skip
-"""What environment.json has of versions and of the machine; host names stay in the run folder."""
+"""The versions and facts about the machine that are shown of environment.json; host names stay in the run folder."""
 SETTINGS = ("method", "encoder", "data", "image_size", "pretrain_epochs", "seed")
-"""What a grid is described by."""
+"""The columns by whose values a grid is described."""
 HOUR = 3600.0
 
 
@@ -63,9 +63,9 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """Of one run: its environment.json ({} where there is none), and the hours of its processes together at work (None
-    where it is not done, or where they are not known)."""
+class RunRecord:
+    """What is recorded of one run: its environment.json ({} where there is none), and the hours of its processes
+    together at work (None where it is not done, or where they are not known)."""
 
     environment: dict[str, Any]
     hours: float | None
@@ -78,29 +78,29 @@ class Recorded:
     @property
     def device(self) -> str:
         """The GPU's name, or the CPU's; all of them where it went on elsewhere."""
-        named = (each.get("cpu") if each.get("device") == "cpu" else each.get("device") for each in self.ran_in)
+        named = (ran.get("cpu") if ran.get("device") == "cpu" else ran.get("device") for ran in self.ran_in)
         return " and ".join(dict.fromkeys(str(name) for name in named if name)) or MISSING
 
 
-Records = dict[Key, Recorded]
+RunRecords = dict[Key, RunRecord]
 
 
-def grid_runs(frame: pd.DataFrame, declarations: Sequence[Declaration]) -> pd.DataFrame:
+def runs_of_grids(frame: pd.DataFrame, declarations: Sequence[Declaration]) -> pd.DataFrame:
     """The rows of the runs that the grids name, each once."""
     return of_keys(frame, set().union(*(declaration.ids() for declaration in declarations)))
 
 
-def records(runs: pd.DataFrame) -> Records:
-    found = {}
+def recorded_runs(runs: pd.DataFrame) -> RunRecords:
+    records = {}
     for run in runs.itertuples():
         folder = RunFolder(Path(run.root), run.stage, run.id)
-        recorded = Recorded(_environment(folder), None)
+        record = RunRecord(_environment(folder), None)
         if trains_encoder(run.stage):
             hours = None if pd.isna(run.pretrain_hours) else run.pretrain_hours
         else:
-            hours = _measured(folder, recorded, run.epochs) if run.state == "done" else None
-        found[run.stage, run.id] = replace(recorded, hours=hours)
-    return found
+            hours = _measured(folder, record, run.epochs) if run.state == "done" else None
+        records[run.stage, run.id] = replace(record, hours=hours)
+    return records
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def _environment(run: RunFolder) -> dict[str, Any]:
         return {}
 
 
-def _measured(run: RunFolder, recorded: Recorded, epochs: int) -> float | None:
-    """Hours of an evaluation's processes together. None where timing.jsonl does not tell of each epoch once, or the
-    number of processes was not always the same."""
-    processes = {each.get("processes") for each in recorded.ran_in}
+def _measured(run: RunFolder, record: RunRecord, epochs: int) -> float | None:
+    """Hours of an evaluation's processes together. None where timing.jsonl does not hold each epoch once, or the number
+    of processes was not always the same."""
+    processes: set[Any] = {environment.get("processes") for environment in record.ran_in}
     lines, damaged = whole_lines(run.path / "timing.jsonl")
     if damaged or len(processes) != 1 or None in processes or pd.isna(epochs):
         return None
@@ -126,35 +126,35 @@ def _measured(run: RunFolder, recorded: Recorded, epochs: int) -> float | None:
 # ---------------------------------------------------------------------------------------------------- what was run
 
 
-def states(runs: pd.DataFrame, declaration: Declaration) -> dict[str, int]:
+def state_counts(runs: pd.DataFrame, declaration: Declaration) -> dict[str, int]:
     """How many runs of the grid are in each state, done first."""
-    found = Counter(runs["state"])
+    counted = Counter(runs["state"])
     absent = len(declaration.ids()) - len(runs)
     order = ("done", *(state for state in STATES if state != "done"))
-    counts = {state: found[state] for state in order if found[state]}
+    counts = {state: counted[state] for state in order if counted[state]}
     return counts | ({NO_FOLDER: absent} if absent else {})
 
 
-def settings(runs: pd.DataFrame) -> dict[str, str]:
+def ranges(runs: pd.DataFrame) -> dict[str, str]:
     """What the runs of a grid range over: the values of each of `SETTINGS`."""
-    told = {}
+    texts = {}
     for column in SETTINGS:
         values = [value for (value,), _ in grouped(runs, [column]) if value not in (None, "-")]
         if values:
-            told[label(column)] = ", ".join(shown(column, value) for value in values)
-    return told
+            texts[label(column)] = ", ".join(shown(column, value) for value in values)
+    return texts
 
 
 # -------------------------------------------------------------------------------------------------------------- cost
 
 
-def costs(runs: pd.DataFrame, found: Records, macs: dict[Key, int]) -> list[Listing]:
-    """What one pretraining cost, and all runs together. macs: of pretrainings, for each image."""
+def costs(runs: pd.DataFrame, records: RunRecords, macs: dict[Key, int]) -> list[Listing]:
+    """What each pretraining cost, and all runs together. macs: multiply-adds of pretrainings for each image."""
     keys = list(zip(runs["stage"], runs["id"], strict=True))
     priced = runs.assign(
         macs=pd.array([macs.get(key) for key in keys], dtype="Int64") * runs["pretrain_images"],
-        hours=pd.array([found[key].hours for key in keys], dtype="Float64"),
-        device=[found[key].device for key in keys],
+        hours=pd.array([records[key].hours for key in keys], dtype="Float64"),
+        device=[records[key].device for key in keys],
     )
     priced = priced[priced["state"] == "done"]
     return [listing for listing in (_cost_of_each(priced), _cost_of_all(priced)) if listing.rows]
@@ -217,7 +217,7 @@ def absent(runs: pd.DataFrame, declarations: Sequence[Declaration]) -> list[str]
 # --------------------------------------------------------------------------------------------------------- every run
 
 
-def every_run(runs: pd.DataFrame, found: Records, declarations: Sequence[Declaration]) -> Listing:
+def every_run(runs: pd.DataFrame, records: RunRecords, declarations: Sequence[Declaration]) -> Listing:
     """A row a run, with the columns in which runs differ, short names and those that grids sweep, and the main figures
     of their stages."""
     fixed, metrics = ("method", "encoder"), _main_figures(runs)
@@ -232,16 +232,16 @@ def every_run(runs: pd.DataFrame, found: Records, declarations: Sequence[Declara
     columns = {column: _column(column, values[column]) for column in (*fixed, *varying)}
     columns["seed"] = _column("seed", list(runs["seed"]))
     rows = []
-    for run, *told in zip(runs.itertuples(), *columns.values(), strict=True):
+    for run, *values_of_run in zip(runs.itertuples(), *columns.values(), strict=True):
         named = [run.id, stage_label(run.stage), run.state]
         measured = [_number(getattr(run, metric.name), metric.format) for metric in metrics]
-        rows.append([*named, *told, *measured, _hours(found[run.stage, run.id].hours)])
+        rows.append([*named, *values_of_run, *measured, _hours(records[run.stage, run.id].hours)])
     axes = [metric.axis for metric in metrics]
     return Listing("Every run", ("id", "stage", "state", *map(label, columns), *axes, "hours"), rows)
 
 
 def _main_figures(runs: pd.DataFrame) -> list[Metric]:
-    """Those of the evaluations there are, then those of what pretrains."""
+    """The main figures of the evaluations there are, then those of the stage that pretrains."""
     specs = [spec for spec in stages if spec.name in set(runs["stage"])]
     ordered = sorted(specs, key=lambda spec: not spec.measures)
     return list(dict.fromkeys(spec.main for spec in ordered))
@@ -250,35 +250,35 @@ def _main_figures(runs: pd.DataFrame) -> list[Metric]:
 # ---------------------------------------------------------------------------------------------------- where they ran
 
 
-def environments(runs: pd.DataFrame, found: Records) -> Listing:
+def environments(runs: pd.DataFrame, records: RunRecords) -> Listing:
     """A column for each environment, and how many runs it had."""
-    said = Counter()
+    runs_in: Counter[tuple[Any, ...]] = Counter()
     moved = 0
     for key in zip(runs["stage"], runs["id"], strict=True):
-        environment = found[key].environment
+        environment = records[key].environment
         if environment:
-            said[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
-            moved += len(found[key].ran_in) > 1
-    kinds = sorted(said, key=lambda values: (-said[values], str(values)))
+            runs_in[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
+            moved += len(records[key].ran_in) > 1
+    kinds = sorted(runs_in, key=lambda values: (-runs_in[values], str(values)))
     rows = [
         [name.replace("_", " "), *(_plain(values[place]) for values in kinds)]
         for place, name in enumerate(ENVIRONMENT)
         if any(values[place] is not None for values in kinds)
     ]
-    silent = len(runs) - said.total()
+    silent = len(runs) - runs_in.total()
     notes = [f"{many(silent, 'run')} without environment.json."] * bool(silent)
     notes += [f"{many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
-    return Listing("Versions and machines", ("", *(many(said[kind], "run") for kind in kinds)), rows, tuple(notes))
+    return Listing("Versions and machines", ("", *(many(runs_in[kind], "run") for kind in kinds)), rows, tuple(notes))
 
 
-def commits(found: Records) -> list[str]:
-    """That the runs were made with, where they ran from a checkout."""
-    named = {record.environment.get("commit") for record in found.values()}
+def commits(records: RunRecords) -> list[str]:
+    """The commits that the runs were made with, where they ran from a checkout."""
+    named = {record.environment.get("commit") for record in records.values()}
     return sorted(commit for commit in named if commit)
 
 
 def data_sets(runs: pd.DataFrame) -> Listing:
-    rows = []
+    rows: list[list[str | Figure]] = []
     for (data, fingerprint), group in grouped(runs, ["data", "data_fingerprint"]):
         rows.append([_plain(data), _plain(fingerprint), _whole(len(group))])
     notes = ("A fingerprint is of all images' relative paths, sizes and classes.",)
@@ -289,7 +289,7 @@ def data_sets(runs: pd.DataFrame) -> Listing:
 
 
 def _column(column: str, values: Sequence[Any]) -> list[str | Figure]:
-    """Numbers are sorted as such, and what is missing among them."""
+    """The values of a column as cells; numbers are sorted as such, and missing values with them."""
     if any(_is_number(value) for value in values):
         return [Figure(shown(column, value), float(value) if _is_number(value) else None) for value in values]
     return [shown(column, value) for value in values]

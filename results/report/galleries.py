@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE_DPI = 100
-"""Of a gallery in the page, where pixels take less room than its pictures one by one."""
+"""The resolution of a gallery in the page, where pixels take less room than its pictures one by one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Gallery:
 
 def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
     """The galleries to draw, and why pretrainings are not in them: a root may be copied without weights or images."""
-    found, problems = [], []
+    galleries, problems = [], []
     for (encoder, size, data), group in _usual(runs).groupby(["encoder", "image_size", "data"], sort=True):
         drawable = []
         for run in group.groupby("method", sort=False).head(1).itertuples():
@@ -53,10 +53,10 @@ def drawable_galleries(runs: pd.DataFrame) -> tuple[list[Gallery], list[str]]:
                 drawable.append(place)
         if drawable:
             name = "-".join(re.sub(r"\W", "_", part) for part in (encoder, size, data))
-            found.append(Gallery(name, f"{encoder}, {size} px, {data}", tuple(drawable)))
+            galleries.append(Gallery(name, f"{encoder}, {size} px, {data}", tuple(drawable)))
     for problem in problems:
         log.warning("%s", problem)
-    return found, problems
+    return galleries, problems
 
 
 def _usual(runs: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,9 @@ def _otherwise(method: str, row: Flat) -> int:
 
 
 def _why_not(run: RunFolder) -> str | None:
-    images = run.read("config")["job"]["data"].get("path")
+    config = run.read("config")
+    assert config is not None  # it was collected
+    images = config["job"]["data"].get("path")
     for path in (run.weights, images and Path(images)):
         if path and not path.exists():
             return f"{path} is not here"

@@ -64,7 +64,7 @@ class Page:
     environments: Listing
     data_sets: Listing
     commits: Sequence[str]
-    """That the runs were made with, where known."""
+    """The commits that the runs were made with, where known."""
 
     @property
     def scales(self) -> list[str]:
@@ -72,7 +72,7 @@ class Page:
 
     @property
     def commands(self) -> list[str]:
-        """What installs, what runs the grids, and last what shows them."""
+        """The commands that install the program, those that run the grids, and last those that show them."""
         runs = [command for grid in self.grids for command in grid.commands[:-1]]
         shows = [command for grid in self.grids for command in grid.commands[-1:]]
         return list(dict.fromkeys((*INSTALL, *runs, *shows)))

@@ -34,7 +34,7 @@ def write_report(
     `results.tables.build_table` and `results.plots.drawing.draw` raise.
     """
     places = _places(declarations)
-    runs = facts.grid_runs(frame, declarations)
+    runs = facts.runs_of_grids(frame, declarations)
     galleries, absent = drawable_galleries(runs)
     outputs = [_results_output(frame, folder)]
     for declaration, place in zip(declarations, places, strict=True):
@@ -43,7 +43,7 @@ def write_report(
     outputs += [gallery_output(gallery, folder / "gallery") for gallery in galleries]
     made = make_changed(outputs, folder)
     grids = [_shown_grid(runs, *pair, folder) for pair in zip(declarations, places, strict=True)]
-    shown = [ShownFigure(one.title, _text(folder / "gallery" / f"{one.name}.html")) for one in galleries]
+    shown = [ShownFigure(gallery.title, _text(folder / "gallery" / f"{gallery.name}.html")) for gallery in galleries]
     problems = _without_roots([*frame.attrs.get("problems", []), *absent], frame)
     text = render(_page(runs, declarations, grids, shown, problems))
     page = page or folder / "index.html"
@@ -78,31 +78,31 @@ def _page(
     galleries: Sequence[ShownFigure],
     problems: Sequence[str],
 ) -> Page:
-    found = facts.records(runs)
+    records = facts.recorded_runs(runs)
     macs = {key: count for declaration in declarations for key, count in declaration.macs.items()}
     return Page(
         grids=grids,
         galleries=galleries,
-        costs=facts.costs(runs, found, macs),
+        costs=facts.costs(runs, records, macs),
         unfinished=facts.unfinished(runs),
         absent=facts.absent(runs, declarations),
         problems=problems,
-        runs=facts.every_run(runs, found, declarations),
-        environments=facts.environments(runs, found),
+        runs=facts.every_run(runs, records, declarations),
+        environments=facts.environments(runs, records),
         data_sets=facts.data_sets(runs),
-        commits=facts.commits(found),
+        commits=facts.commits(records),
     )
 
 
 def _shown_grid(runs: pd.DataFrame, declaration: Declaration, place: PurePosixPath, folder: Path) -> ShownGrid:
-    own = facts.grid_runs(runs, [declaration])
+    own = facts.runs_of_grids(runs, [declaration])
     return ShownGrid(
         name=declaration.name,
         title=declaration.title or declaration.name,
         scale=declaration.scale,
         commands=declaration.commands,
-        states=facts.states(own, declaration),
-        settings=facts.settings(own),
+        states=facts.state_counts(own, declaration),
+        settings=facts.ranges(own),
         tables=[_shown_table(spec, folder / place / "tables") for spec in declaration.tables],
         plots=[_shown_plot(spec, folder / place / "plots") for spec in declaration.plots],
     )
@@ -126,7 +126,7 @@ def _text(path: Path) -> str:
 
 
 def _without_roots(problems: Sequence[str], frame: pd.DataFrame) -> list[str]:
-    """Where the runs lie is of this machine; what is below that is the same anywhere."""
+    """The problems without the folders in which the roots lie on this machine."""
     for root in frame["root"].unique():
         problems = [problem.replace(f"{root}/", "") for problem in problems]
     return list(problems)
@@ -175,6 +175,6 @@ def _rows(frame: pd.DataFrame) -> str:
 
 
 def _declared(declaration: Declaration, spec: TableSpec | PlotModel) -> str:
-    """What of a grid decides what its table or plot shows."""
+    """The parts of a grid's declaration that decide what a table or plot of it shows."""
     members = {sweep: sorted(keys) for sweep, keys in declaration.members.items()}
-    return repr(replace(declaration, members=members, commands=(), tables=(spec,), plots=()))
+    return repr((replace(declaration, members={}, commands=(), tables=(), plots=()), members, spec))

@@ -31,12 +31,12 @@ READER = (
     blake2b(resources.files("results.rows").joinpath("reading.py").read_bytes()).digest()
     + f"pandas {pd.__version__}, pyarrow {pa.__version__}".encode()
 )
-"""What runs are read by, and kept."""
+"""The code and the libraries by which runs are read and kept."""
 
 KEPT = {"stage": pa.string(), "id": pa.string(), "seed": pa.int64(), "config": pa.string(), "reason": pa.string(),
         "start_stage": pa.string(), "start_id": pa.string(), "figures": pa.string(), "hours": pa.float64(),
         "device": pa.string(), "plugins": pa.string(), "mark": pa.string()}  # fmt: skip
-"""Of each run, as it was read; nothing that is made of it."""
+"""The columns of the file: each run as it was read, nothing that is made of it."""
 
 _DIGEST = 32
 
@@ -47,19 +47,19 @@ class Cache:
     def __init__(self, root: Path):
         self._root, self._path = root, root / ".collected"
         self._known = _read(self._path)
-        self._asked: list[tuple[Read, str]] = []
+        self._used: list[tuple[Read, str]] = []
         self._added: list[tuple[Read, str]] = []
         self._before_ns = 0
-        """Before anything is read that is added, by the clock of the file server."""
+        """A time before the first run that is added was read, in ns, by the clock of the file server."""
 
     def get(self, stage: str, id: str, mark: str) -> Read | None:
         """The run, if its files still have that mark; None: read them, and `add` what they say."""
-        found = self._known.get((stage, id, mark))
-        if found is not None:
-            self._asked.append((found, mark))
+        run = self._known.get((stage, id, mark))
+        if run is not None:
+            self._used.append((run, mark))
         elif not self._before_ns:
             self._before_ns = int(server_time(self._root) * 1e9)
-        return found
+        return run
 
     def add(self, run: Read, mark: str, youngest_ns: int) -> None:
         """Keeps a run whose files had that mark before they were read, unless they are too young."""
@@ -67,10 +67,10 @@ class Cache:
             self._added.append((run, mark))
 
     def save(self) -> None:
-        if not self._added and len(self._asked) == len(self._known):
+        if not self._added and len(self._used) == len(self._known):
             return
         content = io.BytesIO()
-        pq.write_table(_table([*self._asked, *self._added]), content)
+        pq.write_table(_table([*self._used, *self._added]), content)
         text = content.getvalue()
         try:
             write_atomically(self._path, lambda path: path.write_bytes(_digest(text) + text))

@@ -81,7 +81,7 @@ that is computed, the pretraining's part included and the seeds left out, as can
 last: runs that share it are repetitions.
 """
 _SHARED = {name: COLUMNS[name] for name in (*PATHS, "data_fingerprint", "config") if name != "seed"}
-"""Those of them that runs share which differ in their seed."""
+"""The columns that are the same in all runs which differ in their seed alone."""
 _FIGURES = ("top1", "top5", "loss")
 UNWRITTEN = ("root", "row", "figures", "trained")
 """Columns of the frame that are no columns of files: where the run lies, its row by dotted path, its figures, and the
@@ -108,18 +108,18 @@ def collect(*roots: Path) -> pd.DataFrame:
 
     Raises NewerSchema where a newer version wrote a file, FileNotFoundError where there is no such root.
     """
-    found = _sources(roots)
+    opened = _sources(roots)
     problems: list[str] = []
     settings: dict[Key, Read] = {}
-    for stage in _stage_folders(found):
-        for source in found:
+    for stage in _stage_folders(opened):
+        for source in opened:
             for run in _read(stage, source, settings, problems):
                 run.root, run.where = str(source.root), f"{source.prefix}{stage}/{run.id}"
                 source.runs.append(run)
-    _settle_states([run for source in found for run in source.runs], problems)
-    runs = _once((run for source in found for run in source.runs), problems)
+    _settle_states([run for source in opened for run in source.runs])
+    runs = _once((run for source in opened for run in source.runs), problems)
     frame = _frame(runs, settings, problems)
-    for source in found:
+    for source in opened:
         source.cache.save()
     frame.attrs["problems"] = [_printable(problem) for problem in problems]
     for problem in frame.attrs["problems"]:
@@ -163,10 +163,10 @@ def _sources(roots: tuple[Path, ...]) -> list[_Source]:
     return [_Source(root, f"{root}/" if several else "", Cache(root)) for root in by_place.values()]
 
 
-def _stage_folders(found: Iterable[_Source]) -> list[str]:
-    """The stages that there are, then folders of runs of stages that are not here."""
+def _stage_folders(opened: Iterable[_Source]) -> list[str]:
+    """The stages that there are, then the names of folders that hold runs of stages that are not installed."""
     known = stages.names()
-    folders = [folder for source in found for folder in source.root.glob("*/") if folder.name not in known]
+    folders = [folder for source in opened for folder in source.root.glob("*/") if folder.name not in known]
     return [*known, *sorted({folder.name for folder in folders if any(folder.glob("*/config.json"))})]
 
 
@@ -197,14 +197,14 @@ def _folders(stage: str, source: _Source, problems: list[str]) -> list[str]:
     where = f"{source.prefix}{stage}"
     try:
         with os.scandir(source.root / stage) as entries:
-            found = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+            is_folder = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
     except FileNotFoundError:
         return []
     except OSError as error:
         problems.append(f"{where}: cannot be read ({error.strerror}); left out")
         return []
-    problems += [f"{where}/{name}: not a folder; left out" for name in sorted(found) if not found[name]]
-    return sorted(name for name in found if found[name])
+    problems += [f"{where}/{name}: not a folder; left out" for name in sorted(is_folder) if not is_folder[name]]
+    return sorted(name for name in is_folder if is_folder[name])
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -217,7 +217,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 # -------------------------------------------------------------------------------------------------------------- runs
 
 
-def _settle_states(runs: list[Read], problems: list[str]) -> None:
+def _settle_states(runs: list[Read]) -> None:
     """Sets the states that depend on those of what a run starts from, which may be done in another root."""
     best: dict[Key, Read] = {}
     for run in runs:
@@ -234,7 +234,7 @@ def _state(run: Read, best: dict[Key, Read], seen: set[Key]) -> RunState:
 
 
 def _once(runs: Iterable[Read], problems: list[str]) -> list[Read]:
-    """Each run once, by stage and id, of those of the first root first."""
+    """Each run once, by stage and id: from the first root in which it is done, else from the first that has it."""
     taken: dict[Key, Read] = {}
     others: list[Read] = []
     for run in runs:
@@ -257,28 +257,29 @@ def _once(runs: Iterable[Read], problems: list[str]) -> list[Read]:
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What runs share that differ in their seed: their row, its columns, and all that is computed."""
+class _Shared:
+    """What runs that differ in their seed share: their row, and the columns of the frame that follow from it."""
 
     row: Flat
     columns: dict[str, Any]
 
 
-class _Settings:
-    """The settings of runs, each found once."""
+class _AllShared:
+    """What the runs of each setting share, made once a setting."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, ...], int] = {}
-        self.found: list[_Setting] = []
+        self.all: list[_Shared] = []
 
     def place(self, chain: list[Read]) -> int:
+        """The index in `all` of what a run shares with its repetitions. chain: the run, then those it goes back to."""
         texts = tuple(run.config for run in chain)
         if texts not in self._places:
-            self._places[texts] = len(self.found)
+            self._places[texts] = len(self.all)
             jobs, prints = zip(*map(parsed, texts), strict=True)
             row = row_of(jobs)
             computed = {"data_fingerprint": prints[0], "config": computed_of(jobs, prints)}
-            self.found.append(_Setting(row, {**columns_of(row), **computed}))
+            self.all.append(_Shared(row, {**columns_of(row), **computed}))
         return self._places[texts]
 
 
@@ -286,7 +287,7 @@ def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> 
     order = {stage: number for number, stage in enumerate(stages.names())}
     runs = sorted(runs, key=lambda run: (order.get(run.stage, len(order)), run.stage, run.id))
     known = {**settings, **{run.key: run for run in runs}}
-    shared, places, own = _Settings(), [], []
+    shared, places, own = _AllShared(), [], []
     for run in runs:
         chain = _chain(run, known)
         last = chain[-1]
@@ -297,11 +298,11 @@ def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> 
             problems.append(f"{run.where}: {what}, so that no grid shows it")
     extra = dict.fromkeys(name for row in own for name in row if name not in COLUMNS and name not in UNWRITTEN)
     types = {**COLUMNS, **dict.fromkeys(extra, "float64")}
-    setting = pd.DataFrame([one.columns for one in shared.found], columns=list(_SHARED)).astype(_SHARED)
+    setting = pd.DataFrame([setting.columns for setting in shared.all], columns=list(_SHARED)).astype(_SHARED)
     of_runs = {name: kind for name, kind in types.items() if name not in _SHARED}
     columns = {name: pd.Series([row.get(name) for row in own], dtype=kind) for name, kind in of_runs.items()}
     frame = pd.concat([pd.DataFrame(columns), setting.take(places).reset_index(drop=True)], axis=1)
-    rows = pd.Series([shared.found[place].row for place in places], dtype="object")
+    rows = pd.Series([shared.all[place].row for place in places], dtype="object")
     unwritten = {name: pd.Series([row.get(name) for row in own], dtype="object") for name in ("figures", "trained")}
     return frame[list(types)].assign(row=rows, **unwritten)
 
@@ -324,7 +325,7 @@ def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
     figures = _figures_of(run.figures)
     spec = stages.get(run.stage)
     counts = _FIGURES if spec is None else (*_FIGURES, *(metric.name for metric in spec.metrics))
-    found = {
+    columns: dict[str, Any] = {
         "root": run.root,
         "stage": run.stage,
         "id": run.id,
@@ -339,8 +340,8 @@ def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
         before = _figures_of(trained.figures)
         loss = before.get("loss") if trained is not run else None
         costs = {"pretrain_hours": trained.hours, "pretrain_device": trained.device}
-        found |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
-    return found
+        columns |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
+    return columns
 
 
 @lru_cache(maxsize=1024)
@@ -354,5 +355,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _printable(text: str) -> str:
-    """File names may hold anything."""
+    """The text with all that cannot be printed as escapes: file names may hold anything."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -27,9 +27,9 @@ from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES, RunState, state_by
 
 FILES = ("config.json", "launch.json", "state.json", "result.json", "metrics.jsonl")
-"""What a run is known by."""
+"""The files of a run that are read."""
 FILES_OF_COSTS = ("environment.json", "timing.jsonl")
-"""And a run that trains an encoder, for its hours and device."""
+"""The files that are read too of a run that trains an encoder, for its hours and device."""
 
 PATHS = {
     "encoder": "encoder.name",
@@ -60,7 +60,7 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("data_fingerprint", "pretraining", "reason", "pretrain_device"), str),
     "pretrain_hours": (int, float),
 }  # fmt: skip
-"""Of the columns, as they are read."""
+"""The types that the values of columns have as they are read."""
 
 
 class Broken(ValueError):
@@ -69,10 +69,13 @@ class Broken(ValueError):
 
 @dataclass(slots=True)
 class Read:
-    """A run as its folder says it. config: the job without seed and start, with the data's fingerprint, as canonical
-    JSON: repetitions share it. start: the run that it starts from. figures: result.json without the hashes of files, as
-    canonical JSON. hours, device: of a run that trains an encoder, where they are known. standing: of a run that is not
-    done, what its state follows from: launch.json, state.json, and whether it is held."""
+    """A run as its folder describes it.
+
+    config: the job without seed and start, with the data's fingerprint, as canonical JSON; repetitions share it.
+    start: the run that it starts from. figures: result.json without the hashes of files, as canonical JSON. hours,
+    device: of a run that trains an encoder, where they are known. standing: of a run that is not done, what its state
+    follows from: launch.json, state.json, and whether a process holds it.
+    """
 
     stage: str
     id: str
@@ -89,7 +92,7 @@ class Read:
     standing: tuple[dict[str, Any], dict[str, Any], bool] | None = None
     root: str = ""
     where: str = ""
-    """What a problem calls it."""
+    """How a problem names it."""
 
     @property
     def key(self) -> Key:
@@ -101,14 +104,14 @@ class Read:
             return RunState(self.state)
         launch, written, held = self.standing
         try:
-            found = state_by(launch, written, lambda: held, start)
+            state = state_by(launch, written, lambda: held, start)
         except (TypeError, ValueError, RecursionError) as error:
             raise Broken(f"state.json, launch.json or its lease cannot be read ({error})") from error
-        if found.state not in STATES:
-            raise Broken(f"state.json names no state ({found.state!r})")
-        _check_types({"reason": found.reason})
-        self.state, self.reason = found.state, found.reason
-        return found
+        if state.state not in STATES:
+            raise Broken(f"state.json names no state ({state.state!r})")
+        _check_types({"reason": state.reason})
+        self.state, self.reason = state.state, state.reason
+        return state
 
 
 def look(stage: str, folder: str) -> tuple[str, int]:
@@ -116,15 +119,15 @@ def look(stage: str, folder: str) -> tuple[str, int]:
     youngest was last written, in ns since 1970. Opens none. Raises Broken where one of them is not a regular file."""
     names = FILES + FILES_OF_COSTS if trains_encoder(stage) else FILES
     try:
-        found = retried(lambda: _stats(folder, names))
+        stats = retried(lambda: _stats(folder, names))
     except OSError as error:
         raise Broken(f"{os.path.basename(error.filename)} cannot be read ({error.strerror})") from error
-    for name, each in zip(names, found, strict=True):
-        if each and not stat.S_ISREG(each.st_mode):
+    for name, file in zip(names, stats, strict=True):
+        if file and not stat.S_ISREG(file.st_mode):
             raise Broken(f"{name} is not a file")
     # ctime tells of what a tool has changed that sets mtime back.
-    seen = [each and (each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found]
-    youngest = max((each.st_mtime_ns for each in found if each), default=0)
+    seen = [file and (file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in stats]
+    youngest = max((file.st_mtime_ns for file in stats if file), default=0)
     return blake2b(repr(seen).encode(), digest_size=16).hexdigest(), youngest
 
 
@@ -135,13 +138,13 @@ def trains_encoder(stage: str) -> bool:
 
 
 def _stats(folder: str, names: tuple[str, ...]) -> list[os.stat_result | None]:
-    found = []
+    stats: list[os.stat_result | None] = []
     for name in names:
         try:
-            found.append(os.stat(f"{folder}/{name}"))
+            stats.append(os.stat(f"{folder}/{name}"))
         except FileNotFoundError:
-            found.append(None)
-    return found
+            stats.append(None)
+    return stats
 
 
 def read_run(run: RunFolder) -> tuple[Read, list[str]]:
@@ -158,19 +161,19 @@ def read_run(run: RunFolder) -> tuple[Read, list[str]]:
     launch, written = _document(run, "launch") or {}, _document(run, "state") or {}
     _check_types({"reason": written.get("reason")})
     result = _document(run, "result") if written.get("state") == "done" else None
-    found = _read(run, config)
+    read = _read(run, config)
     if written.get("state") != "done":
         try:
-            found.standing = launch, written, written.get("state") == "running" and run.is_held()
-            found.stand(None)
+            read.standing = launch, written, written.get("state") == "running" and run.is_held()
+            read.stand(None)
         except OSError as error:
             raise Broken(f"state.json, launch.json or its lease cannot be read ({error})") from error
-        return found, []
+        return read, []
     if result is None:
         raise Broken("state.json says done but there is no result.json")
     _check_metrics(run)
-    found.figures = _figures(run.stage, result)
-    return found, _add_costs(run, found) if trains_encoder(run.stage) else []
+    read.figures = _figures(run.stage, result)
+    return read, _add_costs(run, read) if trains_encoder(run.stage) else []
 
 
 def read_settings(run: RunFolder) -> Read | None:
@@ -243,10 +246,10 @@ def parsed(text: str) -> tuple[dict[str, Any], str]:
 
 def columns_of(row: Flat) -> dict[str, Any]:
     """The columns of a collected frame that a row fills."""
-    found = {name: row.get(path) for name, path in PATHS.items()}
+    columns = {name: row.get(path) for name, path in PATHS.items()}
     size = row["image_size"]
     height, width = size if isinstance(size, tuple) else (size, size)
-    return {**found, "image_size": f"{height:d}" if height == width else f"{height:d}x{width:d}"}
+    return {**columns, "image_size": f"{height:d}" if height == width else f"{height:d}x{width:d}"}
 
 
 def _check_types(row: Mapping[str, Any]) -> None:
@@ -277,19 +280,19 @@ def _figures(stage: str, result: Mapping[str, Any]) -> str:
     spec = stages.get(stage)
     if spec is not None and result.get(spec.main.name) is None:
         raise Broken("config.json or result.json lacks a field (ValueError: result.json has no figure)")
-    found = {name: value for name, value in result.items() if name not in ("files", "schema")}
-    _check_types({name: found.get(name) for name in ("top1", "top5", "loss")})
-    _check_types({"pretrain_images": found.get("images")})
+    figures = {name: value for name, value in result.items() if name not in ("files", "schema")}
+    _check_types({name: figures.get(name) for name in ("top1", "top5", "loss")})
+    _check_types({"pretrain_images": figures.get("images")})
     try:
-        return canonical(found)
+        return canonical(figures)
     except (TypeError, ValueError, RecursionError) as error:
         raise Broken(f"result.json cannot be read ({error})") from error
 
 
-def _add_costs(run: RunFolder, found: Read) -> list[str]:
+def _add_costs(run: RunFolder, read: Read) -> list[str]:
     """Sets hours and device; returns what is wrong with the files that tell them."""
     try:
-        epochs = columns_of(_checked(found.config))["epochs"]
+        epochs = columns_of(_checked(read.config))["epochs"]
         device, processes = _place(run)
         seconds = _seconds(run, epochs)
         hours = None if processes is None or seconds is None else seconds * processes / 3600
@@ -297,7 +300,7 @@ def _add_costs(run: RunFolder, found: Read) -> list[str]:
     except (Broken, OSError, KeyError, TypeError, AttributeError) as error:
         what = str(error) if isinstance(error, Broken | OSError) else f"environment.json or timing.jsonl: {error!r}"
         return [f"{what}; its hours and device are shown as unknown"]
-    found.hours, found.device = hours, device
+    read.hours, read.device = hours, device
     return []
 
 
@@ -307,15 +310,15 @@ def _place(run: RunFolder) -> tuple[str | None, int | None]:
     if environment is None:
         return None, None
     ran: Sequence[dict[str, Any]] = [*environment["earlier"], environment]
-    processes = {each["processes"] for each in ran}
+    processes = {before["processes"] for before in ran}
     if not all(isinstance(count, int) and count > 0 for count in processes):
         raise Broken("environment.json names no number of processes")
-    devices = dict.fromkeys(each["device"] for each in ran)
+    devices = dict.fromkeys(before["device"] for before in ran)
     return " and ".join(devices), processes.pop() if len(processes) == 1 else None
 
 
 def _seconds(run: RunFolder, epochs: int) -> float | None:
-    """Of all epochs together; None where there is no timing.jsonl."""
+    """The seconds of all epochs together; None where there is no timing.jsonl."""
     path = run.path / "timing.jsonl"
     lines, damaged = whole_lines(path)
     if damaged:

@@ -11,8 +11,8 @@ from mixmae.presentation.row import UNKNOWN
 from mixmae.presentation.shown import Shown
 from results.rows.reading import trains_encoder
 
-COSTS = ("pretrain_images", "pretrain_hours", "pretrain_device")
-"""Of a run's pretraining, where they are known."""
+COST_COLUMNS = ("pretrain_images", "pretrain_hours", "pretrain_device")
+"""The columns with what a run's pretraining cost, where it is known."""
 
 
 def shown_runs(
@@ -27,18 +27,18 @@ def shown_runs(
 
     as_run: what was run stands for what the grid declares, also at a scale. Raises ValueError for an unknown sweep.
     """
-    found = []
+    runs: list[Shown] = []
     for row in grid_runs(frame, declaration, sweeps).to_dict("records"):
         if row["method"] == UNKNOWN:
             continue
         done = row["state"] == "done"
         ran = {**row["row"], "seed": row["seed"]}
-        costs = {name: None if pd.isna(row[name]) else row[name] for name in COSTS}
+        costs = {name: None if pd.isna(row[name]) else row[name] for name in COST_COLUMNS}
         key, figures = (row["stage"], row["id"]), row["figures"] if done else {}
         costs |= {"trained": row["trained"]}
         run = Shown(key, ran, row["config"], row["state"], figures, costs, row["root"])
-        found += declaration.shown(run, as_run)
-    return [run for run in found if names is None or run.name in names]
+        runs += declaration.shown(run, as_run)
+    return [run for run in runs if names is None or run.name in names]
 
 
 def grid_runs(frame: pd.DataFrame, declaration: Declaration, sweeps: Collection[str] = ()) -> pd.DataFrame:

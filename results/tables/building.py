@@ -1,6 +1,6 @@
 """A grid's runs as a table: rows and columns as the grid declares them, figures as they were measured (no torch)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -46,14 +46,14 @@ class Label:
 
 
 def label_of(column: str, runs: Sequence[Shown]) -> Label:
-    """Of runs that share the value."""
+    """The label of runs that share the value."""
     declared, was = runs[0].value(column), dict.fromkeys(run.was(column) for run in runs)
     return Label(column, declared, () if set(was) == {declared} else tuple(was))
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A column of figures: of an evaluation, of the runs with one value of the table's `across` where it has that."""
+    """A column of figures of an evaluation; where the table has `across`, of the runs with one value of it."""
 
     of: Selected
     across: Label | None = None
@@ -92,7 +92,9 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours minus the published number; None where they do not compare."""
-        return self.mean - self.published.value if self.comparable and self.mean is not None else None
+        if not self.comparable or self.mean is None or self.published is None:
+            return None
+        return self.mean - self.published.value
 
 
 @dataclass(frozen=True)
@@ -122,20 +124,23 @@ class Table:
 
     def has_published(self, place: int) -> bool:
         """Whether some row has a published number in that column of figures."""
-        return any(row.cells[place] and row.cells[place].published for row in self.rows)
+        return any(cell.published for cell in self._column(place))
 
     def has_difference(self, place: int) -> bool:
-        """Whether some of them compares with ours."""
-        return any(row.cells[place] and row.cells[place].comparable for row in self.rows)
+        """Whether some row has a published number there that compares with ours."""
+        return any(cell.comparable for cell in self._column(place))
+
+    def _column(self, place: int) -> Iterator[Cell]:
+        return (cell for row in self.rows if (cell := row.cells[place]))
 
     def text(self) -> tuple[list[str], list[list[str]], list[str]]:
-        """Header, body and footnotes as plain text; what is bold elsewhere is not told."""
+        """Header, body and footnotes as plain text, without what is bold elsewhere."""
         from results.tables.layout import laid_out
 
         layout = laid_out(self)
         return (
             layout.flat_header(),
-            [[entry.plain() for entry in line] for line in layout.body],
+            [[cell.plain() for cell in line] for line in layout.body],
             layout.notes(),
         )
 
@@ -158,19 +163,19 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         groups.sort(key=lambda group: _rank(group[0].method))
     labels = [tuple(label_of(column, group) for column in columns) for group in groups]
     parts = [[column.of_these(group) for column in figures] for group in groups]
-    found = significance(
+    significant = significance(
         [column.text() for column in figures],
         [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels],
         [[_scored(part, column.of.metric) for part, column in zip(line, figures, strict=True)] for line in parts],
     )
     body = tuple(
         Row(label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, bests, strict=True)))
-        for label, line, bests in zip(labels, parts, found.best, strict=True)
+        for label, line, bests in zip(labels, parts, significant.best, strict=True)
     )
     notes = (
         *[spec.note] * bool(spec.note),
         *_notes(runs, declaration.scale, figures, body),
-        *found.notes,
+        *significant.notes,
         *_uncounted(runs),
     )
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
@@ -186,17 +191,17 @@ def scale_words(scale: str) -> str:
 
 
 def _runs(started: Sequence[Shown], selected: Sequence[Selected], planned: Sequence[Shown]) -> list[Shown]:
-    """Those under the names that are selected, such as have a folder first."""
-    known, names = {run.key for run in started}, {one.name for one in selected}
-    return [run for run in (*started, *(one for one in planned if one.key not in known)) if run.name in names]
+    """The runs under the names that are selected, those that have a folder first."""
+    known, names = {run.key for run in started}, {evaluation.name for evaluation in selected}
+    return [run for run in (*started, *(run for run in planned if run.key not in known)) if run.name in names]
 
 
 def _figures(runs: Sequence[Shown], selected: Sequence[Selected], spec: TableSpec) -> tuple[Figures, ...]:
     if spec.across is None:
-        return tuple(Figures(one) for one in selected)
+        return tuple(map(Figures, selected))
     across = canonical(spec.across)
-    groups = [(one, cells([run for run in runs if run.name == one.name], [across])) for one in selected]
-    return tuple(Figures(one, label_of(across, group)) for one, found in groups for _, group in found)
+    groups = [(of, cells([run for run in runs if run.name == of.name], [across])) for of in selected]
+    return tuple(Figures(of, label_of(across, group)) for of, with_value in groups for _, group in with_value)
 
 
 def _rank(method: str) -> int:
@@ -227,8 +232,8 @@ def _cell(runs: Sequence[Shown], column: Figures, best: bool, declaration: Decla
 def _published(run: Shown, of: Selected, declaration: Declaration) -> Published | None:
     """What the grid names for such a run, else what was published of its declared settings."""
     for entry in declaration.expected:
-        asked = declaration.select(entry.stage)
-        if entry.published and (asked.name, asked.metric) == (of.name, of.metric) and run.meets(entry.where):
+        expected = declaration.select(entry.stage)
+        if entry.published and (expected.name, expected.metric) == (of.name, of.metric) and run.meets(entry.where):
             return named_by(entry.published, entry.mean, of.metric)
     return published_for(run, of.metric.name)
 
@@ -253,8 +258,8 @@ def _notes(runs: Sequence[Shown], scale: str | None, figures: Sequence[Figures],
         )
     if scale:
         kept = "optimisation and evaluations are those of the scale"
-        said = "; ".join([*_shrunk(runs), kept])
-        notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {said}.")
+        changes = "; ".join([*_shrunk(runs), kept])
+        notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {changes}.")
     return notes
 
 
@@ -266,8 +271,8 @@ def _of_figures(figures: Sequence[Figures]) -> str:
         text = f"{metric.label} in {metric.unit}" if metric.unit else metric.label
         text += "" if metric.higher_is_better else ", lower is better"
         metrics.setdefault(text, []).append(column.of.stage)
-    said = [f"{text} ({', '.join(dict.fromkeys(stages))})" for text, stages in metrics.items()]
-    what = "; ".join(said if len(said) > 1 else metrics) or "figures"
+    with_stages = [f"{text} ({', '.join(dict.fromkeys(stages))})" for text, stages in metrics.items()]
+    what = "; ".join(with_stages if len(with_stages) > 1 else metrics) or "figures"
     return f"{what[0].upper()}{what[1:]}, mean ± std (n - 1) over n seeds."
 
 
@@ -283,7 +288,7 @@ def _of_differences(published: Sequence[Cell], scale: str | None) -> str:
 
 
 def _shrunk(runs: Sequence[Shown]) -> Iterable[str]:
-    """What was run for what was declared, by column."""
+    """Yields the values that a scale has changed, column by column: what was run for what was declared."""
     for column in ALIASES:
         pairs: dict[tuple, list[Shown]] = {}
         for _, group in cells(runs, [column]):

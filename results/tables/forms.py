@@ -1,7 +1,7 @@
 """A table as Markdown, CSV, LaTeX and HTML, each with its footnotes, and the files (no torch)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mixmae.files.records import write_atomically
 from mixmae.presentation.columns import MISSING, shown
 from mixmae.presentation.declaration import Declaration
 from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
-from results.tables.layout import Entry, Head, Layout, laid_out
+from results.tables.layout import Head, ShownCell, TableLayout, laid_out
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Characters that end a line or that a form cannot hold."""
@@ -28,8 +28,12 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Writes NAME.md, NAME.csv, NAME.tex and NAME.html."""
     texts = {folder / f"{table.name}.{SUFFIXES.get(kind, kind)}": form(table) for kind, form in FORMS.items()}
     for path, text in texts.items():
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        _write(path, text)
     return list(texts)
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 # ----------------------------------------------------------------------------------------------------------- Markdown
@@ -40,7 +44,7 @@ def markdown(table: Table) -> str:
     lines = [f"### {_marked_down(table.title)}", ""] if table.title else []
     header = [_marked_down(text) for text in layout.flat_header()]
     lines += [_piped(header), _piped(["---"] * len(header))]
-    lines += [_piped([_in_markdown(entry) for entry in line]) for line in layout.body]
+    lines += [_piped([_in_markdown(cell) for cell in line]) for line in layout.body]
     notes = [
         *map(_marked_down, layout.general),
         *(f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)),
@@ -48,10 +52,10 @@ def markdown(table: Table) -> str:
     return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
 
 
-def _in_markdown(entry: Entry) -> str:
-    text = _marked_down(entry.text)
-    marks = entry.plain().removeprefix(entry.text)
-    return f"**{text}**{marks}" if entry.bold else text + marks
+def _in_markdown(cell: ShownCell) -> str:
+    text = _marked_down(cell.text)
+    marks = cell.plain().removeprefix(cell.text)
+    return f"**{text}**{marks}" if cell.bold else text + marks
 
 
 def _piped(line: Sequence[str]) -> str:
@@ -59,7 +63,7 @@ def _piped(line: Sequence[str]) -> str:
 
 
 def _marked_down(text: str) -> str:
-    """What Markdown would take for markup is escaped; an underscore within a word is none."""
+    """The text with what Markdown would take for markup escaped; an underscore within a word is none."""
     text = re.sub(r"([\\`*<&~|\[])", r"\\\1", _CONTROL.sub(" ", text))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
@@ -86,7 +90,7 @@ def latex(table: Table) -> str:
     lines += [rf"\caption{{{_in_latex(table.title)}}}"] if table.title else []
     lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     lines += [*_header_in_latex(layout), r"\midrule"]
-    lines += [_ampersands([_entry_in_latex(entry) for entry in line]) for line in layout.body]
+    lines += [_ampersands([_cell_in_latex(cell) for cell in line]) for line in layout.body]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
     lines += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
     lines += [rf"{_in_latex(note)}\par" for note in layout.general]
@@ -94,7 +98,7 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
 
 
-def _header_in_latex(layout: Layout) -> list[str]:
+def _header_in_latex(layout: TableLayout) -> list[str]:
     """Groups with a rule below them, then the innermost heading of every column."""
     lines = []
     for heads in layout.levels()[:-1]:
@@ -109,9 +113,9 @@ def _header_in_latex(layout: Layout) -> list[str]:
     return [*lines, _ampersands([_in_latex(path[-1]) for path in layout.header])]
 
 
-def _entry_in_latex(entry: Entry) -> str:
-    text = rf"\textbf{{{_in_latex(entry.text)}}}" if entry.bold else _in_latex(entry.text)
-    marks = ",".join(_in_latex(mark) for mark in entry.marks)
+def _cell_in_latex(cell: ShownCell) -> str:
+    text = rf"\textbf{{{_in_latex(cell.text)}}}" if cell.bold else _in_latex(cell.text)
+    marks = ",".join(_in_latex(mark) for mark in cell.marks)
     return rf"{text}\textsuperscript{{{marks}}}" if marks else text
 
 
@@ -123,7 +127,7 @@ def _ampersands(line: Sequence[str]) -> str:
     return " & ".join(line) + r" \\"
 
 
-def _referred(layout: Layout) -> list[tuple[str, str]]:
+def _referred(layout: TableLayout) -> list[tuple[str, str]]:
     return [*layout.settings.items(), *((str(number), text) for number, text in enumerate(layout.sources, 1))]
 
 
@@ -141,14 +145,14 @@ def html(table: Table) -> str:
     )
     lines += ["<thead>", *(f"<tr>{line}</tr>" for line in heads), "</thead>", "<tbody>"]
     for line in layout.body:
-        cells = (_entry_in_html(entry, heads=place < len(table.columns)) for place, entry in enumerate(line))
+        cells = (_cell_in_html(cell, heads=place < len(table.columns)) for place, cell in enumerate(line))
         lines.append(f"<tr>{''.join(cells)}</tr>")
     lines += ["</tbody>", "</table>", *(f'<p class="note">{_in_html(note)}</p>' for note in layout.general)]
     lines += _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
     return "\n".join(lines) + "\n"
 
 
-def _head_in_html(head: Head, layout: Layout, levels: int) -> str:
+def _head_in_html(head: Head, layout: TableLayout, levels: int) -> str:
     """levels: from the heading's line down to the body."""
     figure = ' class="figure"' if head.start >= layout.labels else ""
     down = f' rowspan="{levels}"' if head.leaf and levels > 1 else ""
@@ -157,19 +161,19 @@ def _head_in_html(head: Head, layout: Layout, levels: int) -> str:
     return f'<th scope="colgroup" colspan="{head.end - head.start}"{figure}>{_in_html(head.text)}</th>'
 
 
-def _entry_in_html(entry: Entry, heads: bool) -> str:
-    text = f"<strong>{_in_html(entry.text)}</strong>" if entry.bold else _in_html(entry.text)
-    marks = f"<sup>{_in_html(', '.join(entry.marks))}</sup>" if entry.marks else ""
-    sort = _in_html(f"{entry.sort:.10g}" if isinstance(entry.sort, float) else entry.sort)
+def _cell_in_html(cell: ShownCell, heads: bool) -> str:
+    text = f"<strong>{_in_html(cell.text)}</strong>" if cell.bold else _in_html(cell.text)
+    marks = f"<sup>{_in_html(', '.join(cell.marks))}</sup>" if cell.marks else ""
+    sort = _in_html(f"{cell.sort:.10g}" if isinstance(cell.sort, float) else cell.sort)
     name, scope = ("th", ' scope="row"') if heads else ("td", "")
-    return f'<{name}{scope}{_class(entry)} data-sort="{sort}">{text}{marks}</{name}>'
+    return f'<{name}{scope}{_class(cell)} data-sort="{sort}">{text}{marks}</{name}>'
 
 
-def _class(entry: Entry) -> str:
-    return ' class="figure"' if entry.figure else ""
+def _class(cell: ShownCell) -> str:
+    return ' class="figure"' if cell.figure else ""
 
 
-def _list_in_html(kind: str, notes: Sequence[str]) -> list[str]:
+def _list_in_html(kind: str, notes: Iterable[str]) -> list[str]:
     items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
     return [f'<ol class="note" type="{kind}">{items}</ol>'] if items else []
 
@@ -203,8 +207,8 @@ def numeric(table: Table) -> pd.DataFrame:
     return pd.DataFrame(lines, dtype=object)
 
 
-def _numbers(cell: Cell, with_published: bool) -> dict:
-    numbers = {"mean": cell.mean, "std": cell.std, "n": cell.n, "best": cell.best}
+def _numbers(cell: Cell, with_published: bool) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"mean": cell.mean, "std": cell.std, "n": cell.n, "best": cell.best}
     if with_published:
         numbers |= {
             "published": cell.published and cell.published.value,
@@ -237,4 +241,4 @@ def _was(label: Label) -> Any:
 
 FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "latex": latex, "html": html}
 SUFFIXES = {"latex": "tex"}
-"""Of files, where it is not the form's name."""
+"""The suffix of a form's files, where it is not the form's name."""

@@ -11,8 +11,8 @@ _OURS = "ours"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A cell of the page. sort: what it is sorted by, "" where there is nothing. marks: of footnotes, or SCALED."""
+class ShownCell:
+    """A cell as text. sort: what it is sorted by, "" where there is nothing. marks: of footnotes, or SCALED."""
 
     text: str
     sort: float | str = ""
@@ -21,7 +21,7 @@ class Entry:
     marks: tuple[str, ...] = ()
 
     def plain(self) -> str:
-        """With its marks in brackets."""
+        """The text with its marks in brackets."""
         return " ".join([self.text, *(mark if mark == SCALED else f"[{mark}]" for mark in self.marks)])
 
 
@@ -36,19 +36,20 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """header: of each column its headings from the outermost one in. general: notes on the whole table. settings: by
-    letter, what differs from a published setting. sources: numbered from 1, where numbers were published."""
+class TableLayout:
+    """A table as text. header: the headings of each column from the outermost one in. labels: how many columns hold
+    labels. general: notes on the whole table. settings: what differs from a published setting, by letter. sources:
+    numbered from 1, where numbers were published."""
 
     header: list[tuple[str, ...]]
     labels: int
-    body: list[list[Entry]]
+    body: list[list[ShownCell]]
     general: tuple[str, ...]
     settings: dict[str, str]
     sources: list[str]
 
     def flat_header(self) -> list[str]:
-        """One line. A heading of ours is that of its column."""
+        """The headings in one line. A column of our figures is called as the evaluation."""
         return [", ".join(part for part in path if part != _OURS) for path in self.header]
 
     def levels(self) -> list[list[Head]]:
@@ -56,13 +57,14 @@ class Layout:
         return [_level(self.header, depth) for depth in range(max(map(len, self.header)))]
 
     def notes(self) -> list[str]:
-        """All of them, with the marks they are referred to by."""
+        """All notes, with the marks that refer to them."""
         lettered = [f"[{letter}] {text}" for letter, text in self.settings.items()]
         return [*self.general, *lettered, *(f"[{number}] {text}" for number, text in enumerate(self.sources, 1))]
 
 
-def laid_out(table: Table) -> Layout:
-    """Of each column of figures ours, then, where some row has them, the published number and the difference."""
+def laid_out(table: Table) -> TableLayout:
+    """Lays a table out: for each column of figures ours, then, where some row has them, the published number and the
+    difference."""
     header: list[tuple[str, ...]] = [(label(column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
         path = figures.path()
@@ -71,7 +73,7 @@ def laid_out(table: Table) -> Layout:
     notes = _Footnotes()
     body = [_line(table, row, notes) for row in table.rows]
     settings = {letter: text for text, letter in notes.letters.items()}
-    return Layout(header, len(table.columns), body, table.notes, settings, list(notes.numbers))
+    return TableLayout(header, len(table.columns), body, table.notes, settings, list(notes.numbers))
 
 
 def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
@@ -90,7 +92,7 @@ def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
 
 @dataclass
 class _Footnotes:
-    """Numbered and lettered in the order in which they are first referred to."""
+    """Footnotes, numbered and lettered in the order in which they are first referred to."""
 
     numbers: dict[str, str] = field(default_factory=dict)
     letters: dict[str, str] = field(default_factory=dict)
@@ -108,8 +110,8 @@ def _letter(place: int) -> str:
     return before + ascii_lowercase[place % 26]
 
 
-def _line(table: Table, row: Row, notes: _Footnotes) -> list[Entry]:
-    line = [Entry(label.text(), _sorted(label)) for label in row.labels]
+def _line(table: Table, row: Row, notes: _Footnotes) -> list[ShownCell]:
+    line = [ShownCell(label.text(), _sorted(label)) for label in row.labels]
     for place, cell in enumerate(row.cells):
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
         line.append(_ours(cell, ((SCALED,) if table.scale else ()) + other))
@@ -129,22 +131,22 @@ def _sorted(label: Label) -> float | str:
     return label.text() if isinstance(value, str | bool) else float(value)
 
 
-def _ours(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
+def _ours(cell: Cell | None, marks: tuple[str, ...]) -> ShownCell:
     if cell is None or cell.mean is None:
-        return Entry(MISSING, figure=True)
+        return ShownCell(MISSING, figure=True)
     spread = "" if cell.std is None else f" ± {cell.metric.text(cell.std)}"
-    return Entry(f"{cell.metric.text(cell.mean)}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
+    return ShownCell(f"{cell.metric.text(cell.mean)}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
 
 
-def _theirs(cell: Cell | None, notes: _Footnotes) -> Entry:
+def _theirs(cell: Cell | None, notes: _Footnotes) -> ShownCell:
     if cell is None or cell.published is None:
-        return Entry(MISSING, figure=True)
+        return ShownCell(MISSING, figure=True)
     published = cell.published
-    return Entry(f"{published.value:g}", published.value, True, marks=(notes.source(published.cited()),))
+    return ShownCell(f"{published.value:g}", published.value, True, marks=(notes.source(published.cited()),))
 
 
-def _difference(cell: Cell | None, marks: tuple[str, ...]) -> Entry:
+def _difference(cell: Cell | None, marks: tuple[str, ...]) -> ShownCell:
     if cell is None or cell.difference is None:
-        return Entry(MISSING, figure=True)
+        return ShownCell(MISSING, figure=True)
     text = format(cell.difference, f"+{cell.metric.format}").replace("-", _MINUS)
-    return Entry(text, round(cell.difference, 6), True, marks=marks)
+    return ShownCell(text, round(cell.difference, 6), True, marks=marks)

@@ -51,7 +51,8 @@ class _Judged:
 
     @property
     def best(self) -> list[int]:
-        return self.rows[self.verdict.leader] if self.verdict.said == "best" else []
+        leader = self.verdict.leader
+        return self.rows[leader] if self.verdict.outcome == "best" and leader is not None else []
 
 
 def significance(
@@ -60,15 +61,15 @@ def significance(
     """columns, rows: their names; scored: by row and column. Rows that share their runs are one rival, references of
     one run are none."""
     judged = [_judged(list(column)) for column in zip(*scored, strict=True)]
-    said: dict[str, list[str]] = {}
+    claims: dict[str, list[str]] = {}
     exempt: dict[str, None] = {}
     for name, column in zip(columns, judged, strict=False):  # without rows nothing is judged
-        if column.verdict.said != "no rival":
+        if column.verdict.outcome != "no rival":
             names = [" = ".join(rows[row] for row in same) for same in column.rows]
-            said.setdefault(_said(column.verdict, names), []).append(name)
-            if column.verdict.said != "too few pairs":
+            claims.setdefault(_claim(column.verdict, names), []).append(name)
+            if column.verdict.outcome != "too few pairs":
                 exempt |= dict.fromkeys(names[place] for place in column.untested)
-    notes = [f"{'; '.join(named)}: {text}." for text, named in said.items()]
+    notes = [f"{'; '.join(named)}: {text}." for text, named in claims.items()]
     if notes:
         tested = any(column.verdict.corrected for column in judged)
         notes.insert(0, f"{_TEST} {_DETECTABLE}" if tested else _TEST)
@@ -83,30 +84,33 @@ def _judged(column: Sequence[Scored | None]) -> _Judged:
         if cell is not None:
             settings.setdefault(cell.ids, []).append(row)
     rows = list(settings.values())
-    cells = [column[same[0]] for same in rows]
+    cells = [cell for same in rows if (cell := column[same[0]]) is not None]
     untested = [place for place, cell in enumerate(cells) if cell.reference and len(cell.seeds) == 1]
     return _Judged(rows, untested, best_of([cell.seeds for cell in cells], untested))
 
 
-def _said(verdict: Verdict, names: Sequence[str]) -> str:
-    if verdict.said in _NO_CLAIM:
-        return _NO_CLAIM[verdict.said]
+def _claim(verdict: Verdict, names: Sequence[str]) -> str:
+    """What a note says of a column in which some setting leads."""
+    if verdict.outcome in _NO_CLAIM:
+        return _NO_CLAIM[verdict.outcome]
+    assert verdict.leader is not None  # none leads where means are tied or nothing is finished: no rival
     leader = names[verdict.leader]
-    if verdict.said == "untested":
+    if verdict.outcome == "untested":
         return f"no claim, since {leader}, with one run, is best"
-    if verdict.said == "best":
+    if verdict.outcome == "best":
         return f"{leader}, corrected p at most {max(verdict.corrected.values()):.2g} ({_power(verdict)})"
-    close = [place for place, p in verdict.corrected.items() if p > ALPHA or verdict.comparisons[place].difference <= 0]
+    compared = verdict.comparisons
+    close = [place for place, p in verdict.corrected.items() if p > ALPHA or (compared[place].difference or 0) <= 0]
     others = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
     named = "; ".join(f"{names[place]} (corrected p = {verdict.corrected[place]:.2g})" for place in close[:_NAMED])
     return f"none, since {leader} is not significantly better than {named}{others} ({_power(verdict)})"
 
 
 def _power(verdict: Verdict) -> str:
-    pairs = _span([one.pairs for one in verdict.comparisons.values()], "{:d}")
+    pairs = _span([compared.pairs for compared in verdict.comparisons.values()], "{:d}")
     rivals = len(verdict.comparisons)
-    found = _span(verdict.detectable(), "{:.2f}")
-    return f"n = {pairs}, {many(rivals, 'rival')}, smallest detectable difference {found}"
+    detectable = _span(verdict.detectable(), "{:.2f}")
+    return f"n = {pairs}, {many(rivals, 'rival')}, smallest detectable difference {detectable}"
 
 
 def _span(numbers: Sequence[float], form: str) -> str:

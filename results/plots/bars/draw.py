@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from results.plots.layout import (
     text_inches,
     wrapped,
 )
-from results.plots.lines import in_order, names_of, repetitions
+from results.plots.lines import names_of, ordered_runs, repetitions
 from results.plots.published_points import HOLLOW, hollow_handle, published_points, source_notes
 from results.plots.theme import COLUMN_INCHES, PAGE_INCHES, TEXT, look_of, shade
 from results.rows.shown import shown_runs
@@ -36,12 +36,12 @@ BESIDE = 0.6
 """Inches of a panel that are not between its axes."""
 NARROWEST = 0.115
 """Inches: the width of a bar over which an upright figure can be written."""
-PUBLISHED = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "markerfacecolor": "white"}
+PUBLISHED: dict[str, Any] = {**HOLLOW, "marker": "D", "markersize": 5, "color": "black", "markerfacecolor": "white"}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One of a panel; mean is None without a finished run, std with fewer than two."""
+    """One bar of a panel; mean is None without a finished run, std with fewer than two."""
 
     encoder: str
     series: str
@@ -55,39 +55,42 @@ class Bar:
 
 
 def draw(frame: pd.DataFrame, plot: BarsPlot, declaration: Declaration, title: str) -> "Figure":
-    """Means over seeds with std, which a single seed does not have; published numbers are hollow diamonds."""
+    """Draws means over seeds with std, which a single seed does not have, and published numbers as hollow diamonds."""
     selected = declaration.selected(plot.stages)
-    runs = shown_runs(frame, declaration, plot.sweeps, [one.name for one in selected], as_run=True)
+    runs = shown_runs(frame, declaration, plot.sweeps, [evaluation.name for evaluation in selected], as_run=True)
     columns = separating(runs, ("method", "encoder"), ("name",), tuple(declaration.swept))
-    told = {pair: list(columns[2:]) for pair, _ in cells(runs, ("method", "encoder"))}
+    differing = {pair: list(columns[2:]) for pair, _ in cells(runs, ("method", "encoder"))}
     rows = pd.DataFrame(
         [
-            {**names_of(run, told), "panel": one.text, "method": run.method, "encoder": run.value("encoder"),
-             "setting": tuple(map(run.value, columns)), "state": run.state, "y": run.figures.get(one.metric.name)}
-            for run in in_order(runs, told)
-            for one in selected
-            if one.name == run.name
+            {**names_of(run, differing), "panel": of.text, "method": run.method, "encoder": run.value("encoder"),
+             "setting": tuple(map(run.value, columns)), "state": run.state, "y": run.figures.get(of.metric.name)}
+            for run in ordered_runs(runs, differing)
+            for of in selected
+            if of.name == run.name
         ],
         columns=["line", "rest", "series", "panel", "method", "encoder", "setting", "state", "y"],
     )  # fmt: skip
-    published = published_points(runs, selected, declaration, told, plot.sweeps)
+    published = published_points(runs, selected, declaration, differing, plot.sweeps)
     done = rows[rows["state"] == "done"]
-    bars = [_bars(done[done["panel"] == one.text], published[published["panel"] == one.text]) for one in selected]
+    bars = [
+        _bars(done[done["panel"] == evaluation.text], published[published["panel"] == evaluation.text])
+        for evaluation in selected
+    ]
     seen = {bar.series for panel in bars for bar in panel}
     looks = _looks(pd.concat([rows, published])[["series", "method"]].drop_duplicates("series"), seen)
     columns_beside, width = _size(bars)
     names = [_group_names(width / columns_beside, panel) for panel in bars]
     lines = max((name.count("\n") for panel in names for name in panel), default=0)
     figure, axes = panels(len(selected), PANEL_INCHES + lines * line_inches(TEXT), columns_beside, width)
-    for ax, one, panel, groups in zip(axes, selected, bars, names, strict=True):
+    for ax, evaluation, panel, groups in zip(axes, selected, bars, names, strict=True):
         _draw_panel(ax, panel, looks)
         ax.set_xticks(range(len(groups)), groups)
-        told_y = ax is axes[0] or columns_beside == 1 or one.metric != selected[0].metric
-        ax.set(title=one.label, ylabel=one.metric.axis if told_y else "")
+        with_y = ax is axes[0] or columns_beside == 1 or evaluation.metric != selected[0].metric
+        ax.set(title=evaluation.label, ylabel=evaluation.metric.axis if with_y else "")
     notes = [repetitions(done, ["setting", "panel"]), *source_notes(published)]
     compose(figure, title, _handles(looks, len(published) > 0), notes)
-    for ax, one, panel in zip(axes, selected, bars, strict=True):
-        _write_values(ax, panel, one.metric)
+    for ax, evaluation, panel in zip(axes, selected, bars, strict=True):
+        _write_values(ax, panel, evaluation.metric)
     figure.draw_without_rendering()
     return figure
 
@@ -167,8 +170,8 @@ def _draw_panel(ax: "Axes", bars: Sequence[Bar], looks: Mapping[str, dict]) -> N
     for x, bar in _placed(bars):
         if bar.mean is not None:
             ax.bar(x, bar.mean, _width(bars), edgecolor="white", linewidth=0.5, **looks[bar.series])
-        if bar.std is not None:
-            ax.errorbar(x, bar.mean, bar.std, color="black", linewidth=0.9)
+            if bar.std is not None:
+                ax.errorbar(x, bar.mean, bar.std, color="black", linewidth=0.9)
         ax.plot([x] * len(bar.published), bar.published, zorder=3, **PUBLISHED)
     ax.grid(False, axis="x")
     ax.tick_params(axis="x", length=0)
@@ -187,7 +190,7 @@ def _placed(bars: Sequence[Bar]) -> list[tuple[float, Bar]]:
 
 
 def _write_values(ax: "Axes", bars: Sequence[Bar], metric: Metric) -> None:
-    """The means above the bars, upright where they are too wide, and room for them."""
+    """Writes the means above the bars, upright where they are too wide, and makes room for them."""
     if not bars:
         return
     box = ax.get_window_extent()
@@ -207,5 +210,5 @@ def _write_values(ax: "Axes", bars: Sequence[Bar], metric: Metric) -> None:
 
 
 def _value(mean: float, metric: Metric) -> str:
-    """Shares in percent to a tenth, since bars are narrow."""
+    """A mean as text; percent are given to a tenth, since bars are narrow."""
     return f"{mean:.1f}" if metric.unit == "%" else metric.text(mean)

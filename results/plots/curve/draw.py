@@ -2,7 +2,7 @@
 an evaluation."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,7 +13,17 @@ from mixmae.presentation.shown import Shown, separating
 from results.plots.curve.costs import device_labels, macs_of
 from results.plots.curve.spec import COSTS, CurvePlot
 from results.plots.layout import compose, few_round_ticks, panels, say_in, thin_tick_labels
-from results.plots.lines import draw_lines, handle, in_order, names_of, repetitions, set_dashes, styles_of, told_apart
+from results.plots.lines import (
+    Differing,
+    differing_columns,
+    draw_lines,
+    handle,
+    names_of,
+    ordered_runs,
+    repetitions,
+    set_dashes,
+    styles_of,
+)
 from results.plots.published_points import HOLLOW, Along, hollow_handle, published_points, source_notes
 from results.rows.shown import shown_runs
 
@@ -25,17 +35,18 @@ ROW = ["panel", "line", "method", "rest", "setting", "along", "state", "trained"
 
 
 def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: str) -> "Figure":
-    """Means over seeds with std as bars. What has no x, as training from scratch has no pretraining, is a level."""
+    """Draws means over seeds with std as bars. What has no x, as training from scratch has no pretraining, is drawn as
+    a horizontal level."""
     selected, x = declaration.selected(plot.stages), canonical(plot.x)
-    runs = shown_runs(frame, declaration, plot.sweeps, [one.name for one in selected], as_run=True)
+    runs = shown_runs(frame, declaration, plot.sweeps, [evaluation.name for evaluation in selected], as_run=True)
     columns = separating(runs, ("method", "encoder"), ("name", _along(x)), tuple(declaration.swept))
-    told = told_apart(runs, columns)
-    rows = _rows(in_order(runs, told), selected, x, declaration, told, columns)
+    differing = differing_columns(runs, columns)
+    rows = _rows(ordered_runs(runs, differing), selected, x, declaration, differing, columns)
     unit, size = prefix(rows["x"].min(), "G") if x == "pretrain_macs" else ("", 1.0)
     rows = rows.assign(x=rows["x"] / size)
     per_epoch = {run.key: _x(run, "pretrain_macs", declaration) for run in runs}
     of = Along(x, {key: macs and macs / size for key, macs in per_epoch.items()})
-    published = published_points(runs, selected, declaration, told, plot.sweeps, of)
+    published = published_points(runs, selected, declaration, differing, plot.sweeps, of)
     done, notes = _with_known_x(rows[rows["state"] == "done"], x)
     points, levels = done[done["x"].notna()].assign(device=""), done[done["x"].isna()]
     if x == "pretrain_hours":
@@ -45,10 +56,10 @@ def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: 
     devices = sorted(points["device"].unique()) or [""]
     styles = styles_of(pd.concat([rows[rows["line"].isin({*done["line"], *published["line"]})], published]))
     figure, axes = panels(len(selected) * len(devices), columns=len(selected) if devices[1:] else None)
-    places = [(device, one) for device in devices for one in selected]
-    for ax, (device, one) in zip(axes, places, strict=True):
-        here = points[(points["panel"] == one.text) & (points["device"] == device)]
-        beside, level = published[published["panel"] == one.text], levels[levels["panel"] == one.text]
+    places = [(device, evaluation) for device in devices for evaluation in selected]
+    for ax, (device, evaluation) in zip(axes, places, strict=True):
+        here = points[(points["panel"] == evaluation.text) & (points["device"] == device)]
+        beside, level = published[published["panel"] == evaluation.text], levels[levels["panel"] == evaluation.text]
         _draw_levels(ax, level, styles)
         draw_lines(ax, here, styles, errors="bars")
         _draw_published(ax, beside, styles)
@@ -56,10 +67,12 @@ def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: 
             say_in(ax, "no finished run")
         label = device_labels(devices)[device]
         _scale_x(ax, x, pd.concat([points["x"], published["x"]]).dropna())
-        ax.set_title(f"{one.label} · {label}" if devices[1:] else one.label)
+        ax.set_title(f"{evaluation.label} · {label}" if devices[1:] else evaluation.label)
         ax.set_xlabel(_x_label(x, unit, label))
         few_round_ticks(ax.yaxis, 6)
-        ax.set_ylabel(one.metric.axis if one is selected[0] or one.metric != selected[0].metric else "")
+        ax.set_ylabel(
+            evaluation.metric.axis if evaluation is selected[0] or evaluation.metric != selected[0].metric else ""
+        )
     handles = [handle(line, style) for line, style in styles.items()]
     handles += [hollow_handle()] if len(published) else []
     seeds = repetitions(done, ["setting", "panel", "along"])
@@ -73,14 +86,14 @@ def _rows(
     selected: Sequence[Selected],
     x: str,
     declaration: Declaration,
-    told: Any,
+    differing: Differing,
     columns: Sequence[str],
 ) -> pd.DataFrame:
     """A row a run and panel."""
     settings: dict[tuple, int] = {}
     rows = []
     for run in runs:
-        names = names_of(run, told)
+        names = names_of(run, differing)
         setting = settings.setdefault(tuple(run.value(column) for column in columns), len(settings))
         shared = {
             "line": names["line"],
@@ -94,9 +107,9 @@ def _rows(
             "x": _x(run, x, declaration),
         }
         rows += [
-            {**shared, "panel": one.text, "y": run.figures.get(one.metric.name)}
-            for one in selected
-            if one.name == run.name
+            {**shared, "panel": evaluation.text, "y": run.figures.get(evaluation.metric.name)}
+            for evaluation in selected
+            if evaluation.name == run.name
         ]
     return pd.DataFrame(rows, columns=ROW).astype({"x": "float64", "y": "float64", "along": "float64"})
 
@@ -113,7 +126,8 @@ def _x(run: Shown, x: str, declaration: Declaration) -> float | None:
 
 
 def _with_known_x(done: pd.DataFrame, x: str) -> tuple[pd.DataFrame, list[str]]:
-    """Without what was pretrained at an unknown cost, and a note that says how many runs those are."""
+    """Leaves out the rows that were pretrained at an unknown cost; returns the others, and a note of how many were left
+    out."""
     lost = done["x"].isna() & done["trained"] & (x in COSTS)
     what = {"pretrain_macs": "multiply-adds", "pretrain_hours": "hours"}.get(x)
     notes = [f"Left out, of unknown {what} of pretraining: {lost.sum()} of {len(done)} runs."] if lost.any() else []
@@ -121,7 +135,7 @@ def _with_known_x(done: pd.DataFrame, x: str) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _at_mean_hours(points: pd.DataFrame) -> pd.DataFrame:
-    """Repetitions take different times: all of them at the mean."""
+    """Moves repetitions, which take different times, to the mean of their hours."""
     alike = points.groupby(["setting", "panel", "along", "device"], dropna=False)
     return points.assign(x=alike["x"].transform("mean"))
 
@@ -146,7 +160,7 @@ def _draw_levels(ax: "Axes", levels: pd.DataFrame, styles: dict[str, dict]) -> N
 
 
 def _draw_published(ax: "Axes", points: pd.DataFrame, styles: dict[str, dict]) -> None:
-    """What has no x stands at the right edge, as its level does."""
+    """Draws published figures hollow; those without an x at the right edge, where their level ends."""
     for point in points.itertuples():
         style = {"color": styles[point.line]["color"], "marker": styles[point.line]["marker"], **HOLLOW}
         if pd.isna(point.x):
@@ -170,6 +184,7 @@ def _scale_x(ax: "Axes", x: str, values: pd.Series) -> None:
     if values.empty:
         return
     low, high, present = values.min(), values.max(), sorted(values.unique())
+    ticks: list[float] | None
     if x in COSTS:
         ax.set_xscale("log")
         ax.set_xlim(low / 1.25, high * 1.25)

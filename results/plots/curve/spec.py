@@ -19,7 +19,7 @@ class CurvePlot(EvaluationPlot):
     processes)."""
 
     @property
-    def paths(self) -> Iterator[tuple[tuple, str]]:
+    def paths(self) -> Iterator[tuple[tuple[str, ...], str]]:
         if self.x not in COSTS:
             yield ("x",), self.x
 

@@ -9,7 +9,13 @@ from mixmae.experiment.metric import Metric
 from mixmae.presentation.columns import MISSING
 from mixmae.presentation.declaration import Declaration, Selected
 from mixmae.presentation.shown import Shown
-from results.plots.forest.settings import Setting, names_of, reference_of, settings_of, with_runs_of_their_own
+from results.plots.forest.settings import (
+    PlottedSetting,
+    reference_of,
+    setting_names,
+    settings_of,
+    with_runs_of_their_own,
+)
 from results.plots.forest.spec import ForestPlot
 from results.plots.layout import compose, few_round_ticks, line_inches, panels, wrapped
 from results.plots.theme import GREY, PAGE_INCHES, TEXT, colour
@@ -29,16 +35,16 @@ _BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
 
 def draw(frame: pd.DataFrame, plot: ForestPlot, declaration: Declaration, title: str) -> "Figure":
-    """Mean paired differences to the reference over the seeds that both have, with 95 % t intervals.
+    """Draws the mean paired differences to the reference over the seeds that both have, with 95 % t intervals.
 
     Raises ValueError where `reference` does not name exactly one setting.
     """
     selected = declaration.selected(plot.stages)
-    runs = shown_runs(frame, declaration, plot.sweeps, [one.name for one in selected], as_run=True)
+    runs = shown_runs(frame, declaration, plot.sweeps, [of.name for of in selected], as_run=True)
     settings = settings_of(plot, declaration, runs)
     reference = reference_of(settings, plot)
     others, hidden = with_runs_of_their_own(settings, reference)
-    names = names_of(others, reference)
+    names = setting_names(others, reference)
     labels = ["\n".join(wrapped(name, NAMES * PAGE_INCHES)) for name in names]
     row = max([ROW, *((label.count("\n") + 1) * line_inches(TEXT) + 0.06 for label in labels)])
     figure, axes = panels(len(selected), AROUND + row * max(len(others), 1), len(selected), PAGE_INCHES)
@@ -52,13 +58,15 @@ def draw(frame: pd.DataFrame, plot: ForestPlot, declaration: Declaration, title:
     return figure
 
 
-def _notes(drawn: Sequence[Comparison], reference: Setting, plot: ForestPlot, hidden: Sequence[Setting]) -> list[str]:
+def _notes(
+    drawn: Sequence[Comparison], reference: PlottedSetting, plot: ForestPlot, hidden: Sequence[PlottedSetting]
+) -> list[str]:
     notes = [f"Zero: {' · '.join(reference.part(column) for column in plot.reference)}."]
-    repeated = sorted({one.pairs for one in drawn if one.half is not None})
+    repeated = sorted({compared.pairs for compared in drawn if compared.half is not None})
     if repeated:
         span = f"{repeated[0]} to {repeated[-1]}" if repeated[1:] else f"{repeated[0]}"
         notes.append(f"Mean difference over {span} matched seeds, with its 95 % t interval.")
-    if any(one.half is None for one in drawn):
+    if any(compared.half is None for compared in drawn):
         notes.append(f"Hollow: fewer than {FEWEST} matched seeds, so no interval.")
     if hidden:
         names = "; ".join(dict.fromkeys(setting.name(reference, brief=False) for setting in hidden))
@@ -70,7 +78,7 @@ def _notes(drawn: Sequence[Comparison], reference: Setting, plot: ForestPlot, hi
 
 
 def _draw_panel(
-    ax: "Axes", of: Selected, done: Sequence[Shown], settings: Sequence[Setting], reference: Setting
+    ax: "Axes", of: Selected, done: Sequence[Shown], settings: Sequence[PlottedSetting], reference: PlottedSetting
 ) -> list[Comparison]:
     ax.axvline(0, color="0.3", linewidth=0.8, zorder=1)
     ax.set_ylim(len(settings) - 0.4, -0.6)
@@ -98,6 +106,7 @@ def _draw_panel(
 
 def _draw_difference(ax: "Axes", place: int, compared: Comparison, metric: Metric, colour: str) -> None:
     mean = compared.difference
+    assert mean is not None
     ax.errorbar(
         mean, place, xerr=compared.half, color=colour, marker="o", markersize=5, markeredgewidth=1.1,
         markerfacecolor="none" if compared.half is None else colour,
@@ -106,6 +115,6 @@ def _draw_difference(ax: "Axes", place: int, compared: Comparison, metric: Metri
     ax.annotate(text, (mean, place), (0, 4), textcoords="offset points", ha="center", va="bottom", bbox=_BLANK)
 
 
-def _by_seed(done: Sequence[Shown], setting: Setting, of: Selected) -> Seeds:
+def _by_seed(done: Sequence[Shown], setting: PlottedSetting, of: Selected) -> Seeds:
     """The figures of the setting's finished runs, by seed."""
     return {run.seed: run.figures[of.metric.name] for run in done if run.key in setting.keys}

@@ -11,16 +11,16 @@ from results.plots.forest.spec import ForestPlot
 
 
 @dataclass
-class Setting:
-    """What differs in its seed only. columns: what tells settings apart. case: one of its runs as the grid declares it.
-    run: one as it was run, which differs at a scale. keys: its runs."""
+class PlottedSetting:
+    """Runs that differ in their seed only. columns: in which settings differ. case: one of the runs as the grid
+    declares it. run: one as it was run, which differs at a scale. keys: all of them."""
 
     columns: tuple[str, ...]
     case: Shown
     run: Shown
     keys: set[Key] = field(default_factory=set)
 
-    def differs(self, other: "Setting") -> list[str]:
+    def differs(self, other: "PlottedSetting") -> list[str]:
         """The columns in which it is declared otherwise."""
         return [column for column in self.columns if self.case.value(column) != other.case.value(column)]
 
@@ -28,8 +28,8 @@ class Setting:
         """A value as it was run, with what it is a value of."""
         return named(column, shown(column, self.run.was(column)))
 
-    def name(self, reference: "Setting", brief: bool) -> str:
-        """What it differs in from the reference; brief: of another method not its own fields."""
+    def name(self, reference: "PlottedSetting", brief: bool) -> str:
+        """The values in which it differs from the reference; brief: where the method differs, without its fields."""
         differ = self.differs(reference)
         if brief and "method" in differ:
             differ = [column for column in differ if not _of_method(column)]
@@ -40,31 +40,31 @@ def _of_method(column: str) -> bool:
     return (ALIASES[column].path if column in ALIASES else column).startswith("method.")
 
 
-def settings_of(plot: ForestPlot, declaration: Declaration, started: Sequence[Shown] = ()) -> list[Setting]:
+def settings_of(plot: ForestPlot, declaration: Declaration, started: Sequence[Shown] = ()) -> list[PlottedSetting]:
     """The settings in the order in which the sweeps declare them. What an evaluation has of its own tells settings
     apart only where it varies among its runs: an experiment is one setting in all.
 
     started: runs that have a folder. Raises MixedCell where no column tells two of them apart.
     """
-    names = {one.name for one in declaration.selected(plot.stages)}
+    names = {evaluation.name for evaluation in declaration.selected(plot.stages)}
     cases = [run for run in declaration.absent(plot.sweeps) if run.name in names]
     columns = separating(cases, ("method", "encoder"), ("name",), tuple(declaration.swept))
     alike = {name: {column for column in columns if own(column) and _values(cases, name, column) < 2} for name in names}
     ran = {(run.key, run.name): run for run in started}
-    found: dict[tuple, Setting] = {}
+    settings: dict[tuple, PlottedSetting] = {}
     for case in cases:
         values = tuple(None if column in alike[case.name] else case.value(column) for column in columns)
         run = ran.get((case.key, case.name))
-        setting = found.setdefault(values, Setting(columns, case, run or case))
+        setting = settings.setdefault(values, PlottedSetting(columns, case, run or case))
         setting.keys.add(case.key)
-    return list(found.values())
+    return list(settings.values())
 
 
 def _values(cases: Iterable[Shown], name: str, column: str) -> int:
     return len({case.value(column) for case in cases if case.name == name})
 
 
-def reference_of(settings: Sequence[Setting], plot: ForestPlot) -> Setting:
+def reference_of(settings: Sequence[PlottedSetting], plot: ForestPlot) -> PlottedSetting:
     """The setting that `reference` names. Raises ValueError where it does not name exactly one."""
     written = ", ".join(f"{name}: {value}" for name, value in plot.reference.items())
     fitting = [setting for setting in settings if setting.case.meets(plot.reference)]
@@ -81,7 +81,9 @@ def reference_of(settings: Sequence[Setting], plot: ForestPlot) -> Setting:
     raise ValueError(f"plot {plot.name}: {what}")
 
 
-def with_runs_of_their_own(settings: Iterable[Setting], reference: Setting) -> tuple[list[Setting], list[Setting]]:
+def with_runs_of_their_own(
+    settings: Iterable[PlottedSetting], reference: PlottedSetting
+) -> tuple[list[PlottedSetting], list[PlottedSetting]]:
     """The settings beside the reference, and those left out because a scale makes the same runs of them as of one
     before."""
     kept, hidden = {frozenset(reference.keys): reference}, []
@@ -91,8 +93,8 @@ def with_runs_of_their_own(settings: Iterable[Setting], reference: Setting) -> t
     return [setting for setting in kept.values() if setting is not reference], hidden
 
 
-def names_of(settings: Sequence[Setting], reference: Setting) -> list[str]:
-    """What they differ in from the reference; of another method its own fields only where names would be alike."""
+def setting_names(settings: Sequence[PlottedSetting], reference: PlottedSetting) -> list[str]:
+    """The values in which each differs from the reference; fields of another method only where names would be alike."""
     short = [setting.name(reference, brief=True) for setting in settings]
     return [
         name if short.count(name) == 1 else setting.name(reference, brief=False)

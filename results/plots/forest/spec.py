@@ -17,7 +17,7 @@ class ForestPlot(EvaluationPlot):
     """Columns and values of the setting that the others are compared with."""
 
     @property
-    def paths(self) -> Iterator[tuple[tuple, str]]:
+    def paths(self) -> Iterator[tuple[tuple[str, ...], str]]:
         yield from ((("reference", column), column) for column in self.reference)
 
 

@@ -15,14 +15,14 @@ from mixmae.presentation.shown import Shown, separating
 from mixmae.runs.folder import RunFolder
 from results.plots.layout import compose, panels, say_in
 from results.plots.lines import (
+    differing_columns,
     draw_lines,
     handle,
-    in_order,
     names_of,
+    ordered_runs,
     repetitions,
     set_dashes,
     styles_of,
-    told_apart,
 )
 from results.plots.loss.spec import LossPlot
 from results.rows.shown import shown_runs
@@ -37,20 +37,21 @@ EPOCH = ["id", "line", "rest", "method", "setting", "state", "x", "raw", "y"]
 
 
 def draw(frame: pd.DataFrame, plot: LossPlot, declaration: Declaration, title: str) -> "Figure":
-    """Means over the seeds that are done, with std as a band, or with `smoothing` their running means over the pale
-    unsmoothed mean. A run that is not done is a thin line of its own, to where it is."""
+    """Draws means over the seeds that are done, with std as a band, or with `smoothing` their running means over the
+    pale unsmoothed mean. A run that is not done is a thin line of its own, up to its last epoch."""
     from matplotlib.ticker import MaxNLocator
 
     runs = shown_runs(frame, declaration, plot.sweeps, [pretraining().name], as_run=True)
     columns = separating(runs, ("method", "encoder"), (), tuple(declaration.swept))
-    runs = in_order(runs, told := told_apart(runs, columns))
-    epochs = _epochs(runs, [names_of(run, told)["rest"] for run in runs], columns, plot.smoothing)
+    runs = ordered_runs(runs, differing := differing_columns(runs, columns))
+    epochs = _epochs(runs, [names_of(run, differing)["rest"] for run in runs], columns, plot.smoothing)
     present = list(dict.fromkeys(run.method for run in runs))
     styles = styles_of(epochs, by_method=False)
     figure, axes = panels(max(len(present), 1))
-    for ax, method in zip(axes, present or [None], strict=True):
+    shown_methods: list[str | None] = [*present] or [None]
+    for ax, method in zip(axes, shown_methods, strict=True):
         here = epochs[epochs["method"] == method]
-        _draw_panel(ax, here, _in_colour(styles, method), plot.smoothing)
+        _draw_panel(ax, here, _in_colour(styles, method) if method else styles, plot.smoothing)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=5))
         ax.set(title=shown("method", method), xlabel="epoch", ylabel=f"loss ({_loss_label(method)})")
         if here.empty:
@@ -77,9 +78,9 @@ def _epochs(runs: Sequence[Shown], lines: Sequence[str], columns: Sequence[str],
         lines_of_run = logged(RunFolder(Path(run.root), *run.key), run.done)
         raw = [entry["loss"] for entry in lines_of_run]
         values = {"x": [entry["epoch"] for entry in lines_of_run], "raw": raw, "y": running_mean(raw, smoothing)}
-        said = {"id": run.key[1], "line": line, "rest": line, "method": run.method, "state": run.state}
+        shared = {"id": run.key[1], "line": line, "rest": line, "method": run.method, "state": run.state}
         setting = repr([run.value(column) for column in columns])
-        curves.append(pd.DataFrame(values, dtype="float64").assign(**said, setting=setting))
+        curves.append(pd.DataFrame(values, dtype="float64").assign(**shared, setting=setting))
     return pd.concat(curves)[EPOCH] if curves else pd.DataFrame(columns=EPOCH)
 
 
@@ -129,7 +130,7 @@ def _draw_panel(ax: "Axes", epochs: pd.DataFrame, styles: dict[str, dict], smoot
         set_dashes(line, style)
 
 
-def _in_colour(styles: dict[str, dict], method: str | None) -> dict[str, dict]:
+def _in_colour(styles: dict[str, dict], method: str) -> dict[str, dict]:
     """The styles for the panel of a method, in shades of its colour."""
     from results.plots.theme import shade
 
