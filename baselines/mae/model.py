@@ -6,17 +6,18 @@ the chunk shares its mask on the unit grid and the encoder runs on visible token
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.mae.spec import MaeConfig
 from mixmae.attention.layouts import Layout
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 from mixmae.methods.target import reconstruction_target
 
 
-class MAE(nn.Module):
+class MAE(Method):
     """encoder: hierarchical or ViT of style "mae".
 
     Called with images (B, 3, H, W), normalised, and optionally a mask, True = hidden: (rows, columns) of units on a
@@ -24,7 +25,7 @@ class MAE(nn.Module):
     (B, units, unit² * 3), units row-major.
     """
 
-    def __init__(self, encoder: nn.Module, config: MaeConfig):
+    def __init__(self, encoder: Encoder, config: MaeConfig):
         super().__init__()
         if not encoder.hierarchical and encoder.style != "mae":
             raise ValueError("mae needs a ViT of style mae")
@@ -91,7 +92,6 @@ class MAE(nn.Module):
         return error[mask.flatten(-2).expand_as(error)].mean()
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, self._visible(mask, images.device))
 
     def no_weight_decay(self) -> set[str]:

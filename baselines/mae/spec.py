@@ -1,7 +1,7 @@
 """MAE (He et al., CVPR 2022); on hierarchical encoders as GreenMIM (Huang et al. 2022) (no torch)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -28,7 +28,7 @@ class MaeConfig(MethodModel):
     decoder_norm_eps: Annotated[NotNegative, Neutral(1e-6)] = 1e-6
 
     @model_validator(mode="after")
-    def _decoder_fits(self):
+    def _decoder_fits(self) -> Self:
         check_decoder(self)
         return self
 

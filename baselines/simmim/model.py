@@ -9,17 +9,18 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from baselines.simmim.spec import SimmimConfig
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.encoders.encoder import Encoder
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 
 
-class SimMIM(nn.Module):
+class SimMIM(Method):
     """encoder: hierarchical or ViT. mask_unit: side in pixels of what is masked as one. ratio: rounded up.
 
     Called with images (B, 3, H, W), normalised, and optionally a mask (B, H / mask_unit, W / mask_unit), bool.
     `Output.prediction` is (B, 3, H, W), `Output.mask` the mask.
     """
 
-    def __init__(self, encoder: nn.Module, config: SimmimConfig):
+    def __init__(self, encoder: Encoder, config: SimmimConfig):
         super().__init__()
         self.encoder, self.ratio, self.mask_unit = encoder, config.ratio, config.mask_unit or encoder.unit
         width = encoder.width if not encoder.hierarchical else encoder.widths[0]
@@ -38,7 +39,7 @@ class SimMIM(nn.Module):
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Output:
         if mask is None:
-            mask = self._draw(len(images), tuple(images.shape[-2:]), fresh_rng())
+            mask = self._draw(len(images), (images.shape[-2], images.shape[-1]), fresh_rng())
         mask = mask.to(images.device)
         self._check(images, mask)
         tokens = self.forward_encoder(images, mask)
@@ -76,7 +77,6 @@ class SimMIM(nn.Module):
         return error.sum() / (hidden.sum() + 1e-5) / images.shape[1]
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, mask.to(images.device))
 
     def no_weight_decay(self) -> set[str]:

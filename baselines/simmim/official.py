@@ -78,6 +78,9 @@ class BeitArguments(VitArguments):
     init_scale: float = 0.001
     use_abs_pos_emb: Literal[False] = False
 
+    table: ClassVar[str]
+    """Name of a relative position bias table."""
+
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
         found = super().from_shapes(shapes)

@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mixmae.attention.layouts import Groups, recursive_offsets
+from mixmae.attention.layouts import Bucket, Groups, recursive_offsets
 
 
 class WindowAttention(nn.Module):
@@ -32,7 +32,7 @@ class WindowAttention(nn.Module):
             parts.append(self._own_bias(qkv, bucket) if own_bias else self._shared_bias(qkv, bucket))
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
 
-    def _shared_bias(self, qkv: Tensor, bucket) -> Tensor:
+    def _shared_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
         """All groups have the same bias or none: they are folded into the batch."""
         batch, tokens, _ = qkv.shape
         q, k, v = qkv.reshape(batch * bucket.count, bucket.size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -40,8 +40,9 @@ class WindowAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return out.transpose(1, 2).reshape(batch, tokens, -1)
 
-    def _own_bias(self, qkv: Tensor, bucket) -> Tensor:
+    def _own_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
         """Every group has its own bias: groups are folded into the heads, so that the bias is shared by the batch."""
+        assert bucket.relative is not None
         batch, tokens, _ = qkv.shape
         count, size, heads = bucket.count, bucket.size, self.heads
         qkv = qkv.reshape(batch, count, size, 3, heads, -1).permute(3, 0, 4, 1, 2, 5)
@@ -129,8 +130,9 @@ def reorder(x: Tensor, current: Groups | None, wanted: Groups | None) -> Tensor:
     """Tokens from the order of `current` into that of `wanted`; None and groups without order are unit order."""
     before = None if current is None else current.inverse
     after = None if wanted is None else wanted.order
-    if current is wanted or (before is None and after is None):
+    if current is wanted:
         return x
-    if before is None or after is None:
-        return x.index_select(1, before if after is None else after)
-    return x.index_select(1, before[after])
+    if before is not None and after is not None:
+        return x.index_select(1, before[after])
+    order = after if before is None else before
+    return x if order is None else x.index_select(1, order)

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ NAMED = 10
 """Unreadable files in an error message; the log names all."""
 
 
-def open_split(data: DataModel, split: str):
+def open_split(data: DataModel, split: str) -> Any:
     """The "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
     Unreadable, `bad_files` too."""
     return resolve(sources[data.name].source)(data, split)
@@ -62,14 +63,15 @@ class Samples(Dataset):
     def __getitems__(self, keys: list[Key]) -> Loaded:
         """The batch of these keys, and the unreadable images met on the way. Raises Unreadable in training where
         nothing takes an image's place."""
-        found, unreadable = [], {}
+        batch: list[tuple[torch.Tensor, int]] = []
+        unreadable: dict[int, str] = {}
         for key in keys:
             sample = self._readable(key, unreadable)
             if sample is not None:
-                found.append(sample)
+                batch.append(sample)
             elif len(unreadable) > self.split.bad_files:
                 return None, unreadable
-        return (default_collate(found) if found else None), unreadable
+        return (default_collate(batch) if batch else None), unreadable
 
     def note(self, unreadable: dict[int, str]) -> None:
         """Counts unreadable images. Raises Unreadable, naming them, when they are more than the split may hold."""
@@ -90,6 +92,7 @@ class Samples(Dataset):
 
     def lost(self) -> list[str]:
         """The images that loading processes were at when they ended without being asked to."""
+        assert self._at is not None, "`follow` was called"
         alive = {process.pid for process in multiprocessing.active_children()}
         return [self.split.name(index) for pid, index in self._at.tolist() if pid >= 0 and pid not in alive]
 
@@ -108,7 +111,7 @@ class Samples(Dataset):
     def _from(self, epoch: int | None, index: int) -> Iterator[int]:
         """The image itself, then those after it in the epoch's order, round to the one before it."""
         yield index
-        if self.indices is not None:
+        if self.indices is not None and epoch is not None:
             order = epoch_order(self.indices, self.seed, epoch, self.reshuffles)
             place = int(np.flatnonzero(order == index)[0])
             yield from (int(other) for other in np.roll(order, -place)[1:])
@@ -136,7 +139,8 @@ def load(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[
     for batch, unreadable in _loaded(samples, keys, workers):
         samples.note(unreadable)
         if batch is not None:
-            yield tuple(batch)
+            images, labels = batch
+            yield images, labels
 
 
 def _loaded(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[Loaded]:
@@ -163,7 +167,8 @@ def _loaded(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterat
         raise RuntimeError(f"{what}: {error}") from error
 
 
-def _as_it_is(batch: Loaded) -> Loaded:
+def _as_it_is(batch: Any) -> Loaded:
+    """Stands for collating, which `Samples.__getitems__` has done."""
     return batch
 
 

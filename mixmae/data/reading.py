@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from mixmae.files.retrying import OF_THE_MACHINE, retried
 
@@ -51,6 +51,7 @@ def _read_rgb(path: Path) -> Image.Image:
 def describe(path: Path) -> tuple[str, str, tuple[int, int]]:
     """(format such as "JPEG", Pillow's mode such as "CMYK", (width, height) upright), all pixels read as RGB too."""
     with _naming(path), path.open("rb") as file, _decoded(file) as image:
+        assert image.format is not None, "known, as the image was opened"
         return image.format, image.mode, _upright(_rgb(image), image).size
 
 
@@ -81,7 +82,7 @@ class _naming:
 
 def _reason(error: Exception) -> str:
     """In one line, without the path, which Pillow repeats or replaces by the address of a file object."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -108,7 +109,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("floating point grey has no fixed range; store it with 8 or 16 bits")
     if image.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None, "a new image, as none is changed in place"
+        return converted
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")

@@ -57,6 +57,7 @@ class DataSpec(Protocol):
 
     def recall(self, config: Any, root: Path) -> None:
         """Lets this process know what is cached under `root`."""
+        return
 
     def title(self, config: Any) -> str:
         """What a caption calls the data set."""

@@ -1,6 +1,7 @@
 """Deterministic parts of a train split, and how many images they hold (no torch)."""
 
 from functools import lru_cache
+from typing import Self
 
 from pydantic import model_validator
 
@@ -17,7 +18,7 @@ class Subset(Model):
     """So many images of every class."""
 
     @model_validator(mode="after")
-    def _one_of_two(self):
+    def _one_of_two(self) -> Self:
         if self.fraction is not None and self.labels_per_class is not None:
             raise impossible(("labels_per_class",), "fraction is given too; write only one of them")
         return self

@@ -61,7 +61,7 @@ def count(shapes: Shapes, name: str, *before: int) -> int:
 
 def depths_of(shapes: Shapes, name: str, first: int = 0) -> list[int]:
     """Blocks of each stage; `name` has a `{}` for the stage, numbered from `first`, and one for the block."""
-    depths = []
+    depths: list[int] = []
     while depth := count(shapes, name, first + len(depths)):
         depths.append(depth)
     return depths

@@ -1,7 +1,7 @@
 """What an encoder family is to the rest of the program, and the families there are (no torch)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 from pydantic import model_validator
 
@@ -103,7 +103,7 @@ class Hierarchical(EncoderModel):
         return raw
 
     @model_validator(mode="after")
-    def _as_many_entries_as_stages(self):
+    def _as_many_entries_as_stages(self) -> Self:
         for field, value in self.by_stage.items():
             if len(value) != self.stages:
                 raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.output import Output
 
 
@@ -16,7 +17,7 @@ class Classifier(nn.Module):
     `Output.prediction` is the logits (B, classes); `Output.loss` the cross entropy in float32.
     """
 
-    def __init__(self, encoder: nn.Module, classes: int, head_init_std: float = 0.02):
+    def __init__(self, encoder: Encoder, classes: int, head_init_std: float = 0.02):
         super().__init__()
         self.encoder = encoder
         if not encoder.hierarchical:

@@ -2,8 +2,10 @@
 
 from torch import nn
 
+from mixmae.methods.output import Method
 
-def reset_as_mae(method: nn.Module) -> None:
+
+def reset_as_mae(method: Method) -> None:
     """Patch embedding and linear layers: Xavier uniform, zero bias, as MAE and MixMAE start."""
     nn.init.xavier_uniform_(method.encoder.patch_embedding().proj.weight.data.flatten(1))
     for layer in method.modules():

@@ -64,7 +64,8 @@ class MethodSpec(Protocol):
 
     def hidden(self, config: Any, cells: int) -> int:
         """How many of so many cells are hidden."""
-        raise NotImplementedError
+        what = f"{self.name} hides nothing"
+        raise NotImplementedError(what)
 
     def least_hidden(self, config: Any) -> int:
         """Cells that must be hidden at least."""
@@ -84,7 +85,8 @@ class MethodSpec(Protocol):
 
     def head(self, config: Any, encoder: EncoderModel, units: int) -> tuple[int, int]:
         """(multiply-adds of an image's forward pass, parameters) of what predicts pixels."""
-        raise NotImplementedError
+        what = f"{self.name} predicts no pixels"
+        raise NotImplementedError(what)
 
     # ------------------------------------------------------------------------------------------------- what is shown
 

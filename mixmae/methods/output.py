@@ -1,10 +1,12 @@
-"""What a method returns, and how its masks are drawn."""
+"""The base of pretraining methods, what they return, and how their masks are drawn."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from mixmae.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,25 @@ class Output:
     loss: Tensor
     prediction: Tensor
     mask: Tensor | None
+
+
+class Method(nn.Module):
+    """Base of the modules that pretrain `encoder`: called with normalised images (B, 3, H, W) and optionally a mask, it
+    returns an `Output`. Without a mask it draws one."""
+
+    encoder: Encoder
+
+    def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
+        """The mask of `count` images of the size the encoder was made for, in the form that the method takes."""
+        raise NotImplementedError
+
+    def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder alone makes of a batch, as a step does it: for measuring."""
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that are not decayed."""
+        raise NotImplementedError
 
 
 def draw_hidden(cells: int, hidden: int, rng: np.random.Generator) -> np.ndarray:

@@ -84,8 +84,7 @@ def _came_from(facts: Facts) -> str:
         file, kind, digest = (code(facts.origin[key]) for key in ("file", "kind", "sha256"))
         what = "It started from weights imported" if parts else "Imported by mixmae"
         parts.append(f"{what} from {file} as {kind}; the SHA-256 of that file is {digest}.")
-    elif (facts.job or {}).get("weights"):
-        started = facts.job["weights"]
+    elif started := (facts.job or {}).get("weights"):
         file, digest = code(PurePath(started["path"]).name), code(started["sha256"])
         parts.append(f"It started from the weights in {file} (SHA-256 {digest}), whose origin is unknown.")
     return " ".join(parts) or "How it was trained is unknown."
@@ -161,6 +160,7 @@ def _licence_of(kind: str) -> Licence | None:
 
 
 def _terms(facts: Facts) -> str:
+    assert facts.origin is not None
     licence = _licence_of(facts.origin["kind"])
     return f"{licence.terms} ({licence.repository})" if licence else UNKNOWN
 
@@ -179,12 +179,12 @@ def _front_matter(description: Description, facts: Facts, library: str) -> dict[
         "tags": list(dict.fromkeys(tags)),
         "pipeline_tag": "image-classification" if description.classes else "image-feature-extraction",
     }
-    top1, data = (facts.result or {}).get("top1"), _data_name(facts)
-    if top1 is None or data is None or description.classes is None:
+    job, top1, data = facts.job, (facts.result or {}).get("top1"), _data_name(facts)
+    if job is None or top1 is None or data is None or description.classes is None:
         return matter
     result = {
         "task": {"type": "image-classification"},
-        "dataset": {"name": data, "type": facts.job["data"]["name"], "split": "val"},
+        "dataset": {"name": data, "type": job["data"]["name"], "split": "val"},
         "metrics": [{"type": "accuracy", "name": "top-1 (%)", "value": top1}],
     }
     return {**matter, "metrics": ["accuracy"], "model-index": [{"name": facts.run, "results": [result]}]}

@@ -49,7 +49,7 @@ def weights_export(
     if out and path.is_file() and out.resolve() == path.resolve():
         raise ValueError(f"{out}: the file that is read; write another file's path")
     opened = open_file(path) if path.is_file() else open_run(find_run(context.obj, run_id))
-    name = path.stem if path.is_file() else opened.facts.run
+    name = path.stem if path.is_file() else str(opened.facts.run)
     print(*export(opened, to, out or default_out(name, to), encoder_only).paths, sep="\n")
 
 

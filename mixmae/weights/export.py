@@ -269,7 +269,10 @@ def _write_tensors(out: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _write_text(out: Path, text: str) -> None:
-    write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomically(out, write)
 
 
 def _json(data: dict) -> str:

@@ -12,6 +12,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,15 +25,15 @@ PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before every name."""
 
 
-ALLOWED = [
+ALLOWED: list[Any] = [
     argparse.Namespace,
     # The only dictionaries with attributes that torch's reader fills; a config's entries are never used.
     (OrderedDict, "yacs.config.CfgNode"),
     (pathlib.PurePosixPath, "pathlib.PosixPath"),
     (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
     pathlib.PurePosixPath,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (multiarray.scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     *{type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")},
 ]

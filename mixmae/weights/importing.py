@@ -18,10 +18,10 @@ def import_file(path: Path, kind: str, out: Path, config: Path | None, encoder_o
     """
     if out.is_dir() or out.resolve() == path.resolve():
         raise ValueError(f"{out}: {'a folder' if out.is_dir() else 'the file that is read'}; write another file's path")
-    document = config and load(config)
+    document = load(config) if config else None
     checkpoint = read_checkpoint(path)
     try:
-        found = imported(kind, checkpoint, document and plain(document), encoder_only)
+        found = imported(kind, checkpoint, None if document is None else plain(document), encoder_only)
     except WrongConfig as error:
         if document is None:
             raise ValueError(f"{path}: {error}") from None

@@ -33,26 +33,28 @@ def inspect(path: Path) -> dict[str, Any]:
     read = read_checkpoint(path)
     if _says_what_it_is(path):
         description, origin = about(path)
-        found = {
+        return {
             "format": "mixmae",
             "is": description.part,
             "description": description.model_dump(mode="json"),
             "origin": origin and origin.model_dump(),
+            **_sizes(read),
+            "sha256": sha256(path),
         }
-        return {**found, **_sizes(read), "sha256": sha256(path)}
     wrapper, beside = _wrapping(read)
     try:
         state = unwrapped(read)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    found = {
+    return {
         "format": "safetensors" if _is_safetensors(path) else "torch",
         "wrapper": wrapper,
         "beside": beside,
         "exported_by": _exported_by(path, read),
         "kinds": _kinds(state),
+        **_sizes(state),
+        "sha256": sha256(path),
     }
-    return {**found, **_sizes(state), "sha256": sha256(path)}
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
-from mixmae.weights.description import Description, about
+from mixmae.weights.description import Description, Origin, about
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Opened:
         description = self.description.alone()
         if description == self.description:
             return self
-        return Opened(self.model.encoder, description, self.facts)
+        model: Any = self.model
+        return Opened(model.encoder, description, self.facts)
 
 
 def open_run(run: RunFolder) -> Opened:
@@ -56,6 +58,7 @@ def open_run(run: RunFolder) -> Opened:
     if not run.weights.is_file():
         raise ValueError(f"{name}: {run.weights} is missing; copy the whole run folder, or run it again")
     run.check(run.weights)
+    assert job.encoder is not None, "it leaves one"
     description = Description(
         encoder=job.encoder,
         image_size=job.image_size,
@@ -69,7 +72,7 @@ def open_file(path: Path) -> Opened:
     """A weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
     _, origin = about(path)
     model, description = stored.load(path)
-    return Opened(model, description, Facts(origin=origin and origin.model_dump()))
+    return Opened(model, description, Facts(origin=_plain(origin)))
 
 
 def _classes(weights: Path) -> int:
@@ -100,26 +103,33 @@ def _loaded(weights: Path, description: Description) -> nn.Module:
 
 
 def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
+    result = run.read("result")
+    assert result is not None, "the run is done"
     pretraining, origin = None, None
     if job.start:
         found = RunFolder(run.root, *job.start).read("config")
         pretraining = found and found["job"]
-    if isinstance(job, EvaluationJob) and job.weights:
-        origin = _origin_of(Path(job.weights.path), job.weights.sha256)
+    weights: Any = job.weights if isinstance(job, EvaluationJob) else None
+    if weights:
+        origin = _origin_of(Path(weights.path), weights.sha256)
     return Facts(
         run=run.id,
         job=config["job"],
         pretraining=pretraining,
         fingerprint=config["data_fingerprint"],
-        result={field: value for field, value in run.read("result").items() if field != "files"},
+        result={field: value for field, value in result.items() if field != "files"},
         environment=run.read("environment"),
         origin=origin,
     )
 
 
-def _origin_of(path: Path, digest: str) -> dict | None:
+def _origin_of(path: Path, digest: str) -> dict[str, str] | None:
     """Where the weights that a fine-tuning started from came from, where their file still is what it was."""
     if not path.is_file() or sha256(path) != digest:
         return None
     _, origin = about(path)
-    return origin and origin.model_dump()
+    return _plain(origin)
+
+
+def _plain(origin: Origin | None) -> dict[str, str] | None:
+    return None if origin is None else origin.model_dump()

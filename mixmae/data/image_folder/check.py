@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median_low
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -127,14 +128,14 @@ def _looks(folder: Path, files: list[str]) -> Iterator[dict]:
     """What `look` says of each file, in order; shows how far it is where standard error is a terminal."""
     paths = [folder / file for file in files]
     console = Console(stderr=True)
-    shown = {"total": len(paths), "console": console, "disable": not console.is_terminal}
+    bar: dict[str, Any] = {"total": len(paths), "console": console, "disable": not console.is_terminal}
     if len(paths) <= ALONE_UP_TO:
-        yield from track(map(look, paths), "reading", **shown)
+        yield from track(map(look, paths), "reading", **bar)
         return
     number = 0
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
         try:
-            for found in track(pool.map(look, paths, chunksize=PORTION), "reading", **shown):
+            for found in track(pool.map(look, paths, chunksize=PORTION), "reading", **bar):
                 yield found
                 number += 1
         except BrokenProcessPool as error:

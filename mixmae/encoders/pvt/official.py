@@ -76,7 +76,7 @@ def openmmlab_backbone(encoder: PvtConfig, image_size: tuple[int, int], state: d
     tensors = {}
     for name, tensor in packed(state).items():
         kind, _, rest = name.partition(".")
-        stage = int(kind[-1]) - 1 if kind[-1].isdigit() else None
+        stage = int(kind[-1]) - 1 if kind[-1].isdigit() else 0
         if name.startswith("patch_embed"):
             tensors[f"layers.{stage}.0.{embedding(rest)}"] = tensor
         elif name.startswith("pos_embed"):

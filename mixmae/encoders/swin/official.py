@@ -138,7 +138,7 @@ KINDS = (
 # ---------------------------------------------------------------------------------------------------------------- timm
 
 
-_SWINS = {
+_SWINS: dict[tuple[int, tuple[int, ...]], str] = {
     (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224",
     (96, (2, 2, 18, 2)): "swin_small_patch4_window7_224",
     (192, (2, 2, 18, 2)): "swin_large_patch4_window7_224",
@@ -154,24 +154,25 @@ def timm_model(encoder: SwinConfig, image_size: tuple[int, int]) -> TimmModel:
         ratio
     }:
         raise NotInTimm(f"timm's Swin doubles its width and has one MLP ratio, this one does not; {INSTEAD}")
-    found = grids(encoder, image_size)
+    assert isinstance(encoder.windows, tuple), "resolved"
+    rows_and_columns = grids(encoder, image_size)
     arguments = {
         "img_size": image_size,
         "patch_size": encoder.patch_size,
-        "window_size": _one_window(encoder, found),
+        "window_size": _one_window(encoder, encoder.windows, rows_and_columns),
         "embed_dim": width,
         "depths": encoder.depths,
         "num_heads": encoder.heads,
         "mlp_ratio": ratio,
     }
-    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(found, encoder.windows)]
+    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(rows_and_columns, encoder.windows)]
     entry = _SWINS.get((width, encoder.depths), "swin_base_patch4_window7_224")
     return TimmModel(entry, arguments, TIMM_CLASSIFIER_KEYS, warnings)
 
 
-def _one_window(encoder: SwinConfig, grids: list[tuple[int, int]]) -> int:
+def _one_window(encoder: SwinConfig, windows: tuple[int, ...], grids: list[tuple[int, int]]) -> int:
     """The one window that timm cuts to every stage's window. Raises NotInTimm where there is none."""
-    used = [min(window, *grid) for window, grid in zip(encoder.windows, grids, strict=True)]
+    used = [min(window, *grid) for window, grid in zip(windows, grids, strict=True)]
     one = max(used)
     for window, grid, depth in zip(used, grids, encoder.depths, strict=True):
         if min(one, *grid) != window:
@@ -229,6 +230,7 @@ def openmmlab_backbone(encoder: SwinConfig, image_size: tuple[int, int], state: 
 
 def _windows(encoder: SwinConfig, image_size: tuple[int, int]) -> list[int]:
     """Windows as trained: cut to the grid."""
+    assert isinstance(encoder.windows, tuple), "resolved"
     units = [min(image_size) // (encoder.patch_size * 2**stage) for stage in range(encoder.stages)]
     return [min(window, unit) for window, unit in zip(encoder.windows, units, strict=True)]
 

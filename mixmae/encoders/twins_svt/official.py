@@ -69,7 +69,10 @@ KINDS = (
 # ---------------------------------------------------------------------------------------------------------------- timm
 
 
-_TWINS = {(64, (2, 2, 10, 4)): "twins_svt_small", (128, (2, 2, 18, 2)): "twins_svt_large"}
+_TWINS: dict[tuple[int, tuple[int, ...]], str] = {
+    (64, (2, 2, 10, 4)): "twins_svt_small",
+    (128, (2, 2, 18, 2)): "twins_svt_large",
+}
 
 
 def timm_model(encoder: TwinsConfig, image_size: tuple[int, int]) -> TimmModel:

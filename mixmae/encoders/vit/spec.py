@@ -1,6 +1,6 @@
 """Plain vision transformers (Dosovitskiy et al. 2021, table 1), as MAE and SimMIM train them (no torch)."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -49,7 +49,7 @@ class VitConfig(EncoderModel):
         return {name: getattr(self, name) for name in ("family", "patch_size", "width", "depth", "heads", "mlp_ratio")}
 
     @model_validator(mode="after")
-    def _heads_divide_the_width(self):
+    def _heads_divide_the_width(self) -> Self:
         if self.width % self.heads:
             raise impossible(("heads",), f"width {self.width} is not divisible by {self.heads} heads; write a divisor")
         return self

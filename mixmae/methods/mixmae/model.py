@@ -1,14 +1,17 @@
 """MixMAE: mixed and masked autoencoding (Liu et al., CVPR 2023, section 3; released code of the authors)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mixmae.attention.layouts import Layout, slots_of
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
 from mixmae.methods.mixmae.spec import MixmaeConfig
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 from mixmae.methods.target import reconstruction_target
 
 
@@ -30,7 +33,7 @@ def members_of(count: int, images: int) -> np.ndarray:
     return shown
 
 
-class MixMAE(nn.Module):
+class MixMAE(Method):
     """Mixes images by units, encodes each source image apart from the others, reconstructs them all.
 
     encoder: a hierarchical encoder.
@@ -41,7 +44,7 @@ class MixMAE(nn.Module):
     (row i is image `members_of(C, images)[slot, i]`). `Output.mask` is (rows, columns).
     """
 
-    def __init__(self, encoder: nn.Module, config: MixmaeConfig):
+    def __init__(self, encoder: Encoder, config: MixmaeConfig):
         super().__init__()
         if not encoder.hierarchical:
             raise ValueError("mixmae needs a hierarchical encoder")
@@ -54,7 +57,7 @@ class MixMAE(nn.Module):
         self.decoder.reset_tokens()
         if self.fill == "token":
             self.fill_token = nn.Parameter(torch.randn(1, 1, encoder.widths[0]) * 0.02)
-        self.mix_embeddings = None
+        self.mix_embeddings: nn.ParameterList | None = None
         if config.mix_embedding:
             self.mix_embeddings = nn.ParameterList(torch.randn(self.images, width) * 0.02 for width in encoder.widths)
 
@@ -129,16 +132,17 @@ class MixMAE(nn.Module):
         """Mean squared error over the units that were hidden, of all decodings together, in float32."""
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         shown = torch.from_numpy(members_of(len(images), self.images)).to(images.device) if self.dual else None
-        total, scored = 0.0, 0
+        total: Any = 0.0
+        scored = 0
         for slot, decoded in enumerate(prediction.float().chunk(len(layout.slots) if self.dual else 1)):
             hidden = torch.ones(target.shape[1], dtype=torch.bool, device=images.device)
             hidden[layout.slots[slot]] = False
-            error = (decoded - (target if slot == 0 else target[shown[slot]])).square().mean(-1)[:, hidden]
+            wanted = target if slot == 0 or shown is None else target[shown[slot]]
+            error = (decoded - wanted).square().mean(-1)[:, hidden]
             total, scored = total + error.sum(), scored + error.numel()
         return total / scored
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, mask)[0]
 
     def no_weight_decay(self) -> set[str]:

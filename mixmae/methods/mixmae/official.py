@@ -35,7 +35,7 @@ OFFICIAL_CLASSIFIER_KEYS = KeyMap(
 class MixmimClassifierArguments(SwinArguments):
     """MixMIM's fine-tuning class; its `ape` is accepted and ignored there too: positions are always sin-cos."""
 
-    ape: bool = True
+    ape: bool = True  # type: ignore[assignment]  # wider than Swin's, on purpose
     depths: PerStage = (2, 2, 18, 2)
     window_size: PerStage = (7, 7, 14, 7)
 

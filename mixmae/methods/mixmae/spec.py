@@ -1,7 +1,7 @@
 """MixMAE: mixed and masked autoencoding (Liu et al., CVPR 2023) (no torch)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,7 +50,7 @@ class MixmaeConfig(MethodModel):
         return raw
 
     @model_validator(mode="after")
-    def _fills_stand_alone(self):
+    def _fills_stand_alone(self) -> Self:
         if self.fill != "image":
             for field, wanted in (
                 ("dual", False),
