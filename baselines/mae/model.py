@@ -35,7 +35,7 @@ class MAE(Method):
         self.decoder.reset_tokens()
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """int(L * (1 - ratio)) units stay: one mask for the chunk, or one a sample on ViT."""
+        """Draws one mask for the chunk, or on ViT one for each sample; int(L * (1 - ratio)) units stay."""
         rows, columns = (side // self.encoder.unit for side in self.encoder.image_size)
         return self._draw(count, (rows, columns), rng)
 
@@ -66,7 +66,7 @@ class MAE(Method):
             raise ValueError("the mask must be bool, hide at least one unit and leave at least one")
 
     def _visible(self, mask: Tensor, device: torch.device) -> Tensor:
-        """Row-major units that stay: (n,) for a shared mask, (B, n) per sample."""
+        """Returns the row-major units that stay: (n,) for a shared mask, (B, n) per sample."""
         seen = ~mask.cpu().flatten(-2)
         if self.encoder.hierarchical:
             return seen.nonzero().squeeze(1).to(device)

@@ -33,7 +33,7 @@ class MaeConfig(MethodModel):
         return self
 
 
-class Mae(MethodSpec):
+class MaeSpec(MethodSpec):
     name, label, order, colour = "mae", "MAE", 3, 2
     loss_label = "squared error"
     config = MaeConfig
@@ -65,4 +65,4 @@ class Mae(MethodSpec):
         return KINDS
 
 
-SPEC = Mae()
+SPEC = MaeSpec()

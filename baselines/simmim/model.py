@@ -28,7 +28,7 @@ class SimMIM(Method):
         self.decoder = nn.Conv2d(encoder.width, encoder.unit**2 * 3, 1)
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(count, rows, columns) bool; ceil(cells * ratio) are hidden in each."""
+        """Draws (count, rows, columns) bool; ceil(cells * ratio) are hidden in each."""
         return self._draw(count, self.encoder.image_size, rng)
 
     def _draw(self, count: int, size: tuple[int, int], rng: np.random.Generator) -> Tensor:

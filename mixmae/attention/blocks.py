@@ -90,8 +90,9 @@ class ReducedAttention(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block around one of the attentions above, with stochastic depth.
 
-    norm: makes a norm layer of a width. Tokens are (B, N, width) in the order that `attn` takes. `checkpointed`: the
-    backward pass computes the block again from its input, with the same draws, instead of keeping what it needs.
+    norm: called with a width, returns a norm layer. Tokens are (B, N, width) in the order that `attn` takes.
+    `checkpointed`: the backward pass computes the block again from its input, with the same draws, instead of keeping
+    what it needs.
     """
 
     checkpointed = False

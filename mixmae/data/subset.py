@@ -13,9 +13,9 @@ class Subset(Model):
     """A deterministic part of the train split; at most one of the two."""
 
     fraction: Fraction | None = None
-    """This share of every class."""
+    """Share of each class's images."""
     labels_per_class: Positive | None = None
-    """So many images of every class."""
+    """Number of images of each class."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -25,7 +25,7 @@ class Subset(Model):
 
 
 def kept(part: Subset, available: int, label: int) -> int:
-    """How many of the `available` images of class `label` a subset keeps, at least one. Raises ValueError."""
+    """Returns how many of the `available` images of class `label` a subset keeps, at least one. Raises ValueError."""
     if part.fraction is not None:
         return max(1, round(part.fraction * available))
     if part.labels_per_class is None:
@@ -38,6 +38,6 @@ def kept(part: Subset, available: int, label: int) -> int:
 
 @lru_cache
 def training_images(data: DataModel, part: Subset) -> int:
-    """How many training images a subset holds. Raises ValueError where a class has too few."""
+    """Returns how many training images a subset holds. Raises ValueError where a class has too few."""
     counts = sources[data.name].counts(data, "train")
     return sum(kept(part, count, label) for label, count in enumerate(counts))

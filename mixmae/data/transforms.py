@@ -18,5 +18,5 @@ def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
 
 
 def crop_and_flip(scale: Range, ratio: Range, flip: bool, interpolation: str) -> dict[str, Any]:
-    """What timm's training transforms are told of a random resized crop."""
+    """Returns the arguments of timm's training transforms for a random resized crop and a horizontal flip."""
     return {"scale": scale, "ratio": ratio, "hflip": 0.5 if flip else 0.0, "interpolation": interpolation}

@@ -1,4 +1,4 @@
-"""From a config to an encoder."""
+"""Builds an encoder from its config."""
 
 from mixmae.encoders.encoder import Encoder
 from mixmae.encoders.families import EncoderModel, families

@@ -1,4 +1,4 @@
-"""What all encoders share: images cut into units, embedded, and the questions that training asks."""
+"""The base class of encoders, and how images are cut into units and embedded."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
     """Tokens of the first stage -> those of the last; what says where they lie differs between the kinds."""
 
     def patch_embedding(self) -> PatchEmbedding:
-        """The embedding of the first stage."""
+        """Returns the embedding of the first stage."""
         raise NotImplementedError
 
     def features(self, images: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         """Lets the optimizer train positions that are fixed in pretraining, where fine-tuning does so."""
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that are not decayed."""
+        """Returns the names of the parameters that weight decay leaves alone."""
         raise NotImplementedError
 
     @property
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def layer_of(self, name: str) -> int:
-        """The layer id of the parameter `name`."""
+        """Returns the layer id of the parameter `name`."""
         raise NotImplementedError
 
     def leads_to_next_stage(self, name: str) -> bool:
@@ -80,14 +80,14 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns in units of images (B, 3, H, W). Raises ValueError where a unit does not divide a side."""
+        """Returns images' rows and columns in units. Raises ValueError where a unit does not divide a side."""
         height, width = images.shape[-2:]
         if height % self.unit or width % self.unit:
             raise ValueError(f"{height} x {width} px images: both sides must be multiples of the unit, {self.unit} px")
         return height // self.unit, width // self.unit
 
     def whole(self, images: Tensor) -> Layout:
-        """The layout of plain attention over whole images (B, 3, H, W)."""
+        """Returns the layout of plain attention over whole images (B, 3, H, W)."""
         return whole_layout(self.grid(images), self.stages, images.device)
 
     def pixels(self, images: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class HierarchicalEncoder(Encoder):
                 module.checkpointed = on
 
     def stage_size(self, stage: int) -> tuple[int, int]:
-        """The grid of `stage` in tokens at the image size the encoder was made for."""
+        """Returns the grid of `stage` in tokens at the image size the encoder was made for."""
         side = self.patch_size * 2**stage
         return self.image_size[0] // side, self.image_size[1] // side
 
@@ -48,7 +48,7 @@ class HierarchicalEncoder(Encoder):
         raise NotImplementedError
 
     def encode(self, tokens: Tensor, layout: Layout, mix_embeddings: list[Tensor] | None = None) -> list[Tensor]:
-        """The tokens after each stage, in unit order; the last are normed: (B, n units, width).
+        """Returns the tokens after each stage, in unit order; the last are normed: (B, n units, width).
 
         mix_embeddings: for each stage (slots, width), added to the tokens of each slot at the start of the stage.
         """
@@ -88,7 +88,7 @@ class HierarchicalEncoder(Encoder):
 
 
 def _by_slot(embedding: Tensor, place: StageLayout) -> Tensor:
-    """(slots, width) -> (N, width): each token's slot's row."""
+    """(slots, width) -> (N, width): each token gets the row of its slot."""
     return torch.cat([row.expand(part.stop - part.start, -1) for row, part in zip(embedding, place.slots, strict=True)])
 
 

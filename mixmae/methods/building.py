@@ -1,4 +1,4 @@
-"""From a config to a method around an encoder."""
+"""Builds a method around an encoder."""
 
 from mixmae.encoders.encoder import Encoder
 from mixmae.fields.specs import resolve

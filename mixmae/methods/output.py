@@ -11,7 +11,7 @@ from mixmae.encoders.encoder import Encoder
 
 @dataclass(frozen=True)
 class Output:
-    """loss: scalar, float32. prediction: as the method's docstring says. mask: bool, True = hidden from the encoder's
+    """loss: scalar, float32. prediction: as described by the method. mask: bool, True = hidden from the encoder's
     own image; None where nothing is masked."""
 
     loss: Tensor
@@ -26,25 +26,25 @@ class Method(nn.Module):
     encoder: Encoder
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """The mask of `count` images of the size the encoder was made for, in the form that the method takes."""
+        """Draws the mask of `count` images of the size the encoder was made for, in the form that the method takes."""
         raise NotImplementedError
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
+        """Runs the encoder alone on a batch, as a training step does; for measuring."""
         raise NotImplementedError
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that are not decayed."""
+        """Returns the names of the parameters that weight decay leaves alone."""
         raise NotImplementedError
 
 
 def draw_hidden(cells: int, hidden: int, rng: np.random.Generator) -> np.ndarray:
-    """(cells,) bool with exactly `hidden` True."""
+    """Draws (cells,) bool with exactly `hidden` True."""
     mask = np.zeros(cells, dtype=bool)
     mask[rng.permutation(cells)[:hidden]] = True
     return mask
 
 
 def fresh_rng() -> np.random.Generator:
-    """For calls without a mask: drawn from torch's global generator, so that torch.manual_seed decides it."""
+    """Makes a generator seeded by torch's, so that torch.manual_seed decides what calls without a mask draw."""
     return np.random.default_rng(int(torch.randint(2**62, ()).item()))

@@ -27,8 +27,8 @@ def weights_import(
     from mixmae.weights.importing import import_file, summary
 
     _log_to_stderr()
-    found = import_file(file, kind, out, config, encoder_only)
-    print(*summary(found), out, sep="\n")
+    imported = import_file(file, kind, out, config, encoder_only)
+    print(*summary(imported), out, sep="\n")
 
 
 @weights_app.command("export")
@@ -61,11 +61,11 @@ def weights_inspect(
     """Say what a weights file is. Executes nothing in it."""
     from mixmae.weights.inspection import inspect, lines
 
-    found = inspect(file)
+    report = inspect(file)
     if as_json:
-        print_json(**found)
+        print_json(**report)
     else:
-        print(*lines(found), sep="\n")
+        print(*lines(report), sep="\n")
 
 
 @weights_app.command("published")

@@ -13,7 +13,7 @@ from mixmae.weights.resizing import fitted
 def load_encoder(encoder: Encoder, weights: Path, image_size: tuple[int, int], tables: str = "geometric") -> None:
     """Loads the `encoder.*` tensors of a weights file made for images of `image_size`, every one of them.
 
-    What another window or image size needs is resized, `tables` as `mixmae.weights.resizing.fitted` says, and logged.
+    What another window or image size needs is resized, `tables` as in `mixmae.weights.resizing.fitted`, and logged.
     Raises ValueError naming the tensors where the two disagree otherwise, or the file where it is damaged.
     """
     try:

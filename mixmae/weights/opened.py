@@ -30,7 +30,7 @@ class Opened:
     facts: Facts
 
     def alone(self) -> "Opened":
-        """Its encoder without method and head."""
+        """Returns its encoder without method and head."""
         description = self.description.alone()
         if description == self.description:
             return self
@@ -39,7 +39,7 @@ class Opened:
 
 
 def open_run(run: RunFolder) -> Opened:
-    """The final weights of a pretraining or a fine-tuning that is done.
+    """Opens the final weights of a pretraining or a fine-tuning that is done.
 
     Raises ValueError naming the run where it is neither, or where its weights are missing, damaged or not its own.
     """
@@ -65,14 +65,14 @@ def open_run(run: RunFolder) -> Opened:
         method=job.method if isinstance(job, PretrainJob) else None,
         classes=_classes(run.weights) if job.spec.measures else None,
     )
-    return Opened(_loaded(run.weights, description), description, _facts(run, config, job))
+    return Opened(_load_model(run.weights, description), description, _facts(run, config, job))
 
 
 def open_file(path: Path) -> Opened:
-    """A weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
+    """Opens a weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
     _, origin = about(path)
     model, description = stored.load(path)
-    return Opened(model, description, Facts(origin=_plain(origin)))
+    return Opened(model, description, Facts(origin=_as_dict(origin)))
 
 
 def _classes(weights: Path) -> int:
@@ -83,7 +83,7 @@ def _classes(weights: Path) -> int:
         raise ValueError(f"{weights}: not the weights of a classifier, or damaged: {error}") from None
 
 
-def _loaded(weights: Path, description: Description) -> nn.Module:
+def _load_model(weights: Path, description: Description) -> nn.Module:
     try:
         state = load_file(weights)
     except SafetensorError as error:
@@ -107,8 +107,8 @@ def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
     assert result is not None, "the run is done"
     pretraining, origin = None, None
     if job.start:
-        found = RunFolder(run.root, *job.start).read("config")
-        pretraining = found and found["job"]
+        started = RunFolder(run.root, *job.start).read("config")
+        pretraining = started and started["job"]
     weights: Any = job.weights if isinstance(job, EvaluationJob) else None
     if weights:
         origin = _origin_of(Path(weights.path), weights.sha256)
@@ -124,12 +124,12 @@ def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
 
 
 def _origin_of(path: Path, digest: str) -> dict[str, str] | None:
-    """Where the weights that a fine-tuning started from came from, where their file still is what it was."""
+    """Returns the origin of the weights that a fine-tuning started from, where their file is still the same."""
     if not path.is_file() or sha256(path) != digest:
         return None
     _, origin = about(path)
-    return _plain(origin)
+    return _as_dict(origin)
 
 
-def _plain(origin: Origin | None) -> dict[str, str] | None:
+def _as_dict(origin: Origin | None) -> dict[str, str] | None:
     return None if origin is None else origin.model_dump()

@@ -22,7 +22,7 @@ CLASS_ROWS = 3
 
 
 def fitted(state: dict[str, Tensor], encoder: Encoder, image_size: tuple[int, int], tables: str) -> dict[str, Tensor]:
-    """`state`, made for images of `image_size`, fitted to `encoder`: what is resized is logged.
+    """Fits `state`, made for images of `image_size`, to `encoder`; what is resized is logged.
 
     Tables are resized by `tables`: "bicubic" (MixMAE's fine-tuning) or "geometric" (SimMIM's, BEiT's); positions
     bicubically (MixMAE, MAE), PVT's bilinearly (as its forward does). A bias shared by all blocks is copied into each
@@ -51,7 +51,7 @@ def _shared_bias_in_every_block(state: dict[str, Tensor], encoder: Encoder) -> d
 
 
 def _with_fixed_tables(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Runs from before fixed tables were saved lack them: they are the encoder's own."""
+    """Adds the encoder's own fixed tables where `state`, written before they were saved, lacks them."""
     fixed = {name: parameter for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
     return {name: parameter.detach() for name, parameter in fixed.items() if name not in state} | state
 
@@ -73,19 +73,19 @@ def _resized(
 
 
 def _grids(encoder: Encoder, image_size: tuple[int, int], side: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(grid in the weights, grid in `encoder`) in tokens of `side` pixels."""
+    """Returns (grid in the weights, grid in `encoder`) in tokens of `side` pixels."""
     (old_height, old_width), (height, width) = image_size, encoder.image_size
     return (old_height // side, old_width // side), (height // side, width // side)
 
 
 def _with_class_rows(tensor: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """PVT's positions; the last stage's may begin with the class token's."""
+    """Resizes PVT's positions; the last stage's may begin with the class token's."""
     extra = tensor.shape[1] - old[0] * old[1]
     return torch.cat([tensor[:, :extra], resized_positions(tensor[:, extra:], old, new, "bilinear")], 1)
 
 
 def _resized_table(table: Tensor, rows: int, tables: str) -> Tensor:
-    """(rows, heads) of a square window -> another number of rows; BEiT's class rows stay as they are."""
+    """Resizes (rows, heads) of a square window to another number of rows; BEiT's class rows stay as they are."""
     extra = table.shape[0] - isqrt(table.shape[0]) ** 2
     old, new = isqrt(table.shape[0] - extra), isqrt(rows - extra)
     window, rest = table[: old * old].float(), table[old * old :]
@@ -99,7 +99,7 @@ def _bicubic(square: Tensor, side: int) -> Tensor:
 
 
 def _geometric(square: Tensor, side: int) -> Tensor:
-    """Cubic splines through the old entries, laid out in geometric progression from the centre over the new range."""
+    """Resizes by cubic splines through the old entries, laid out in geometric progression from the centre."""
     old = _geometric_places(square.shape[1], side)
     new = np.arange(side) - side // 2
     degree = min(3, len(old) - 1)
@@ -108,7 +108,7 @@ def _geometric(square: Tensor, side: int) -> Tensor:
 
 
 def _geometric_places(count: int, side: int) -> np.ndarray:
-    """`count` places symmetric about 0, distances growing by a ratio such that the last reaches side // 2.
+    """Returns `count` places symmetric about 0, distances growing by a ratio such that the last reaches side // 2.
 
     The ratio is bisected between 1.01 and 1.5 to 1e-6, as BEiT's fine-tuning does, and so does not reach it exactly.
     """

@@ -24,7 +24,7 @@ class SwinConfig(Hierarchical):
     positions: Literal["sincos", "none"] = "sincos"
     """Absolute position embedding, beside the relative position bias every block has."""
     norm_eps: NotNegative = 1e-5
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
@@ -45,7 +45,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 _STOCK: dict[str, Any] = dict(windows=(7, 7, 7, 7), shift=True, positions="none")
 
 
-class Swin(EncoderSpec):
+class SwinSpec(EncoderSpec):
     name, label, order = "swin", "Swin", 1
     config = SwinConfig
     model = "mixmae.encoders.swin.model:Swin"
@@ -92,4 +92,4 @@ def grid_windows(side: int, stages: int) -> tuple[int, ...]:
     return tuple(-(-grid // max(1, 2 ** (stages - 2 - stage))) for stage, grid in enumerate(grids))
 
 
-SPEC = Swin()
+SPEC = SwinSpec()

@@ -25,7 +25,7 @@ class VitConfig(EncoderModel):
     style: Literal["mae", "beit"] = "mae"
     """"mae": sin-cos positions. "beit": one relative position bias for all blocks and LayerScale, as in SimMIM."""
     norm_eps: NotNegative = 1e-6
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
     shared_bias: Annotated[bool, Neutral(True)] = True
     """Style beit: one relative position bias for all blocks, as in pretraining; off: one a block, as in SimMIM's
     fine-tuning, which starts each from the shared one."""
@@ -55,7 +55,7 @@ class VitConfig(EncoderModel):
         return self
 
 
-class Vit(EncoderSpec):
+class VitSpec(EncoderSpec):
     name, label, order = "vit", "ViT", 4
     config = VitConfig
     model = "mixmae.encoders.vit.model:ViT"
@@ -77,4 +77,4 @@ class Vit(EncoderSpec):
         return timm_model(config, image_size)
 
 
-SPEC = Vit()
+SPEC = VitSpec()

@@ -16,7 +16,7 @@ from mixmae.methods.target import reconstruction_target
 
 
 def members_of(count: int, images: int) -> np.ndarray:
-    """(images, count): which image of a chunk of `count` mixed image i shows in slot s.
+    """Returns (images, count): which image of a chunk of `count` mixed image i shows in slot s.
 
     Member m of group g is image m * count/k + g for even m and m * count/k + (count/k - 1 - g) for odd m; mixed image
     j of a group shows member (j + s) mod k in slot s. For two images the partner of i is count - 1 - i. Raises
@@ -62,7 +62,7 @@ class MixMAE(Method):
             self.mix_embeddings = nn.ParameterList(torch.randn(self.images, width) * 0.02 for width in encoder.widths)
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(rows, columns) slots for one chunk: int(L * ratio) units leave slot 0, dealt as evenly as possible."""
+        """Draws (rows, columns) slots for one chunk: int(L * ratio) units leave slot 0, dealt as evenly as possible."""
         rows, columns = (side // self.encoder.unit for side in self.encoder.image_size)
         return self._draw((rows, columns), rng)
 
@@ -93,7 +93,7 @@ class MixMAE(Method):
         return slots
 
     def forward_encoder(self, images: Tensor, slots: Tensor) -> tuple[Tensor, Layout]:
-        """The encoder's tokens (C, units, width), units sorted by slot, and where they lie."""
+        """Returns the encoder's tokens (C, units, width), units sorted by slot, and their layout."""
         encoder = self.encoder
         parts = slots_of(slots, self.images)
         if self.fill != "image":
@@ -109,7 +109,7 @@ class MixMAE(Method):
         return torch.cat([units.index_select(1, layout.slots[0]), *parts[1:]], 1)
 
     def _encode_filled(self, images: Tensor, parts: list[np.ndarray]) -> tuple[Tensor, Layout]:
-        """Plain attention over the own tokens and, in place of the hidden ones, the fill."""
+        """Encodes the own tokens and, in place of the hidden ones, the fill, with plain attention."""
         encoder = self.encoder
         layout = Layout(encoder.grid(images), parts, encoder.stages, separate=False, device=images.device)
         own = layout.stages[0].slots[0]

@@ -65,7 +65,7 @@ class MixmaeConfig(MethodModel):
         return self
 
 
-class Mixmae(MethodSpec):
+class MixmaeSpec(MethodSpec):
     name, label, order, colour = "mixmae", "MixMAE", 1, 0
     loss_label = "squared error"
     config = MixmaeConfig
@@ -103,4 +103,4 @@ class Mixmae(MethodSpec):
         return KINDS
 
 
-SPEC = Mixmae()
+SPEC = MixmaeSpec()
