@@ -76,7 +76,7 @@ class MAE(Method):
         return seen.nonzero()[:, 1].reshape(len(mask), -1).to(device)
 
     def forward_encoder(self, images: Tensor, visible: Tensor) -> Tensor:
-        """(B, n visible, width) tokens in the order of `visible`; on ViT the class token comes first."""
+        """Returns (B, n visible, width) tokens in the order of `visible`; on ViT the class token comes first."""
         encoder = self.encoder
         pixels = encoder.pixels(images)
         if encoder.hierarchical:
@@ -86,7 +86,7 @@ class MAE(Method):
         return encoder.encode(encoder.embed(pixels.gather(1, own)), encoder.grid(images), visible)
 
     def forward_loss(self, images: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """Mean squared error over hidden units, in float32."""
+        """Returns the mean squared error over hidden units, in float32."""
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         error = (prediction.float() - target).square().mean(-1)
         return error[mask.flatten(-2).expand_as(error)].mean()

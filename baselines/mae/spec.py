@@ -41,7 +41,7 @@ class MaeSpec(MethodSpec):
     needs_visible_only = True
 
     def hidden(self, config: MaeConfig, cells: int) -> int:
-        """All but the kept ones, whose number is rounded down."""
+        """Returns all cells but the kept ones, whose number is rounded down."""
         return cells - int(cells * (1 - config.ratio))
 
     def encoded(self, config: MaeConfig, units: int) -> int:

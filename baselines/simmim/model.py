@@ -53,7 +53,7 @@ class SimMIM(Method):
             raise ValueError(f"the mask is {tuple(mask.shape)} {mask.dtype}, wanted {wanted} torch.bool")
 
     def forward_encoder(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, units, width), units row-major; hidden tokens are replaced after the patch embedding."""
+        """Returns (B, units, width), units row-major; hidden tokens are replaced after the patch embedding."""
         encoder = self.encoder
         tokens = encoder.embed(encoder.pixels(images))
         layout = encoder.whole(images)
@@ -67,11 +67,11 @@ class SimMIM(Method):
         return encoder.encode(tokens, layout.grid)[:, 1:]
 
     def forward_decoder(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """A 1 x 1 convolution and a pixel shuffle."""
+        """Predicts pixels by a 1 x 1 convolution and a pixel shuffle."""
         return F.pixel_shuffle(self.decoder(tokens.transpose(1, 2).unflatten(2, grid)), self.encoder.unit)
 
     def forward_loss(self, images: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """L1 on hidden pixels / (their count + 1e-5) / channels, in float32."""
+        """Returns L1 on hidden pixels / (their count + 1e-5) / channels, in float32."""
         hidden = mask.repeat_interleave(self.mask_unit, 1).repeat_interleave(self.mask_unit, 2).unsqueeze(1)
         error = (images.float() - prediction.float()).abs() * hidden
         return error.sum() / (hidden.sum() + 1e-5) / images.shape[1]

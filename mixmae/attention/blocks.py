@@ -33,7 +33,7 @@ class WindowAttention(nn.Module):
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
 
     def _shared_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
-        """All groups have the same bias or none: they are folded into the batch."""
+        """Attends where all groups have the same bias or none: groups are folded into the batch."""
         batch, tokens, _ = qkv.shape
         q, k, v = qkv.reshape(batch * bucket.count, bucket.size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = None if bucket.relative is None else self._bias(bucket.relative)[:, 0]
@@ -41,7 +41,7 @@ class WindowAttention(nn.Module):
         return out.transpose(1, 2).reshape(batch, tokens, -1)
 
     def _own_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
-        """Every group has its own bias: groups are folded into the heads, so that the bias is shared by the batch."""
+        """Attends where every group has its own bias: groups are folded into the heads, the batch shares the bias."""
         assert bucket.relative is not None
         batch, tokens, _ = qkv.shape
         count, size, heads = bucket.count, bucket.size, self.heads
@@ -51,7 +51,7 @@ class WindowAttention(nn.Module):
         return out.reshape(batch, heads, count, size, -1).permute(0, 2, 3, 1, 4).reshape(batch, tokens, -1)
 
     def _bias(self, relative: Tensor) -> Tensor:
-        """(heads, groups, size, size); one gather from the transposed table, whose backward is fast."""
+        """Returns (heads, groups, size, size): one gather from the transposed table, whose backward is fast."""
         table = self.relative_position_bias_table.t()
         return table.index_select(1, relative.flatten()).reshape(self.heads, *relative.shape)
 
@@ -117,7 +117,7 @@ class Block(nn.Module):
 
 
 def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`conv`, whose stride is its kernel s, on tokens (B, N, C) in unit order -> (B, N / s², C').
+    """Applies `conv`, whose stride is its kernel s, to tokens (B, N, C) in unit order -> (B, N / s², C').
 
     The s x s tokens of one output follow one another, so it is a reshape and a matrix product.
     """
@@ -128,7 +128,7 @@ def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def reorder(x: Tensor, current: Groups | None, wanted: Groups | None) -> Tensor:
-    """Tokens from the order of `current` into that of `wanted`; None and groups without order are unit order."""
+    """Reorders tokens from the order of `current` to that of `wanted`; None and groups without order are unit order."""
     before = None if current is None else current.inverse
     after = None if wanted is None else wanted.order
     if current is wanted:

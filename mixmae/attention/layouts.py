@@ -20,7 +20,7 @@ import torch
 
 @lru_cache
 def recursive_offsets(side: int) -> np.ndarray:
-    """(side², 2) row and column of each place of a side x side square in 2 x 2-recursive order, row bit fastest.
+    """Returns (side², 2): row and column of each place of a square in 2 x 2-recursive order, row bit fastest.
 
     `side` is a power of two. For 2: (0, 0), (1, 0), (0, 1), (1, 1), the order of Swin's patch merging.
     """
@@ -54,7 +54,7 @@ class Groups:
 
     @property
     def sizes(self) -> list[int]:
-        """Tokens of each bucket, in order."""
+        """Number of tokens in each bucket, in order."""
         return [bucket.count * bucket.size for bucket in self.buckets]
 
 
@@ -98,7 +98,7 @@ class StageLayout:
         return self._groups[key]
 
     def _make_global(self, table_side: int | None) -> Groups:
-        """Consecutive sources of one size share a bucket."""
+        """Makes each source a group; consecutive sources of one size share a bucket."""
         buckets, start = [], 0
         sizes = [source.stop - source.start for source in self.sources]
         while sizes:
@@ -135,7 +135,7 @@ class StageLayout:
         return Groups(tuple(buckets), self._tensor(order), self._tensor(np.argsort(order)))
 
     def _relative(self, members: np.ndarray, table_side: int | None, same: bool) -> torch.Tensor | None:
-        """(groups or 1, size, size) rows of a bias table for windows of `table_side`; members: (groups, size)."""
+        """Returns (groups or 1, size, size) rows of the bias table of side `table_side`; members: (groups, size)."""
         if table_side is None:
             return None
         rank = self.yx[:, 0] * (2 * table_side - 1) + self.yx[:, 1]

@@ -173,7 +173,7 @@ def _loaded_batches(samples: Samples, keys: Iterable[list[SampleKey]], workers: 
 
 
 def _as_it_is(batch: Any) -> Loaded:
-    """Stands for collating, which `Samples.__getitems__` has done."""
+    """Takes the place of collating, which `Samples.__getitems__` has done."""
     return batch
 
 

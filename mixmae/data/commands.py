@@ -12,7 +12,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 @data_app.callback()
 def _data() -> None:
-    """A group, though it has one command."""
+    """Makes it a group of commands, though there is one."""
 
 
 @data_app.command("check")

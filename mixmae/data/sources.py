@@ -62,12 +62,12 @@ class DataSpec(Protocol):
         return
 
     def title(self, config: Any) -> str:
-        """What a caption calls the data set."""
+        """Returns the name of the data set in a caption."""
         return self.label
 
     @property
     def published_as(self) -> str:
-        """What published.csv calls the data set."""
+        """Name of the data set in published.csv."""
         return self.name
 
     def of_folder(self, path: Path) -> DataModel | None:
@@ -82,7 +82,7 @@ DataConfig = Annotated[DataModel, Chosen(sources)]
 
 
 def folder_of_images(path: Path) -> DataModel:
-    """The config of a folder of labelled images that a command names."""
+    """Returns the config for a folder of labelled images that a command names."""
     return next(config for spec in sources if (config := spec.of_folder(path)) is not None)
 
 

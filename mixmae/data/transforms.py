@@ -13,7 +13,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
-    """Resize so that the central crop takes the share `crop` of the shorter side (bicubic), then cut it out."""
+    """Returns the transform that resizes (bicubic) so that the central crop is the share `crop` of the shorter side."""
     return create_transform(size, is_training=False, crop_pct=crop, interpolation="bicubic")
 
 

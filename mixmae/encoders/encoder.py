@@ -68,7 +68,7 @@ class Encoder(nn.Module):
 
     @property
     def last_layer(self) -> int:
-        """Layer ids for layer-wise learning rates: 0 the embedding, one a block, this one for final norm and head."""
+        """Layer id, for layer-wise learning rates, of final norm and head; the embedding has 0, each block its own."""
         raise NotImplementedError
 
     def layer_of(self, name: str) -> int:

@@ -47,17 +47,17 @@ class EncoderModel(Model):
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What decides how many parameters there are, besides windows and image size."""
+        """The fields that decide how many parameters there are, besides windows and image size."""
         raise NotImplementedError
 
     @property
     def attends(self) -> dict[str, Any]:
-        """What decides, at the same shape and image size, how many tokens attend to one another."""
+        """The fields that decide, at one shape and image size, how many tokens attend to one another."""
         return {}
 
     @property
     def label(self) -> str:
-        """The variant's name, or that of the family."""
+        """Name of the variant, or of the family where it is custom."""
         return self.family if self.name == "custom" else self.name
 
 
@@ -92,7 +92,7 @@ class Hierarchical(EncoderModel):
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
-        """Fields that have one entry a stage."""
+        """The fields that have one entry for each stage."""
         return {"widths": self.widths, "heads": self.heads, "mlp_ratios": self.mlp_ratios}
 
     @model_validator(mode="before")

@@ -40,11 +40,11 @@ class HierarchicalEncoder(Encoder):
         return self.image_size[0] // side, self.image_size[1] // side
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        """The tokens that `stage` starts from: those of the stage before it embedded or merged, with positions."""
+        """Embeds or merges the tokens of the stage before `stage`, and adds positions."""
         raise NotImplementedError
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        """The blocks of `stage`; tokens in unit order before and after."""
+        """Runs the blocks of `stage`; tokens are in unit order before and after."""
         raise NotImplementedError
 
     def encode(self, tokens: Tensor, layout: Layout, mix_embeddings: list[Tensor] | None = None) -> list[Tensor]:
@@ -93,13 +93,13 @@ def _by_slot(embedding: Tensor, place: StageLayout) -> Tensor:
 
 
 def to_map(x: Tensor, place: StageLayout) -> Tensor:
-    """Tokens of a whole image in unit order (B, N, C) -> (B, C, rows, columns)."""
+    """Turns tokens of a whole image in unit order (B, N, C) into a map (B, C, rows, columns)."""
     row_major = torch.empty_like(place.index).scatter_(0, place.index, torch.arange(len(place.index), device=x.device))
     return x[:, row_major].transpose(1, 2).unflatten(2, place.size)
 
 
 def reset_parameters(module: nn.Module) -> None:
-    """Linear layers: truncated normal, std 0.02, zero bias (Swin, Twins, PVT); all else keeps torch's default."""
+    """Initialises linear layers as Swin, Twins and PVT do: truncated normal, std 0.02, zero bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             trunc_normal_(layer.weight, std=0.02)

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         return self.head(self.encoder.features(images))
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Layer id of a parameter's name, for timm's layer-wise learning rates; final norm and head have the last."""
+        """Returns the function that gives a parameter's layer id by its name, for timm's layer-wise learning rates."""
 
         def layer(name: str) -> int:
             if name.startswith("encoder."):

@@ -32,7 +32,7 @@ class Description(Model):
 
     @property
     def part(self) -> str:
-        """The kind of model in words."""
+        """Name of what the file holds, such as "mae pretraining"."""
         if self.method is not None:
             return f"{self.method.name} pretraining"
         return f"classifier of {self.classes} classes" if self.classes else "encoder"

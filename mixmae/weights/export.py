@@ -205,7 +205,7 @@ def _may_be_replaced(out: Path) -> bool:
 
 
 def _write_folder(out: Path, fill: Callable[[Path], None]) -> None:
-    """`fill` writes into a new folder beside `out`, which then takes its place; on an error `out` stays as it was."""
+    """Calls `fill` on a new folder beside `out`, which then takes its place; on an error `out` stays as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     new, old = workplace / "new", workplace / "old"

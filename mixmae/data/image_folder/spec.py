@@ -62,7 +62,7 @@ class ImageFolderSpec(DataSpec):
 
     @property
     def published_as(self) -> str:
-        """Folders of images are taken to hold ImageNet where published numbers stand beside them."""
+        """ImageNet, which any folder of images is taken to hold where published numbers stand beside its results."""
         return "ImageNet-1K"
 
     def of_folder(self, path: Path) -> ImageFolderConfig:

@@ -80,7 +80,7 @@ class Swin(HierarchicalEncoder):
         return resized_positions(self.absolute_pos_embed, made_for, size, "bicubic")
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        """The residual stream is reordered only where the groups change from one block to the next."""
+        """Runs the blocks; tokens are reordered only where the groups change from one block to the next."""
         current = None
         layer: Any = self.layers[stage]
         for number, block in enumerate(layer.blocks):

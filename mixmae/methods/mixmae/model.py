@@ -103,7 +103,7 @@ class MixMAE(Method):
         return encoder.encode(tokens, layout, self.mix_embeddings)[-1], layout
 
     def mix(self, units: Tensor, layout: Layout) -> Tensor:
-        """Units of each image (C, units, …) -> units of the mixed images, sorted by slot."""
+        """Mixes the units of each image (C, units, …); the units of the mixed images are sorted by slot."""
         shown = torch.from_numpy(members_of(len(units), self.images)).to(units.device)
         parts = [units.index_select(1, slot)[shown[number]] for number, slot in enumerate(layout.slots)]
         return torch.cat([units.index_select(1, layout.slots[0]), *parts[1:]], 1)
@@ -129,7 +129,7 @@ class MixMAE(Method):
         return self.decoder(tokens, layout.grid, layout.slots if self.dual else layout.slots[:1])
 
     def forward_loss(self, images: Tensor, prediction: Tensor, layout: Layout) -> Tensor:
-        """Mean squared error over the units that were hidden, of all decodings together, in float32."""
+        """Returns the mean squared error over the units that were hidden, of all decodings together, in float32."""
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         shown = torch.from_numpy(members_of(len(images), self.images)).to(images.device) if self.dual else None
         total: Any = 0.0

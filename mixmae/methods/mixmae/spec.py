@@ -85,7 +85,7 @@ class MixmaeSpec(MethodSpec):
         return decoder_head(config, encoder, units, units, config.images if config.dual else 1)
 
     def published(self) -> Mapping[str, Any]:
-        """The paper's own has the mix embedding, the released code has not."""
+        """Leaves `mix_embedding` open: the paper has it, the released code has not."""
         config = MixmaeConfig.model_validate({})
         return config.model_dump(exclude={"name", "mix_embedding"})
 
