@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mixmae.data.batches import Samples, evaluation_keys, load, open_split, training_keys
+from mixmae.data.batches import Samples, evaluation_keys, load_batches, open_split, training_keys
 from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.draws import generator, seed_of, subset
 from mixmae.data.image_folder import fingerprint as fingerprints
@@ -222,14 +222,14 @@ def test_a_sample_depends_on_its_key_alone(make):
     fields = recipe() if make is pretraining_transform else finetune_recipe(erase=0.5)
     samples = Samples(split, make(fields, (32, 32)), seed=3)
     keys = [[(epoch, index) for index in range(8)] for epoch in (0, 1)]
-    here = list(load(samples, keys, workers=0))
-    there = list(load(samples, keys, workers=2))
+    here = list(load_batches(samples, keys, workers=0))
+    there = list(load_batches(samples, keys, workers=2))
     backwards = [samples[key][0] for batch in reversed(keys) for key in reversed(batch)][::-1]
     for (images, labels), (others, other_labels) in zip(here, there, strict=True):
         assert torch.equal(images, others) and torch.equal(labels, other_labels)
     assert torch.equal(torch.cat([images for images, _ in here]), torch.stack(backwards))
     assert not torch.equal(here[0][0], here[1][0])
-    assert not torch.equal(here[0][0], next(load(Samples(split, samples.transform, 4), keys, 0))[0])
+    assert not torch.equal(here[0][0], next(load_batches(Samples(split, samples.transform, 4), keys, 0))[0])
 
 
 def test_transforms_of_oblong_images():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
+from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load_batches, open_split, training_keys
 from mixmae.data.image_folder.spec import ImageFolderConfig
 from mixmae.data.reading import Unreadable
 
@@ -48,7 +48,7 @@ def shades(loaded) -> list[list[int]]:
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_bad_image_is_replaced_by_the_next_readable_one_of_the_epoch(tree, workers, caplog):
     here = samples(tree, bad_files=3)
-    found = shades(load(here, training_keys(list(range(COUNT)), 4, 7, epochs=3, start=0), workers))
+    found = shades(load_batches(here, training_keys(list(range(COUNT)), 4, 7, epochs=3, start=0), workers))
     expected = []
     for epoch in range(3):
         order = epoch_order(list(range(COUNT)), 7, epoch).tolist()
@@ -62,10 +62,13 @@ def test_a_bad_image_is_replaced_by_the_next_readable_one_of_the_epoch(tree, wor
 
 def test_replacements_come_from_the_subset_and_do_not_depend_on_the_start(tree):
     chosen = [1, 2, 3, 5, 8, 9]
-    whole = shades(load(samples(tree, 3, indices=chosen), training_keys(chosen, 2, 7, 4, 0), 0))
+    whole = shades(load_batches(samples(tree, 3, indices=chosen), training_keys(chosen, 2, 7, 4, 0), 0))
     assert {index for batch in whole for index in batch} == {1, 3, 8}
     for start in (1, 5, 11):
-        assert shades(load(samples(tree, 3, indices=chosen), training_keys(chosen, 2, 7, 4, start), 0)) == whole[start:]
+        assert (
+            shades(load_batches(samples(tree, 3, indices=chosen), training_keys(chosen, 2, 7, 4, start), 0))
+            == whole[start:]
+        )
 
 
 def test_a_replacement_is_augmented_by_the_seed_of_the_replaced(tree):
@@ -73,7 +76,7 @@ def test_a_replacement_is_augmented_by_the_seed_of_the_replaced(tree):
         return shade(image) + torch.rand(())
 
     here = samples(tree, 3, transform=drawing)
-    ((batch, _),) = load(here, [[(0, index) for index in range(COUNT)]], 0)
+    ((batch, _),) = load_batches(here, [[(0, index) for index in range(COUNT)]], 0)
     assert len(set((batch % 10).tolist())) == COUNT
 
 
@@ -82,7 +85,7 @@ def test_a_replacement_is_augmented_by_the_seed_of_the_replaced(tree):
 def test_more_bad_images_than_allowed_fail_by_name(tree, limit, workers):
     here = samples(tree, limit)
     with pytest.raises(Unreadable, match=rf"\d\d\.png: cannot be read .*more than data.bad_files: {limit} allows") as e:
-        list(load(here, training_keys(list(range(COUNT)), 4, 7, epochs=3, start=0), workers))
+        list(load_batches(here, training_keys(list(range(COUNT)), 4, 7, epochs=3, start=0), workers))
     assert str(e.value).count("cannot be read as an image") > limit
     assert all(text in str(e.value) for text in here.unreadable.values())
 
@@ -91,7 +94,7 @@ def test_more_bad_images_than_allowed_fail_by_name(tree, limit, workers):
 def test_the_step_that_fails_does_not_depend_on_workers(tree, workers):
     served = []
     with pytest.raises(Unreadable):
-        for batch in load(samples(tree, 1), training_keys(list(range(COUNT)), 2, 7, 2, 0), workers):
+        for batch in load_batches(samples(tree, 1), training_keys(list(range(COUNT)), 2, 7, 2, 0), workers):
             served.append(batch)
     order = epoch_order(list(range(COUNT)), 7, 0).tolist()
     second = sorted(order.index(i) for i in BAD)[1]
@@ -101,21 +104,21 @@ def test_the_step_that_fails_does_not_depend_on_workers(tree, workers):
 
 def test_training_without_a_readable_image_fails_by_name(tree):
     with pytest.raises(Unreadable, match="no readable image to take its place"):
-        list(load(samples(tree, 9, indices=list(BAD)), training_keys(list(BAD), 3, 7, 1, 0), 0))
+        list(load_batches(samples(tree, 9, indices=list(BAD)), training_keys(list(BAD), 3, 7, 1, 0), 0))
     with pytest.raises(Unreadable, match="02.png: .*no readable image to take its place"):
-        list(load(samples(tree, 9, indices=None), [[(0, 2), (0, 3)]], 0))
+        list(load_batches(samples(tree, 9, indices=None), [[(0, 2), (0, 3)]], 0))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_leaves_bad_images_out_and_counts_them(tree, workers):
     here = samples(tree, 3, "val", indices=None)
-    found = shades(load(here, evaluation_keys(list(range(COUNT)), 1), workers))
+    found = shades(load_batches(here, evaluation_keys(list(range(COUNT)), 1), workers))
     assert found == [[index] for index in range(COUNT) if index not in BAD]
     assert here.unreadable.keys() == BAD.keys()
-    list(load(here, evaluation_keys(list(range(COUNT)), 5), workers))
+    list(load_batches(here, evaluation_keys(list(range(COUNT)), 5), workers))
     assert here.unreadable.keys() == BAD.keys()
     with pytest.raises(Unreadable, match=r"val/cat/09\.png: .*bad_files: 2 allows"):
-        list(load(samples(tree, 2, "val", indices=None), evaluation_keys(list(range(COUNT)), 4), workers))
+        list(load_batches(samples(tree, 2, "val", indices=None), evaluation_keys(list(range(COUNT)), 4), workers))
 
 
 def test_labels_are_those_of_the_images_served(tree):
@@ -124,7 +127,7 @@ def test_labels_are_those_of_the_images_served(tree):
     for split in ("train", "val"):
         Image.new("RGB", (8, 8), (120,) * 3).save(tree / split / "dog/a.png")
     here = samples(tree, 3, indices=range(COUNT + 1))
-    for images, labels in load(here, training_keys(list(range(COUNT + 1)), 13, 7, 4, 0), 0):
+    for images, labels in load_batches(here, training_keys(list(range(COUNT + 1)), 13, 7, 4, 0), 0):
         np.testing.assert_array_equal(labels, images == 120)
 
 
@@ -137,7 +140,7 @@ def test_an_error_in_loading_names_the_file(tree, workers):
         raise KeyError("odd")
 
     with pytest.raises(RuntimeError, match="cat/03.png: KeyError: 'odd'"):
-        list(load(samples(tree, 0, indices=None, transform=fails), [[(0, 3)]], workers))
+        list(load_batches(samples(tree, 0, indices=None, transform=fails), [[(0, 3)]], workers))
 
 
 def test_a_loading_process_that_dies_names_the_file(tree, caplog):
@@ -148,5 +151,5 @@ def test_a_loading_process_that_dies_names_the_file(tree, caplog):
 
     here = samples(tree, 3, "val", indices=None, transform=dies)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
-        list(load(here, evaluation_keys(list(range(COUNT)), 1), 2))
+        list(load_batches(here, evaluation_keys(list(range(COUNT)), 1), 2))
     assert "a data loading process died at cat/07.png" in caplog.text

@@ -17,7 +17,7 @@ from mixmae.weights import export as exporting
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
 from mixmae.weights.description import Description, Origin
-from mixmae.weights.export import export, timm_model
+from mixmae.weights.export import export, timm_model_of
 from mixmae.weights.opened import open_file, open_run
 from opened_models import ENCODERS, PARTS, STOCK, images, opened, same
 from tiny_jobs import experiment, planned_runs
@@ -86,7 +86,7 @@ def test_timm_gives_the_same(tmp_path, monkeypatch, encoder, part):
     one = opened(encoder, part)
     assert export(one, "timm", tmp_path / "w.safetensors", False).warnings == []
     theirs = call_of_the_card(tmp_path / "w.safetensors.md", tmp_path, monkeypatch)["model"].eval()
-    strict = timm.create_model(timm_model(one.description).entry, **timm_model(one.description).arguments).eval()
+    strict = timm.create_model(timm_model_of(one.description).entry, **timm_model_of(one.description).arguments).eval()
     strict.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)
     with torch.no_grad():
         same(theirs(images()), output(one.model, images()))
@@ -99,7 +99,7 @@ def test_timm_takes_the_encoder_of_a_pretraining(tmp_path, encoder):
     with pytest.raises(ValueError, match="--encoder-only"):
         export(one, "timm", tmp_path / "w.safetensors", False)
     export(one, "timm", tmp_path / "w.safetensors", True)
-    model = timm_model(one.description.alone())
+    model = timm_model_of(one.description.alone())
     theirs = timm.create_model(model.entry, checkpoint_path=tmp_path / "w.safetensors", **model.arguments).eval()
     with torch.no_grad():
         same(theirs(images()), one.model.encoder.features(images()))
@@ -111,7 +111,7 @@ def test_timm_swin_with_windows_cut_to_the_grid(tmp_path, windows):
     if windows == (16, 8, 4):
         one = opened(dict(STOCK, windows=windows, positions="none", shift=False), "classifier")
     export(one, "timm", tmp_path / "w.safetensors", False)
-    model = timm_model(one.description)
+    model = timm_model_of(one.description)
     theirs = timm.create_model(model.entry, checkpoint_path=tmp_path / "w.safetensors", **model.arguments).eval()
     with torch.no_grad():
         same(theirs(images()), output(one.model, images()))
@@ -125,7 +125,7 @@ def test_timm_swin_of_images_that_are_not_square(tmp_path):
         export(one, "timm", tmp_path / "w.safetensors", False)
     one = opened(dict(STOCK, windows=(2, 2, 2), positions="none"), "classifier", size)
     export(one, "timm", tmp_path / "w.safetensors", False)
-    model = timm_model(one.description)
+    model = timm_model_of(one.description)
     theirs = timm.create_model(model.entry, checkpoint_path=tmp_path / "w.safetensors", **model.arguments).eval()
     with torch.no_grad():
         same(theirs(images(size)), output(one.model, images(size)))
@@ -140,7 +140,7 @@ def test_where_windows_do_not_divide_the_grid_the_export_warns_and_timm_differs(
     assert found.warnings and all("timm pads" in warning for warning in found.warnings)
     assert [record.getMessage() for record in caplog.records] == found.warnings
     assert found.warnings[0] in (tmp_path / "w.safetensors.md").read_text()
-    model = timm_model(one.description)
+    model = timm_model_of(one.description)
     theirs = timm.create_model(model.entry, checkpoint_path=tmp_path / "w.safetensors", **model.arguments).eval()
     with torch.no_grad():
         assert (theirs(images()) - output(one.model, images())).abs().max() > 1e-4

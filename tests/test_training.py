@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from mixmae.data.batches import Samples, load, open_split, training_keys
+from mixmae.data.batches import Samples, load_batches, open_split, training_keys
 from mixmae.data.draws import generator, seed_everything, subset
 from mixmae.encoders.building import build_encoder
 from mixmae.evaluations.finetune.loop import Softening
@@ -334,7 +334,7 @@ def test_chunks_are_the_mean_of_their_losses(tmp_path):
     seed_everything(job.seed, "init")
     method = build_method(job.method, build_encoder(job.encoder, job.image_size, 0.0))
     samples = Samples(split, pretraining_transform(job.recipe, job.image_size), job.seed)
-    images, _ = next(load(samples, training_keys(indices, 32, job.seed, 2, 0), 0))
+    images, _ = next(load_batches(samples, training_keys(indices, 32, job.seed, 2, 0), 0))
     losses = []
     for number, chunk in enumerate(images.split(16)):
         seed_everything(job.seed, "forward", 0, number)

@@ -6,17 +6,18 @@ the chunk shares its mask on the unit grid and the encoder runs on visible token
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.mae.spec import MaeConfig
 from mixmae.attention.layouts import Layout
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 from mixmae.methods.target import reconstruction_target
 
 
-class MAE(nn.Module):
+class MAE(Method):
     """encoder: hierarchical or ViT of style "mae".
 
     Called with images (B, 3, H, W), normalised, and optionally a mask, True = hidden: (rows, columns) of units on a
@@ -24,7 +25,7 @@ class MAE(nn.Module):
     (B, units, unit² * 3), units row-major.
     """
 
-    def __init__(self, encoder: nn.Module, config: MaeConfig):
+    def __init__(self, encoder: Encoder, config: MaeConfig):
         super().__init__()
         if not encoder.hierarchical and encoder.style != "mae":
             raise ValueError("mae needs a ViT of style mae")
@@ -34,7 +35,7 @@ class MAE(nn.Module):
         self.decoder.reset_tokens()
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """int(L * (1 - ratio)) units stay: one mask for the chunk, or one a sample on ViT."""
+        """Draws one mask for the chunk, or on ViT one for each sample; int(L * (1 - ratio)) units stay."""
         rows, columns = (side // self.encoder.unit for side in self.encoder.image_size)
         return self._draw(count, (rows, columns), rng)
 
@@ -65,7 +66,7 @@ class MAE(nn.Module):
             raise ValueError("the mask must be bool, hide at least one unit and leave at least one")
 
     def _visible(self, mask: Tensor, device: torch.device) -> Tensor:
-        """Row-major units that stay: (n,) for a shared mask, (B, n) per sample."""
+        """Returns the row-major units that stay: (n,) for a shared mask, (B, n) per sample."""
         seen = ~mask.cpu().flatten(-2)
         if self.encoder.hierarchical:
             return seen.nonzero().squeeze(1).to(device)
@@ -75,7 +76,7 @@ class MAE(nn.Module):
         return seen.nonzero()[:, 1].reshape(len(mask), -1).to(device)
 
     def forward_encoder(self, images: Tensor, visible: Tensor) -> Tensor:
-        """(B, n visible, width) tokens in the order of `visible`; on ViT the class token comes first."""
+        """Returns (B, n visible, width) tokens in the order of `visible`; on ViT the class token comes first."""
         encoder = self.encoder
         pixels = encoder.pixels(images)
         if encoder.hierarchical:
@@ -85,13 +86,12 @@ class MAE(nn.Module):
         return encoder.encode(encoder.embed(pixels.gather(1, own)), encoder.grid(images), visible)
 
     def forward_loss(self, images: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """Mean squared error over hidden units, in float32."""
+        """Returns the mean squared error over hidden units, in float32."""
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         error = (prediction.float() - target).square().mean(-1)
         return error[mask.flatten(-2).expand_as(error)].mean()
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, self._visible(mask, images.device))
 
     def no_weight_decay(self) -> set[str]:

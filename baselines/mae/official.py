@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from baselines.mae.spec import MaeConfig
-from mixmae.encoders.arguments import Shapes, Whole, decoder_of, square
+from mixmae.encoders.arguments import Shapes, Whole, both_sides, decoder_of
 from mixmae.encoders.keys import KeyMap
 from mixmae.encoders.kinds import Licence, OfficialKind
 from mixmae.encoders.swin.official import RECOMPUTED, SwinArguments
@@ -60,7 +60,7 @@ class MaeVitArguments(VitArguments):
             decoder_mlp_ratio=self.mlp_ratio,
             decoder_norm_eps=self.layer_norm_eps,
         )
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "method": method}
 
 
 class MaeVitClassifierArguments(VitArguments):
@@ -72,7 +72,7 @@ class MaeVitClassifierArguments(VitArguments):
 
 
 class GreenmimDecoder(Model):
-    """Of GreenMIM's MaskedAutoencoder, which is given its encoder."""
+    """The decoder's arguments of GreenMIM's MaskedAutoencoder, whose encoder is an argument too."""
 
     decoder_num_patches: Positive = 196
     decoder_embed_dim: Positive = 512
@@ -94,11 +94,11 @@ class GreenmimArguments(SwinArguments):
 
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
-        found = super().from_shapes(shapes)
-        stages = len(found["depths"])
+        arguments = super().from_shapes(shapes)
+        stages = len(arguments["depths"])
         if "decoder_pos_embed" in shapes:
-            found["img_size"] = isqrt(shapes["decoder_pos_embed"][1]) * found["patch_size"] * 2 ** (stages - 1)
-        return found
+            arguments["img_size"] = isqrt(shapes["decoder_pos_embed"][1]) * arguments["patch_size"] * 2 ** (stages - 1)
+        return arguments
 
     def description(self) -> dict[str, Any]:
         decoder = self.decoder
@@ -111,7 +111,7 @@ class GreenmimArguments(SwinArguments):
             decoder_mlp_ratio=decoder.mlp_ratio,
             decoder_norm_eps=self.layer_norm_eps,
         )
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "method": method}
 
 
 _LICENCE = Licence("CC-BY-NC 4.0", "cc-by-nc-4.0", "github.com/facebookresearch/mae @efb2a80")

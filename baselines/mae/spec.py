@@ -1,7 +1,7 @@
 """MAE (He et al., CVPR 2022); on hierarchical encoders as GreenMIM (Huang et al. 2022) (no torch)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -28,12 +28,12 @@ class MaeConfig(MethodModel):
     decoder_norm_eps: Annotated[NotNegative, Neutral(1e-6)] = 1e-6
 
     @model_validator(mode="after")
-    def _decoder_fits(self):
+    def _decoder_fits(self) -> Self:
         check_decoder(self)
         return self
 
 
-class Mae(MethodSpec):
+class MaeSpec(MethodSpec):
     name, label, order, colour = "mae", "MAE", 3, 2
     loss_label = "squared error"
     config = MaeConfig
@@ -41,7 +41,7 @@ class Mae(MethodSpec):
     needs_visible_only = True
 
     def hidden(self, config: MaeConfig, cells: int) -> int:
-        """All but the kept ones, whose number is rounded down."""
+        """Returns all cells but the kept ones, whose number is rounded down."""
         return cells - int(cells * (1 - config.ratio))
 
     def encoded(self, config: MaeConfig, units: int) -> int:
@@ -65,4 +65,4 @@ class Mae(MethodSpec):
         return KINDS
 
 
-SPEC = Mae()
+SPEC = MaeSpec()

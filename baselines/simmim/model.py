@@ -9,17 +9,18 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from baselines.simmim.spec import SimmimConfig
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.encoders.encoder import Encoder
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 
 
-class SimMIM(nn.Module):
+class SimMIM(Method):
     """encoder: hierarchical or ViT. mask_unit: side in pixels of what is masked as one. ratio: rounded up.
 
     Called with images (B, 3, H, W), normalised, and optionally a mask (B, H / mask_unit, W / mask_unit), bool.
     `Output.prediction` is (B, 3, H, W), `Output.mask` the mask.
     """
 
-    def __init__(self, encoder: nn.Module, config: SimmimConfig):
+    def __init__(self, encoder: Encoder, config: SimmimConfig):
         super().__init__()
         self.encoder, self.ratio, self.mask_unit = encoder, config.ratio, config.mask_unit or encoder.unit
         width = encoder.width if not encoder.hierarchical else encoder.widths[0]
@@ -27,7 +28,7 @@ class SimMIM(nn.Module):
         self.decoder = nn.Conv2d(encoder.width, encoder.unit**2 * 3, 1)
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(count, rows, columns) bool; ceil(cells * ratio) are hidden in each."""
+        """Draws (count, rows, columns) bool; ceil(cells * ratio) are hidden in each."""
         return self._draw(count, self.encoder.image_size, rng)
 
     def _draw(self, count: int, size: tuple[int, int], rng: np.random.Generator) -> Tensor:
@@ -38,7 +39,7 @@ class SimMIM(nn.Module):
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Output:
         if mask is None:
-            mask = self._draw(len(images), tuple(images.shape[-2:]), fresh_rng())
+            mask = self._draw(len(images), (images.shape[-2], images.shape[-1]), fresh_rng())
         mask = mask.to(images.device)
         self._check(images, mask)
         tokens = self.forward_encoder(images, mask)
@@ -52,7 +53,7 @@ class SimMIM(nn.Module):
             raise ValueError(f"the mask is {tuple(mask.shape)} {mask.dtype}, wanted {wanted} torch.bool")
 
     def forward_encoder(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, units, width), units row-major; hidden tokens are replaced after the patch embedding."""
+        """Returns (B, units, width), units row-major; hidden tokens are replaced after the patch embedding."""
         encoder = self.encoder
         tokens = encoder.embed(encoder.pixels(images))
         layout = encoder.whole(images)
@@ -66,17 +67,16 @@ class SimMIM(nn.Module):
         return encoder.encode(tokens, layout.grid)[:, 1:]
 
     def forward_decoder(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """A 1 x 1 convolution and a pixel shuffle."""
+        """Predicts pixels by a 1 x 1 convolution and a pixel shuffle."""
         return F.pixel_shuffle(self.decoder(tokens.transpose(1, 2).unflatten(2, grid)), self.encoder.unit)
 
     def forward_loss(self, images: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """L1 on hidden pixels / (their count + 1e-5) / channels, in float32."""
+        """Returns L1 on hidden pixels / (their count + 1e-5) / channels, in float32."""
         hidden = mask.repeat_interleave(self.mask_unit, 1).repeat_interleave(self.mask_unit, 2).unsqueeze(1)
         error = (images.float() - prediction.float()).abs() * hidden
         return error.sum() / (hidden.sum() + 1e-5) / images.shape[1]
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, mask.to(images.device))
 
     def no_weight_decay(self) -> set[str]:

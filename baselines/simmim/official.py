@@ -4,7 +4,7 @@ from math import isqrt
 from typing import Any, ClassVar, Literal
 
 from baselines.simmim.spec import SimmimConfig
-from mixmae.encoders.arguments import Shapes, square
+from mixmae.encoders.arguments import Shapes, both_sides
 from mixmae.encoders.keys import KeyMap
 from mixmae.encoders.kinds import Licence, OfficialKind
 from mixmae.encoders.swin.official import RECOMPUTED, SwinArguments, SwinClassifierArguments
@@ -68,7 +68,7 @@ class SimmimSwinArguments(SwinArguments):
 
     def description(self) -> dict[str, Any]:
         method = SimmimConfig(ratio=self.mask_ratio, mask_unit=self.mask_patch_size)
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "method": method}
 
 
 class BeitArguments(VitArguments):
@@ -78,11 +78,14 @@ class BeitArguments(VitArguments):
     init_scale: float = 0.001
     use_abs_pos_emb: Literal[False] = False
 
+    table: ClassVar[str]
+    """Name of a relative position bias table."""
+
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
-        found = super().from_shapes(shapes)
+        arguments = super().from_shapes(shapes)
         rows, heads = shapes[cls.table]
-        return {**found, "num_heads": heads, "img_size": (isqrt(rows - 3) + 1) // 2 * found["patch_size"]}
+        return {**arguments, "num_heads": heads, "img_size": (isqrt(rows - 3) + 1) // 2 * arguments["patch_size"]}
 
 
 class SimmimVitArguments(BeitArguments):
@@ -98,7 +101,7 @@ class SimmimVitArguments(BeitArguments):
 
     def description(self) -> dict[str, Any]:
         method = SimmimConfig(ratio=self.mask_ratio, mask_unit=self.mask_patch_size)
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "method": method}
 
 
 class SimmimVitClassifierArguments(BeitArguments):

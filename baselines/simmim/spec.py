@@ -21,7 +21,7 @@ class SimmimConfig(MethodModel):
     patch 4), and two patches for ViT (32 px at patch 16)."""
 
 
-class Simmim(MethodSpec):
+class SimmimSpec(MethodSpec):
     name, label, order, colour = "simmim", "SimMIM", 2, 1
     loss_label = "L1"
     config = SimmimConfig
@@ -52,4 +52,4 @@ class Simmim(MethodSpec):
         return KINDS
 
 
-SPEC = Simmim()
+SPEC = SimmimSpec()

@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mixmae.attention.layouts import Groups, recursive_offsets
+from mixmae.attention.layouts import Bucket, Groups, recursive_offsets
 
 
 class WindowAttention(nn.Module):
@@ -32,16 +32,17 @@ class WindowAttention(nn.Module):
             parts.append(self._own_bias(qkv, bucket) if own_bias else self._shared_bias(qkv, bucket))
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
 
-    def _shared_bias(self, qkv: Tensor, bucket) -> Tensor:
-        """All groups have the same bias or none: they are folded into the batch."""
+    def _shared_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
+        """Attends where all groups have the same bias or none: groups are folded into the batch."""
         batch, tokens, _ = qkv.shape
         q, k, v = qkv.reshape(batch * bucket.count, bucket.size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = None if bucket.relative is None else self._bias(bucket.relative)[:, 0]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return out.transpose(1, 2).reshape(batch, tokens, -1)
 
-    def _own_bias(self, qkv: Tensor, bucket) -> Tensor:
-        """Every group has its own bias: groups are folded into the heads, so that the bias is shared by the batch."""
+    def _own_bias(self, qkv: Tensor, bucket: Bucket) -> Tensor:
+        """Attends where every group has its own bias: groups are folded into the heads, the batch shares the bias."""
+        assert bucket.relative is not None
         batch, tokens, _ = qkv.shape
         count, size, heads = bucket.count, bucket.size, self.heads
         qkv = qkv.reshape(batch, count, size, 3, heads, -1).permute(3, 0, 4, 1, 2, 5)
@@ -50,7 +51,7 @@ class WindowAttention(nn.Module):
         return out.reshape(batch, heads, count, size, -1).permute(0, 2, 3, 1, 4).reshape(batch, tokens, -1)
 
     def _bias(self, relative: Tensor) -> Tensor:
-        """(heads, groups, size, size); one gather from the transposed table, whose backward is fast."""
+        """Returns (heads, groups, size, size): one gather from the transposed table, whose backward is fast."""
         table = self.relative_position_bias_table.t()
         return table.index_select(1, relative.flatten()).reshape(self.heads, *relative.shape)
 
@@ -89,8 +90,9 @@ class ReducedAttention(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block around one of the attentions above, with stochastic depth.
 
-    norm: makes a norm layer of a width. Tokens are (B, N, width) in the order that `attn` takes. `checkpointed`: the
-    backward pass computes the block again from its input, with the same draws, instead of keeping what it needs.
+    norm: called with a width, returns a norm layer. Tokens are (B, N, width) in the order that `attn` takes.
+    `checkpointed`: the backward pass computes the block again from its input, with the same draws, instead of keeping
+    what it needs.
     """
 
     checkpointed = False
@@ -115,7 +117,7 @@ class Block(nn.Module):
 
 
 def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`conv`, whose stride is its kernel s, on tokens (B, N, C) in unit order -> (B, N / s², C').
+    """Applies `conv`, whose stride is its kernel s, to tokens (B, N, C) in unit order -> (B, N / s², C').
 
     The s x s tokens of one output follow one another, so it is a reshape and a matrix product.
     """
@@ -126,11 +128,12 @@ def strided_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def reorder(x: Tensor, current: Groups | None, wanted: Groups | None) -> Tensor:
-    """Tokens from the order of `current` into that of `wanted`; None and groups without order are unit order."""
+    """Reorders tokens from the order of `current` to that of `wanted`; None and groups without order are unit order."""
     before = None if current is None else current.inverse
     after = None if wanted is None else wanted.order
-    if current is wanted or (before is None and after is None):
+    if current is wanted:
         return x
-    if before is None or after is None:
-        return x.index_select(1, before if after is None else after)
-    return x.index_select(1, before[after])
+    if before is not None and after is not None:
+        return x.index_select(1, before[after])
+    order = after if before is None else before
+    return x if order is None else x.index_select(1, order)

@@ -1,6 +1,6 @@
 """Who attends with whom: attention layouts, the one mechanism behind plain, masked and visible-only encoding.
 
-A layout lists the units that are present, sorted by slot (the source image they show), and tells for every stage where
+A layout lists the units that are present, sorted by slot (the source image they show), and holds for every stage where
 each token lies and which groups of tokens attend together. Four cases are one mechanism: plain windows, shifted windows
 (border windows are simply smaller), masked attention (windows split by source image) and visible-only encoding (one of
 the parts left out). It depends on the mask alone, so it is made once a chunk and shared by all blocks.
@@ -20,7 +20,7 @@ import torch
 
 @lru_cache
 def recursive_offsets(side: int) -> np.ndarray:
-    """(side², 2) row and column of each place of a side x side square in 2 x 2-recursive order, row bit fastest.
+    """Returns (side², 2): row and column of each place of a square in 2 x 2-recursive order, row bit fastest.
 
     `side` is a power of two. For 2: (0, 0), (1, 0), (0, 1), (1, 1), the order of Swin's patch merging.
     """
@@ -54,12 +54,12 @@ class Groups:
 
     @property
     def sizes(self) -> list[int]:
-        """Tokens of each bucket, in order."""
+        """Number of tokens in each bucket, in order."""
         return [bucket.count * bucket.size for bucket in self.buckets]
 
 
 class StageLayout:
-    """Where the tokens of one stage lie, and their groups.
+    """Holds where the tokens of one stage lie, and groups them.
 
     size: height and width of the stage's grid in tokens. slots: token slices of the slots. sources: token slices of
     what attends together globally. index: (N,) row-major place of each token.
@@ -78,14 +78,14 @@ class StageLayout:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def global_groups(self) -> Groups:
-        """One group a source; sources are slices of unit order."""
+        """Returns one group a source; sources are slices of unit order."""
         return self._cached(("global",), self._make_global, None)
 
     def window_groups(self, window: int, shift: int, table_side: int | None) -> Groups:
-        """Windows of `window` x `window` tokens, `shift` tokens down and right, split by source.
+        """Returns windows of `window` x `window` tokens, `shift` tokens down and right, split by source.
 
-        Cut to the grid where it is smaller. `table_side` is the window side that the relative position bias table was
-        made for; None: no relative positions.
+        They are cut to the grid where it is smaller. `table_side` is the window side that the relative position bias
+        table was made for; None: no relative positions.
         """
         height, width = (min(window, side) for side in self.size)
         if (height, width) == self.size and not shift:
@@ -98,7 +98,7 @@ class StageLayout:
         return self._groups[key]
 
     def _make_global(self, table_side: int | None) -> Groups:
-        """Consecutive sources of one size share a bucket."""
+        """Makes each source a group; consecutive sources of one size share a bucket."""
         buckets, start = [], 0
         sizes = [source.stop - source.start for source in self.sources]
         while sizes:
@@ -135,7 +135,7 @@ class StageLayout:
         return Groups(tuple(buckets), self._tensor(order), self._tensor(np.argsort(order)))
 
     def _relative(self, members: np.ndarray, table_side: int | None, same: bool) -> torch.Tensor | None:
-        """(groups or 1, size, size) rows of a bias table for windows of `table_side`; members: (groups, size)."""
+        """Returns (groups or 1, size, size) rows of the bias table of side `table_side`; members: (groups, size)."""
         if table_side is None:
             return None
         rank = self.yx[:, 0] * (2 * table_side - 1) + self.yx[:, 1]
@@ -175,11 +175,11 @@ class Layout:
 
 @lru_cache(maxsize=16)
 def whole_layout(grid: tuple[int, int], stages: int, device: torch.device) -> Layout:
-    """Every unit, in row-major order, of one image: plain attention. Made once a grid."""
+    """Returns the layout of plain attention: every unit of one image, in row-major order. Made once a grid."""
     return Layout(grid, [np.arange(grid[0] * grid[1])], stages, device=device)
 
 
 def slots_of(slots: torch.Tensor, images: int) -> list[np.ndarray]:
-    """For each of `images` slots the row-major indices of its units. slots: (rows, columns) slot of each unit."""
+    """Returns the row-major indices of each slot's units. slots: (rows, columns) slot of each unit."""
     flat = slots.flatten().cpu().numpy()
     return [np.flatnonzero(flat == slot) for slot in range(images)]

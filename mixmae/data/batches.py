@@ -1,4 +1,4 @@
-"""From a split to batches: every sample is a function of (seed, epoch, index), whoever loads it.
+"""Batches of a split: every sample is a function of (seed, epoch, index), whichever process loads it.
 
 Images that cannot be read are found where they are loaded and reported with the batch they belong to, so that what
 happens does not depend on the number of workers. In training such an image is replaced by the next readable one of
@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +24,16 @@ from mixmae.fields.specs import resolve
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int | None, int]
+SampleKey = tuple[int | None, int]
 """(epoch, index of the image in its split); None for the epoch: an evaluation"""
 Loaded = tuple[list[torch.Tensor] | None, dict[int, str]]
 """(images and labels, or None where none could be read; what is wrong with the unreadable ones, by index)"""
-NAMED = 10
+FILES_NAMED = 10
 """Unreadable files in an error message; the log names all."""
 
 
-def open_split(data: DataModel, split: str):
-    """The "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
+def open_split(data: DataModel, split: str) -> Any:
+    """Opens the "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
     Unreadable, `bad_files` too."""
     return resolve(sources[data.name].source)(data, split)
 
@@ -40,9 +41,9 @@ def open_split(data: DataModel, split: str):
 class Samples(Dataset):
     """Transformed images of a split by key, each seeded by (seed, "augment", epoch, index).
 
-    indices: of the images trained on, among which an unreadable one finds its replacement; without them an unreadable
-    image in training is an error. `reshuffles`: as for `epoch_order`. `unreadable` holds what is wrong with those met
-    so far, by index, as `load` finds them out; `fresh`, those this process found since `fresh` was last emptied.
+    indices: the images trained on, from which an unreadable one is replaced; without them an unreadable image in
+    training is an error. `reshuffles`: as for `epoch_order`. `unreadable` holds, by index, what is wrong with the
+    images that `load_batches` could not read so far; `fresh`, those of them added since `fresh` was last emptied.
     """
 
     def __init__(self, split, transform: Transform, seed: int, indices: list[int] | None = None):
@@ -55,21 +56,22 @@ class Samples(Dataset):
         self.fresh: dict[int, str] = {}
         self._at: torch.Tensor | None = None
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
-        """The sample itself, no other in its place. Raises Unreadable."""
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, int]:
+        """Loads the sample itself, without replacement. Raises Unreadable."""
         return self._sample(key, key[1])
 
-    def __getitems__(self, keys: list[Key]) -> Loaded:
-        """The batch of these keys, and the unreadable images met on the way. Raises Unreadable in training where
-        nothing takes an image's place."""
-        found, unreadable = [], {}
+    def __getitems__(self, keys: list[SampleKey]) -> Loaded:
+        """Loads the batch of these keys; returns it and the unreadable images among them. Raises Unreadable in training
+        where nothing takes an image's place."""
+        batch: list[tuple[torch.Tensor, int]] = []
+        unreadable: dict[int, str] = {}
         for key in keys:
             sample = self._readable(key, unreadable)
             if sample is not None:
-                found.append(sample)
+                batch.append(sample)
             elif len(unreadable) > self.split.bad_files:
                 return None, unreadable
-        return (default_collate(found) if found else None), unreadable
+        return (default_collate(batch) if batch else None), unreadable
 
     def note(self, unreadable: dict[int, str]) -> None:
         """Counts unreadable images. Raises Unreadable, naming them, when they are more than the split may hold."""
@@ -80,21 +82,25 @@ class Samples(Dataset):
         limit = self.split.bad_files if self.unreadable else 0
         if len(self.unreadable) > limit:
             reasons = list(self.unreadable.values())
-            more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+            more = f"; and {len(reasons) - FILES_NAMED} more" if len(reasons) > FILES_NAMED else ""
             what = f"more than data.bad_files: {limit} allows; repair or remove them, or write a larger number there"
-            raise Unreadable(f"{'; '.join(reasons[:NAMED])}{more}: {what}")
+            raise Unreadable(f"{'; '.join(reasons[:FILES_NAMED])}{more}: {what}")
 
     def follow(self, workers: int) -> None:
-        """From here on each loading process writes down (its pid, the index it loads)."""
+        """Makes each loading process record (its pid, the index it loads) from now on."""
         self._at = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()
 
     def lost(self) -> list[str]:
-        """The images that loading processes were at when they ended without being asked to."""
+        """Returns the names of the images that loading processes were reading when they died."""
+        assert self._at is not None, "`follow` was called"
         alive = {process.pid for process in multiprocessing.active_children()}
         return [self.split.name(index) for pid, index in self._at.tolist() if pid >= 0 and pid not in alive]
 
-    def _readable(self, key: Key, unreadable: dict[int, str]) -> tuple[torch.Tensor, int] | None:
-        """Adds to `unreadable` what cannot be read. None in an evaluation, and where that is already too much."""
+    def _readable(self, key: SampleKey, unreadable: dict[int, str]) -> tuple[torch.Tensor, int] | None:
+        """Loads the image of `key` or its replacement, and adds those that cannot be read to `unreadable`.
+
+        Returns None where an evaluation leaves the image out, and where more are unreadable than may be.
+        """
         epoch, index = key
         for candidate in self._from(epoch, index):
             try:
@@ -106,15 +112,15 @@ class Samples(Dataset):
         raise Unreadable(f"{unreadable[index]}: there is no readable image to take its place")
 
     def _from(self, epoch: int | None, index: int) -> Iterator[int]:
-        """The image itself, then those after it in the epoch's order, round to the one before it."""
+        """Yields the image itself, then those after it in the epoch's order, round to the one before it."""
         yield index
-        if self.indices is not None:
+        if self.indices is not None and epoch is not None:
             order = epoch_order(self.indices, self.seed, epoch, self.reshuffles)
             place = int(np.flatnonzero(order == index)[0])
             yield from (int(other) for other in np.roll(order, -place)[1:])
 
-    def _sample(self, key: Key, index: int) -> tuple[torch.Tensor, int]:
-        """The image at `index` under the seed of `key`. Errors name the file."""
+    def _sample(self, key: SampleKey, index: int) -> tuple[torch.Tensor, int]:
+        """Loads the image at `index` under the seed of `key`. Errors name the file."""
         if self._at is not None and (worker := get_worker_info()):
             self._at[worker.id] = torch.tensor([os.getpid(), index])
         try:
@@ -127,19 +133,22 @@ class Samples(Dataset):
             raise RuntimeError(f"{self.split.name(index)}: {type(error).__name__}: {error}") from error
 
 
-def load(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def load_batches(
+    samples: Samples, keys: Iterable[list[SampleKey]], workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields (images (B, 3, H, W), labels (B,)) for each list of keys; `workers` 0 loads in this process.
 
     Raises Unreadable when more images cannot be read than the split may hold, and RuntimeError naming the image where
-    loading one fails otherwise or ends its process.
+    loading one fails otherwise or the process that loads it dies.
     """
-    for batch, unreadable in _loaded(samples, keys, workers):
+    for batch, unreadable in _loaded_batches(samples, keys, workers):
         samples.note(unreadable)
         if batch is not None:
-            yield tuple(batch)
+            images, labels = batch
+            yield images, labels
 
 
-def _loaded(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterator[Loaded]:
+def _loaded_batches(samples: Samples, keys: Iterable[list[SampleKey]], workers: int) -> Iterator[Loaded]:
     if workers == 0:
         yield from (samples.__getitems__(batch) for batch in keys)
         return
@@ -163,20 +172,21 @@ def _loaded(samples: Samples, keys: Iterable[list[Key]], workers: int) -> Iterat
         raise RuntimeError(f"{what}: {error}") from error
 
 
-def _as_it_is(batch: Loaded) -> Loaded:
+def _as_it_is(batch: Any) -> Loaded:
+    """Takes the place of collating, which `Samples.__getitems__` has done."""
     return batch
 
 
 def epoch_order(indices: list[int], seed: int, epoch: int, reshuffles: int = 0) -> np.ndarray:
-    """The training images in the order of an epoch, drawn by (seed, "order", epoch), and another for each reshuffle."""
+    """Returns the training images in an epoch's order, drawn by (seed, "order", epoch) and anew for each reshuffle."""
     again = (reshuffles,) if reshuffles else ()
     return np.asarray(indices)[generator(seed, "order", epoch, *again).permutation(len(indices))]
 
 
 def training_keys(
     indices: list[int], batch: int, seed: int, epochs: int, start: int, reshuffles: int = 0
-) -> Iterator[list[Key]]:
-    """The batches from step `start` on: full ones only, each epoch in its own order."""
+) -> Iterator[list[SampleKey]]:
+    """Yields the batches from step `start` on: full ones only, each epoch in its own order."""
     steps = len(indices) // batch
     for epoch in range(start // steps, epochs):
         order = epoch_order(indices, seed, epoch, reshuffles)
@@ -185,7 +195,7 @@ def training_keys(
             yield [(epoch, int(index)) for index in order[step * batch : (step + 1) * batch]]
 
 
-def evaluation_keys(indices: list[int], batch: int) -> Iterator[list[Key]]:
-    """Every image once, in order; the last batch may be smaller."""
+def evaluation_keys(indices: list[int], batch: int) -> Iterator[list[SampleKey]]:
+    """Yields every image once, in order; the last batch may be smaller."""
     for start in range(0, len(indices), batch):
         yield [(None, index) for index in indices[start : start + batch]]

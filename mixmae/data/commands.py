@@ -1,7 +1,7 @@
 """The `mixmae data` commands. Imports no torch until a command needs it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 @data_app.callback()
 def _data() -> None:
-    """A group, though it has one command."""
+    """Makes it a group of commands, though there is one."""
 
 
 @data_app.command("check")
@@ -24,9 +24,10 @@ def data_check(
     from mixmae.data.image_folder.check import check, lines
     from mixmae.data.sources import folder_of_images
 
-    found = check(folder_of_images(folder))
+    config: Any = folder_of_images(folder)
+    report = check(config)
     if as_json:
-        print_json(**found)
+        print_json(**report)
     else:
-        print(*lines(found), sep="\n")
-    raise typer.Exit(int(not found["trainable"]))
+        print(*lines(report), sep="\n")
+    raise typer.Exit(int(not report["trainable"]))

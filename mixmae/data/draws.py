@@ -15,7 +15,7 @@ from mixmae.data.subset import Subset, kept
 
 
 def seed_of(seed: int, purpose: str, *place: int) -> int:
-    """63 bits that name the draw; numpy integers and Python's count the same."""
+    """Returns the 63-bit seed of a draw; numpy integers and Python's count the same."""
     text = "/".join([str(int(seed)), purpose, *(str(int(number)) for number in place)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
@@ -38,7 +38,7 @@ def seed_everything(seed: int, purpose: str, *place: int) -> None:
 
 
 def subset(labels: list[int], part: Subset, seed: int) -> list[int]:
-    """Sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
+    """Returns the sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
 
     A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
     """

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from mixmae.files.retrying import OF_THE_MACHINE, retried
 
@@ -33,7 +33,7 @@ class Unreadable(ValueError):
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The image at `path` as RGB, upright.
+    """Reads the image at `path` as RGB, upright.
 
     Palettes are looked up, transparency is laid over white, 16-bit grey is scaled to 8 bits, CMYK and Lab converted,
     the EXIF orientation applied; of an animation the first frame. Raises Unreadable for what is missing, empty, cut
@@ -49,13 +49,14 @@ def _read_rgb(path: Path) -> Image.Image:
 
 
 def describe(path: Path) -> tuple[str, str, tuple[int, int]]:
-    """(format such as "JPEG", Pillow's mode such as "CMYK", (width, height) upright), all pixels read as RGB too."""
+    """Reads all pixels, and returns (format such as "JPEG", Pillow's mode such as "CMYK", (width, height) upright)."""
     with _naming(path), path.open("rb") as file, _decoded(file) as image:
+        assert image.format is not None, "known, as the image was opened"
         return image.format, image.mode, _upright(_rgb(image), image).size
 
 
 class _naming:
-    """Turns whatever goes wrong within into Unreadable naming `path`, save errors of the machine.
+    """A context in which every error becomes an Unreadable that names `path`, save errors of the machine.
 
     Damaged files make Pillow's decoders raise nearly anything (SyntaxError, struct.error, IndexError, …). Warnings,
     such as those of odd metadata, are silenced; that of a decompression bomb is an error.
@@ -80,8 +81,8 @@ class _naming:
 
 
 def _reason(error: Exception) -> str:
-    """In one line, without the path, which Pillow repeats or replaces by the address of a file object."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    """Returns the error in one line, without the path, which Pillow repeats or replaces by a file object's address."""
+    if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -108,7 +109,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("floating point grey has no fixed range; store it with 8 or 16 bits")
     if image.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None, "a new image, as none is changed in place"
+        return converted
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
@@ -116,7 +119,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _of_16_bits(image: Image.Image) -> Image.Image:
-    """Pillow's own conversion cuts all above 255 off. Mode "I" holds 16-bit values where PGM is the format."""
+    """Scales 16-bit grey to 8 bits, where Pillow cuts off all above 255. Mode "I" holds 16-bit values in PGM files."""
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > WHITE_16:
         raise ValueError("32-bit grey has no fixed range; store it with 8 or 16 bits")

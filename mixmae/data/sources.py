@@ -17,8 +17,10 @@ class DataModel(Model):
 
 
 class DataNotHere(ValueError):
-    """The images are not on this machine. path: of the field of the data's config that this is about. variable: of the
-    environment, where it is one that is not set."""
+    """The images are not on this machine.
+
+    path: the field of the data's config at fault. variable: the environment variable that is not set, if one is.
+    """
 
     def __init__(self, path: tuple, what: str, variable: str | None = None):
         super().__init__(what)
@@ -26,7 +28,7 @@ class DataNotHere(ValueError):
 
 
 class DataSpec(Protocol):
-    """A source of images. What it does not say has the answer given here."""
+    """A source of images. What a source does not define is as defined here."""
 
     name: str
     label: str
@@ -42,33 +44,34 @@ class DataSpec(Protocol):
     """Whether results may be shown where the images are not."""
 
     def placed(self, config: Any) -> Any:
-        """The config with what depends on the machine, such as a path, made out. Raises DataNotHere."""
+        """Returns the config with what depends on the machine, such as a path, resolved. Raises DataNotHere."""
         return config
 
     def counts(self, config: Any, split: str) -> tuple[int, ...]:
-        """Images of each class. Raises FileNotFoundError or ValueError where the data is not there."""
+        """Counts the images of each class. Raises FileNotFoundError or ValueError where the data is not there."""
         raise NotImplementedError
 
     def fingerprint(self, config: Any, root: Path) -> str:
-        """16 hex digits, the same wherever the data lies. May be cached under `root`.
+        """Returns 16 hex digits, the same wherever the data lies. May be cached under `root`.
 
         Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be."""
         raise NotImplementedError
 
     def recall(self, config: Any, root: Path) -> None:
-        """Lets this process know what is cached under `root`."""
+        """Loads what is cached under `root`, if anything is, so that opening a split is fast."""
+        return
 
     def title(self, config: Any) -> str:
-        """What a caption calls the data set."""
+        """Returns the name of the data set in a caption."""
         return self.label
 
     @property
     def published_as(self) -> str:
-        """What published.csv calls the data set."""
+        """Name of the data set in published.csv."""
         return self.name
 
     def of_folder(self, path: Path) -> DataModel | None:
-        """The config of a folder that a command names; None where it is no source of folders."""
+        """Returns the config for a folder that a command names; None where this is no source of folders."""
         return None
 
 
@@ -79,7 +82,7 @@ DataConfig = Annotated[DataModel, Chosen(sources)]
 
 
 def folder_of_images(path: Path) -> DataModel:
-    """The config of a folder of labelled images that a command names."""
+    """Returns the config for a folder of labelled images that a command names."""
     return next(config for spec in sources if (config := spec.of_folder(path)) is not None)
 
 

@@ -1,6 +1,7 @@
 """Deterministic parts of a train split, and how many images they hold (no torch)."""
 
 from functools import lru_cache
+from typing import Self
 
 from pydantic import model_validator
 
@@ -12,19 +13,19 @@ class Subset(Model):
     """A deterministic part of the train split; at most one of the two."""
 
     fraction: Fraction | None = None
-    """This share of every class."""
+    """Share of each class's images."""
     labels_per_class: Positive | None = None
-    """So many images of every class."""
+    """Number of images of each class."""
 
     @model_validator(mode="after")
-    def _one_of_two(self):
+    def _one_of_two(self) -> Self:
         if self.fraction is not None and self.labels_per_class is not None:
             raise impossible(("labels_per_class",), "fraction is given too; write only one of them")
         return self
 
 
 def kept(part: Subset, available: int, label: int) -> int:
-    """How many of the `available` images of class `label` a subset keeps, at least one. Raises ValueError."""
+    """Returns how many of the `available` images of class `label` a subset keeps, at least one. Raises ValueError."""
     if part.fraction is not None:
         return max(1, round(part.fraction * available))
     if part.labels_per_class is None:
@@ -37,6 +38,6 @@ def kept(part: Subset, available: int, label: int) -> int:
 
 @lru_cache
 def training_images(data: DataModel, part: Subset) -> int:
-    """How many training images a subset holds. Raises ValueError where a class has too few."""
+    """Returns how many training images a subset holds. Raises ValueError where a class has too few."""
     counts = sources[data.name].counts(data, "train")
     return sum(kept(part, count, label) for label, count in enumerate(counts))

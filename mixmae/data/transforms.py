@@ -13,10 +13,10 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def evaluation_transform(size: tuple[int, int], crop: float) -> Transform:
-    """Resize so that the central crop takes the share `crop` of the shorter side (bicubic), then cut it out."""
+    """Returns the transform that resizes (bicubic) so that the central crop is the share `crop` of the shorter side."""
     return create_transform(size, is_training=False, crop_pct=crop, interpolation="bicubic")
 
 
 def crop_and_flip(scale: Range, ratio: Range, flip: bool, interpolation: str) -> dict[str, Any]:
-    """What timm's training transforms are told of a random resized crop."""
+    """Returns the arguments of timm's training transforms for a random resized crop and a horizontal flip."""
     return {"scale": scale, "ratio": ratio, "hflip": 0.5 if flip else 0.0, "interpolation": interpolation}

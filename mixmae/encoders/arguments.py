@@ -24,7 +24,7 @@ PerStage = Annotated[tuple[Positive, ...], Field(strict=False, min_length=2, max
 
 
 class Arguments(Model):
-    """What the classes share. Rates of dropout and stochastic depth do not touch weights."""
+    """The arguments that all classes share. Rates of dropout and stochastic depth do not change weights."""
 
     img_size: Positive = 224
     in_chans: Literal[3] = 3
@@ -36,38 +36,39 @@ class Arguments(Model):
     layer_norm_eps: NotNegative
 
     undecided: ClassVar[tuple[str, ...]] = ()
-    """Arguments that shapes alone do not tell."""
+    """Arguments that shapes alone do not decide."""
 
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
+        """Reads the arguments that the tensors' shapes decide."""
         raise NotImplementedError
 
     def description(self) -> dict[str, Any]:
-        """What they make: the fields of a `mixmae.weights.description.Description`."""
+        """Returns the fields of the `mixmae.weights.description.Description` of the model."""
         raise NotImplementedError
 
 
-def square(side: int) -> tuple[int, int]:
+def both_sides(side: int) -> tuple[int, int]:
     return side, side
 
 
 def count(shapes: Shapes, name: str, *before: int) -> int:
-    """How many consecutive numbers, from 0, in the last `{}` of `name` are there."""
-    found = 0
-    while name.format(*before, found) in shapes:
-        found += 1
-    return found
+    """Counts how many consecutive numbers, from 0, in the last `{}` of `name` give a name in `shapes`."""
+    number = 0
+    while name.format(*before, number) in shapes:
+        number += 1
+    return number
 
 
 def depths_of(shapes: Shapes, name: str, first: int = 0) -> list[int]:
-    """Blocks of each stage; `name` has a `{}` for the stage, numbered from `first`, and one for the block."""
-    depths = []
+    """Counts the blocks of each stage; `name` has a `{}` for the stage, counted from `first`, and one for the block."""
+    depths: list[int] = []
     while depth := count(shapes, name, first + len(depths)):
         depths.append(depth)
     return depths
 
 
 def decoder_of(shapes: Shapes) -> dict[str, int]:
-    """Width and depth of a decoder; 512 and 0 where the file has none."""
+    """Returns width and depth of a decoder; 512 and 0 where the file has none."""
     width = shapes.get("decoder.embed.weight", (512,))[0]
     return {"width": width, "depth": count(shapes, "decoder.blocks.{}.norm1.weight")}

@@ -2,7 +2,7 @@
 
 Names and layouts of OpenMMLab: mmdetection's SwinTransformer and PyramidVisionTransformer (mmdet/models/backbones/
 swin.py @09269cf and pvt.py @0c51592), mmsegmentation's SVT (mmseg/models/backbones/twins.py @0c87f7a). Their loaders
-keep what they know and pass over the rest, so what a file leaves out is said in `notes`.
+keep what they know and pass over the rest, so `notes` lists what a file leaves out.
 """
 
 import re
@@ -18,18 +18,18 @@ Rename = tuple[str, str]
 
 
 class NotInTimm(ValueError):
-    """timm has no model that computes the same; the message says why and what to write instead."""
+    """timm has no model that computes the same; the message has the reason and what to write instead."""
 
 
 class NotInOpenMMLab(ValueError):
-    """There is no backbone that could take the weights; the message says why."""
+    """OpenMMLab has no backbone that could take the weights; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class TimmModel:
     """entry, arguments: `timm.create_model(entry, **arguments)` is the model. keys: the map of its names onto ours.
 
-    warnings: where timm computes otherwise for all that.
+    warnings: where timm computes something else all the same.
     """
 
     entry: str
@@ -39,11 +39,11 @@ class TimmModel:
 
     @property
     def call(self) -> str:
-        """The arguments of `timm.create_model` as Python."""
+        """Writes the arguments of `timm.create_model` as Python."""
         return ", ".join([repr(self.entry), *(f"{name}={value!r}" for name, value in self.arguments.items())])
 
     def empty(self):
-        """The model without memory for its weights (on the meta device)."""
+        """Makes the model without memory for its weights (on the meta device)."""
         import timm
         import torch
 
@@ -51,15 +51,15 @@ class TimmModel:
             return timm.create_model(self.entry, **self.arguments)
 
     def tensors(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Our state (names `encoder.*`, `head.*`) under timm's names, every tensor of it, in timm's order."""
+        """Returns every tensor of our state (names `encoder.*`, `head.*`) under timm's names, in timm's order."""
         wanted = self.empty().state_dict()
         theirs = self.keys.official_names(wanted, self.entry)
         if wrong := sorted(theirs.keys() ^ state.keys()):
             raise NotInTimm(f"timm's {self.entry} and this model differ in {', '.join(wrong[:5])}; {INSTEAD}")
-        found = {theirs[ours]: tensor.contiguous() for ours, tensor in state.items()}
-        if odd := [name for name, tensor in wanted.items() if tensor.shape != found[name].shape]:
+        named = {theirs[ours]: tensor.contiguous() for ours, tensor in state.items()}
+        if odd := [name for name, tensor in wanted.items() if tensor.shape != named[name].shape]:
             raise NotInTimm(f"timm's {self.entry} has other shapes of {', '.join(odd[:5])}; {INSTEAD}")
-        return {name: found[name] for name in wanted}
+        return {name: named[name] for name in wanted}
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ class Backbone:
 
 
 def grids(encoder: Any, image_size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Rows and columns in tokens of each stage of a hierarchical encoder's config."""
+    """Returns rows and columns in tokens of each stage of a hierarchical encoder's config."""
     sides = [encoder.patch_size * 2**stage for stage in range(encoder.stages)]
     return [(image_size[0] // side, image_size[1] // side) for side in sides]
 
 
 def not_divided(
-    found: list[tuple[int, int]], windows: tuple[int, ...], cut: bool = True
+    grids: list[tuple[int, int]], windows: tuple[int, ...], cut: bool = True
 ) -> Iterator[tuple[int, tuple[int, int], int]]:
-    """(stage, grid, window) where a window, cut to the grid before that or not, does not divide the grid."""
-    for stage, (grid, window) in enumerate(zip(found, windows, strict=True)):
+    """Yields (stage, grid, window) where a window, with `cut` cut to the grid first, does not divide the grid."""
+    for stage, (grid, window) in enumerate(zip(grids, windows, strict=True)):
         side = min(window, *grid) if cut else window
         if grid[0] % side or grid[1] % side:
             yield stage, grid, side
@@ -109,22 +109,22 @@ ATTENTION: tuple[Rename, ...] = (
     (r"(attn\.(sr|norm)\..*)", r"\1"),
     (r"(norm[12]\..*)", r"\1"),
 )
-"""Of a block whose attention is PyTorch's over reduced keys; queries, keys and values are packed apart."""
+"""Names in a block whose attention is PyTorch's over reduced keys; `packed` renames queries, keys and values."""
 
 
 def packed(state: dict[str, Any]) -> dict[str, Any]:
-    """`attn.q` and `attn.kv` as the `in_proj_*` of torch.nn.MultiheadAttention; all else as it is."""
+    """Packs `attn.q` and `attn.kv` into the `in_proj_*` of torch.nn.MultiheadAttention; all else stays as it is."""
     import torch
 
-    found = {}
+    tensors = {}
     for name, tensor in state.items():
         before, kind, after = name.rpartition(".attn.")
         if after.startswith("q."):
             both = torch.cat([tensor, state[f"{before}{kind}kv.{after[2:]}"]])
-            found[f"{before}{kind}attn.in_proj_{after[2:]}"] = both
+            tensors[f"{before}{kind}attn.in_proj_{after[2:]}"] = both
         elif not after.startswith("kv."):
-            found[name] = tensor.contiguous()
-    return found
+            tensors[name] = tensor.contiguous()
+    return tensors
 
 
 def embedding(name: str) -> str:
@@ -145,6 +145,6 @@ def strides(encoder: Any) -> tuple[int, ...]:
 
 
 def python_config(fields: dict[str, Any]) -> str:
-    """A backbone's entry in an OpenMMLab config."""
+    """Writes a backbone's entry in an OpenMMLab config."""
     lines = "".join(f"    {name}={value!r},\n" for name, value in fields.items())
     return f"dict(\n{lines}    init_cfg=dict(type='Pretrained', checkpoint=CHECKPOINT),\n)"

@@ -1,7 +1,7 @@
 """What an encoder family is to the rest of the program, and the families there are (no torch)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 from pydantic import model_validator
 
@@ -18,7 +18,7 @@ class EncoderModel(Model):
     """An encoder's config; `family` names its spec."""
 
     name: Annotated[str, Recorded] = "custom"
-    """The variant this was written as: a label."""
+    """Name of the variant that was written; a label only."""
     patch_size: Positive
 
     family: str
@@ -33,12 +33,12 @@ class EncoderModel(Model):
 
     @property
     def mask_unit(self) -> int:
-        """Side in pixels of what methods with mask tokens mask as one, unless they say another."""
+        """Side in pixels of what methods with mask tokens mask as one, unless their config has another."""
         return self.unit
 
     @property
     def out_width(self) -> int:
-        """Of the last stage's tokens."""
+        """Channels of the last stage's tokens."""
         raise NotImplementedError
 
     @property
@@ -47,22 +47,22 @@ class EncoderModel(Model):
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What decides how many parameters there are, besides windows and image size."""
+        """The fields that decide how many parameters there are, besides windows and image size."""
         raise NotImplementedError
 
     @property
     def attends(self) -> dict[str, Any]:
-        """What decides, at the same shape and image size, how many tokens attend to one another."""
+        """The fields that decide, at one shape and image size, how many tokens attend to one another."""
         return {}
 
     @property
     def label(self) -> str:
-        """The variant's name, or that of the family."""
+        """Name of the variant, or of the family where it is custom."""
         return self.family if self.name == "custom" else self.name
 
 
 class Hierarchical(EncoderModel):
-    """What the three hierarchical families share. Per-stage tuples have one entry a stage."""
+    """The fields that hierarchical families share; tuples have one entry for each stage."""
 
     patch_size: Positive = 4
     """Side in pixels of a token of the first stage."""
@@ -92,7 +92,7 @@ class Hierarchical(EncoderModel):
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
-        """Fields that have one entry a stage."""
+        """The fields that have one entry for each stage."""
         return {"widths": self.widths, "heads": self.heads, "mlp_ratios": self.mlp_ratios}
 
     @model_validator(mode="before")
@@ -103,7 +103,7 @@ class Hierarchical(EncoderModel):
         return raw
 
     @model_validator(mode="after")
-    def _as_many_entries_as_stages(self):
+    def _as_many_entries_as_stages(self) -> Self:
         for field, value in self.by_stage.items():
             if len(value) != self.stages:
                 raise impossible((field,), f"{len(value)} entries for {self.stages} stages; write {self.stages}")
@@ -114,7 +114,7 @@ class Hierarchical(EncoderModel):
 
 
 class EncoderSpec(Protocol):
-    """An encoder family. What it does not say has the answer given here."""
+    """An encoder family. What a family does not define is as defined here."""
 
     name: str
     label: str
@@ -125,7 +125,7 @@ class EncoderSpec(Protocol):
     model: str
     """Dotted name of the module class: called with the config, the image size and the rate of drop path."""
     variants: Mapping[str, Mapping[str, Any]]
-    """What differs from the config's defaults, by the variant's name."""
+    """The fields that differ from the config's defaults, by the variant's name."""
     small: str
     """The variant that stands for the family at a scale that names no other."""
     small_size: int = 32
@@ -136,38 +136,38 @@ class EncoderSpec(Protocol):
     """Whether it can encode the visible units alone."""
 
     def resolved(self, config: Any, image_size: tuple[int, int]) -> Any:
-        """The config with everything as numbers that depends on the image size."""
+        """Returns the config with numbers in place of everything that depends on the image size."""
         return config
 
     def with_windows(self, config: Any, windows: tuple[int, ...]) -> Any:
-        """The config with other windows. Raises the error of a config field, whose place is that of `windows`."""
+        """Returns the config with other windows. Raises the error of a config field, placed at `windows`."""
         raise impossible((), f"{self.name} has no windows; leave it out")
 
     def finetuned(self, config: Any) -> Any:
-        """The config that a pretrained encoder is fine-tuned as."""
+        """Returns the config that a pretrained encoder is fine-tuned as."""
         return config
 
     def other_sizes(self, variant: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """(side in pixels, windows) at which a variant is published besides its usual size."""
+        """Returns (side in pixels, windows) of the sizes at which a variant is published besides its usual size."""
         return ()
 
     def official(self) -> tuple[OfficialKind, ...]:
-        """Kinds of official weights that are of this family and no method's."""
+        """Returns the kinds of official weights that are of this family and no method's."""
         return ()
 
     def timm(self, config: Any, image_size: tuple[int, int]) -> TimmModel:
-        """timm's model that computes the same. Raises NotInTimm."""
+        """Returns timm's model that computes the same. Raises NotInTimm."""
         raise NotInTimm(f"timm has no {self.label} that computes the same; {INSTEAD}")
 
     def openmmlab(self, config: Any, image_size: tuple[int, int], state: dict[str, Any]) -> Backbone:
-        """OpenMMLab's backbone with these weights, of the encoder alone by its own names. Raises NotInOpenMMLab."""
-        known = ", ".join(one.name for one in families if type(one).openmmlab is not EncoderSpec.openmmlab)
+        """Returns OpenMMLab's backbone with the weights in `state`, the encoder's own. Raises NotInOpenMMLab."""
+        known = ", ".join(family.name for family in families if type(family).openmmlab is not EncoderSpec.openmmlab)
         what = f"OpenMMLab's names of a {self.name} were not verified; --to mmdet-keys knows {known}"
         raise NotInOpenMMLab(f"{what}; write --to safetensors")
 
 
 def one_a_stage(windows: tuple[int, ...], stages: int) -> tuple[int, ...]:
-    """The windows as they are. Raises the error of a config field where they are more or fewer than the stages."""
+    """Returns the windows. Raises the error of a config field where they are more or fewer than the stages."""
     if len(windows) != stages:
         raise impossible((), f"{len(windows)} windows for {stages} stages; write one a stage")
     return windows
@@ -177,7 +177,7 @@ families: Specs[EncoderSpec] = Specs("encoder", "mixmae.encoders", "mixmae.encod
 
 
 def variants() -> dict[str, dict[str, Any]]:
-    """What every variant is, by its name, in the order in which they are shown."""
+    """Returns the fields of every variant by its name, in the order in which they are shown."""
     return {name: {"family": spec.name, **fields} for spec in families for name, fields in spec.variants.items()}
 
 

@@ -10,7 +10,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class KeyMap:
-    """The map of one kind of official state dict; it lies in the file of the model it maps to.
+    """The map of names of one kind of official state dict.
 
     Patterns are regular expressions that match a whole official name; the first that does decides.
     renames: what the name becomes, as `re` replaces it or as a function of the match. recomputed: tensors that our
@@ -22,7 +22,7 @@ class KeyMap:
     refused: tuple[tuple[str, str], ...] = ()
 
     def translated(self, names: Iterable[str], kind: str) -> tuple[dict[str, str], list[str]]:
-        """({official: ours}, the official names that are recomputed).
+        """Returns ({official: ours}, the official names that are recomputed).
 
         Raises ValueError naming what is in neither, with the reason where one is known.
         """
@@ -41,7 +41,7 @@ class KeyMap:
         return mapped, recomputed
 
     def official_names(self, names: Iterable[str], kind: str) -> dict[str, str]:
-        """Our parameter names -> the official ones, for the official names of a `kind`."""
+        """Returns {ours: official} for the official names of a `kind`."""
         return {ours: name for name, ours in self.translated(names, kind)[0].items()}
 
     def _renamed(self, name: str) -> str | None:
@@ -52,6 +52,6 @@ class KeyMap:
 
 
 def some(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Lists the first names, and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

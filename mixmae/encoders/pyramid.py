@@ -9,7 +9,7 @@ from mixmae.fields.model import NotNegative, Positive
 
 
 class PyramidArguments(Arguments):
-    """What PVT's and Twins' constructors share."""
+    """The constructor arguments that PVT and Twins share."""
 
     patch_size: Positive = 4
     embed_dims: PerStage = (64, 128, 256, 512)
@@ -34,7 +34,7 @@ class PyramidArguments(Arguments):
         widths = [shapes[f"{cls.embedding.format(s)}.proj.weight"][0] for s in stages]
         hidden = [shapes[f"{cls.block.format(s, 0)}.mlp.fc1.weight"][0] for s in stages]
         reductions = [shapes.get(f"{cls.block.format(s, cls.reducing)}.attn.sr.weight", (1,))[-1] for s in stages]
-        found = {
+        arguments = {
             "patch_size": shapes[f"{cls.embedding.format(first)}.proj.weight"][-1],
             "embed_dims": widths,
             "depths": depths,
@@ -42,8 +42,8 @@ class PyramidArguments(Arguments):
             "sr_ratios": reductions,
         }
         if "head.weight" in shapes:
-            found["num_classes"] = shapes["head.weight"][0]
-        return found
+            arguments["num_classes"] = shapes["head.weight"][0]
+        return arguments
 
     def shape(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ class Reducing(Hierarchical):
     """A hierarchical encoder that attends to spatially reduced keys."""
 
     sr_ratios: Literal["unit"] | Ints = "unit"
-    """Sides in tokens of what one reduced key stands for, one a stage. "unit": a reduced key is a unit."""
+    """Side in tokens of the square that one reduced key stands for, for each stage. "unit": a reduced key is a unit."""
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
@@ -21,7 +21,7 @@ class Reducing(Hierarchical):
         return {"sr_ratios": self.sr_ratios}
 
     def with_ratios(self) -> Self:
-        """With "unit" as numbers."""
+        """Returns the config with "unit" replaced by numbers."""
         if self.sr_ratios != "unit":
             return self
         ratios = tuple(2 ** (self.stages - 1 - stage) for stage in range(self.stages))

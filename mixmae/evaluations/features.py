@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mixmae.data.batches import Samples, evaluation_keys, load
+from mixmae.data.batches import Samples, evaluation_keys, load_batches
 from mixmae.training.session import Session
 
 BATCH = 64
@@ -28,7 +28,9 @@ def extract(
     """(N, width) float32 features and (N,) labels of the samples at `indices`, in order, on every process; each takes
     whole batches. Raises Stopped."""
     processes, found, labels = session.processes, [], []
-    for images, targets in load(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
+    for images, targets in load_batches(
+        samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers
+    ):
         if session.stop():
             break
         found.append(features(images.to(session.device)).float())

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mixmae.data.batches import Samples, evaluation_keys, load, open_split
+from mixmae.data.batches import Samples, evaluation_keys, load_batches, open_split
 from mixmae.data.sources import DataModel
 from mixmae.data.transforms import evaluation_transform
 from mixmae.evaluations.accuracy import scores
@@ -33,7 +33,11 @@ def evaluate(path: Path, data: DataModel, eval_crop: float, batch: int, workers:
     logits, labels = [], []
     progress = Console(stderr=True)
     for images, targets in track(
-        load(samples, keys, workers), "evaluating", len(keys), console=progress, disable=not progress.is_terminal
+        load_batches(samples, keys, workers),
+        "evaluating",
+        len(keys),
+        console=progress,
+        disable=not progress.is_terminal,
     ):
         with computation(device, "auto"):
             logits.append(model.to(device).logits(images.to(device)).float().cpu())

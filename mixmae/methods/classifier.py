@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.output import Output
 
 
@@ -16,7 +17,7 @@ class Classifier(nn.Module):
     `Output.prediction` is the logits (B, classes); `Output.loss` the cross entropy in float32.
     """
 
-    def __init__(self, encoder: nn.Module, classes: int, head_init_std: float = 0.02):
+    def __init__(self, encoder: Encoder, classes: int, head_init_std: float = 0.02):
         super().__init__()
         self.encoder = encoder
         if not encoder.hierarchical:
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
         return self.head(self.encoder.features(images))
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Layer id of a parameter's name, for timm's layer-wise learning rates; final norm and head have the last."""
+        """Returns the function that gives a parameter's layer id by its name, for timm's layer-wise learning rates."""
 
         def layer(name: str) -> int:
             if name.startswith("encoder."):

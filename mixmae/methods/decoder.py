@@ -8,22 +8,32 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mixmae.attention.positions import sincos_positions
+from mixmae.encoders.encoder import Encoder
 
 
 class DecoderConfig(Protocol):
     """The fields of a method's config that a decoder is made of."""
 
-    decoder_depth: int
-    decoder_width: int
-    decoder_heads: int
-    decoder_mlp_ratio: int
-    decoder_norm_eps: float
+    @property
+    def decoder_depth(self) -> int: ...
+
+    @property
+    def decoder_width(self) -> int: ...
+
+    @property
+    def decoder_heads(self) -> int: ...
+
+    @property
+    def decoder_mlp_ratio(self) -> int: ...
+
+    @property
+    def decoder_norm_eps(self) -> float: ...
 
 
 class Decoder(nn.Module):
-    """Of the tokens of `encoder`; its class token, where it has one, comes before the units'."""
+    """Decodes the tokens of `encoder`; its class token, where it has one, comes before those of units."""
 
-    def __init__(self, encoder: nn.Module, config: DecoderConfig):
+    def __init__(self, encoder: Encoder, config: DecoderConfig):
         super().__init__()
         width = config.decoder_width
         norm = partial(nn.LayerNorm, eps=config.decoder_norm_eps)
@@ -31,7 +41,7 @@ class Decoder(nn.Module):
         self.embed = nn.Linear(encoder.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         shape = width, config.decoder_heads, config.decoder_mlp_ratio
-        block = partial(Block, *shape, qkv_bias=True, norm_layer=norm)
+        block = partial(Block, *shape, qkv_bias=True, norm_layer=norm)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(block() for _ in range(config.decoder_depth))
         self.norm = norm(width)
         self.pred = nn.Linear(width, encoder.unit**2 * 3)

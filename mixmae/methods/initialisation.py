@@ -1,10 +1,12 @@
-"""How MAE's and MixMAE's layers start."""
+"""The initialisation of MAE and MixMAE."""
 
 from torch import nn
 
+from mixmae.methods.output import Method
 
-def reset_as_mae(method: nn.Module) -> None:
-    """Patch embedding and linear layers: Xavier uniform, zero bias, as MAE and MixMAE start."""
+
+def reset_as_mae(method: Method) -> None:
+    """Initialises patch embedding and linear layers as MAE and MixMAE do: Xavier uniform, zero bias."""
     nn.init.xavier_uniform_(method.encoder.patch_embedding().proj.weight.data.flatten(1))
     for layer in method.modules():
         if isinstance(layer, nn.Linear):

@@ -31,8 +31,8 @@ class HiddenAs:
 
 
 class MethodSpec(Protocol):
-    """A way to pretrain an encoder, or what stands in the place of pretraining. What it does not say has the answer
-    given here."""
+    """A way to pretrain an encoder, or what takes the place of pretraining. What a method does not define is as defined
+    here."""
 
     name: str
     label: str
@@ -48,74 +48,76 @@ class MethodSpec(Protocol):
     model: str | None = None
     """Dotted name of the module class: called with the encoder and the config. None: nothing is pretrained."""
     loss_label: str = "loss"
-    """What its loss is, for an axis."""
+    """The loss in words, for an axis."""
     hidden_by: str = "ratio"
     """The field of its config that decides how many cells are hidden."""
     needs_hierarchical: bool = False
     needs_visible_only: bool = False
     reads_weights: bool = False
-    """Whether its config is of a weights file that evaluations start from: `path` and `sha256`."""
+    """Whether evaluations start from a weights file, which the config names: `path` and `sha256`."""
 
     @property
     def pretrains(self) -> bool:
         return self.model is not None
 
     def mask_unit(self, config: Any, encoder: EncoderModel) -> int:
-        """Side in pixels of one cell of the mask."""
+        """Returns the side in pixels of one cell of the mask."""
         return encoder.unit
 
     def hidden(self, config: Any, cells: int) -> int:
-        """How many of so many cells are hidden."""
-        raise NotImplementedError
+        """Returns how many of `cells` cells of the mask are hidden."""
+        what = f"{self.name} hides nothing"
+        raise NotImplementedError(what)
 
     def least_hidden(self, config: Any) -> int:
-        """Cells that must be hidden at least."""
+        """Returns the smallest number of cells that may be hidden."""
         return 1
 
     def encoded(self, config: Any, units: int) -> int:
-        """How many of so many units enter the encoder."""
+        """Returns how many of `units` units enter the encoder."""
         return units
 
     def images_together(self, config: Any) -> int:
-        """A chunk is a multiple of so many images."""
+        """Returns the number of images of which a chunk must be a multiple."""
         return 1
 
     def resolved(self, config: Any, encoder: EncoderModel) -> Any:
-        """The config with everything as numbers that depends on the encoder."""
+        """Returns the config with numbers in place of everything that depends on the encoder."""
         return config
 
     def head(self, config: Any, encoder: EncoderModel, units: int) -> tuple[int, int]:
-        """(multiply-adds of an image's forward pass, parameters) of what predicts pixels."""
-        raise NotImplementedError
+        """Returns (multiply-adds of an image's forward pass, parameters) of what predicts pixels."""
+        what = f"{self.name} predicts no pixels"
+        raise NotImplementedError(what)
 
     # ------------------------------------------------------------------------------------------------- what is shown
 
     def published(self) -> Mapping[str, Any]:
-        """Fields of the config, with the values that the published numbers were measured with."""
+        """Returns fields of the config, with the values that the published numbers were measured with."""
         return {}
 
     def hidden_as(self, config: Any) -> HiddenAs:
-        """How a gallery shows hidden units of images that are not mixed."""
+        """Returns how a gallery shows hidden units of images that are not mixed."""
         return HiddenAs("masked input", False, "grey: hidden units")
 
     def normalises(self, config: Any) -> bool:
-        """Whether it predicts units less their mean, over their deviation."""
+        """Whether each unit's target is normalised by the unit's mean and deviation."""
         return False
 
     def official(self) -> tuple[OfficialKind, ...]:
-        """Kinds of official weights."""
+        """Returns the kinds of official weights."""
         return ()
 
     def problems(self, config: Any, encoder: EncoderModel, image_size: tuple[int, int]) -> Iterator[Problem]:
-        """Yields what of method, encoder and image size cannot go together."""
+        """Yields the problems that method, encoder and image size have with one another."""
         family = families[encoder.family]
         if self.pretrains:
             yield from self._masks(config, encoder, image_size)
         if self.needs_hierarchical and not family.hierarchical:
-            fitting = ", ".join(f"{one.name}_*" for one in families if one.hierarchical)
+            fitting = ", ".join(f"{fit.name}_*" for fit in families if fit.hierarchical)
             yield ("encoder",), f"{self.name} needs a hierarchical encoder; write one of {fitting}"
         elif self.needs_visible_only and not family.visible_only:
-            fitting = ", ".join(f"{one.name}_*" for one in families if one.visible_only)
+            fitting = ", ".join(f"{fit.name}_*" for fit in families if fit.visible_only)
             yield ("encoder",), f"{self.name} needs an encoder of visible units alone; write one of {fitting}"
 
     def _masks(self, config: Any, encoder: EncoderModel, image_size: tuple[int, int]) -> Iterator[Problem]:
@@ -142,7 +144,7 @@ MethodConfig = Annotated[MethodModel, Chosen(methods)]
 
 
 def from_scratch() -> MethodSpec:
-    """What stands for no pretraining and no weights: evaluations start from random ones."""
+    """Returns the method that stands for no pretraining: evaluations start from random weights."""
     return next(spec for spec in methods if not spec.pretrains and not spec.reads_weights)
 
 
@@ -157,8 +159,8 @@ def check_decoder(method: Any) -> None:
 
 
 def decoder_head(config: Any, encoder: EncoderModel, units: int, encoded: int, decodings: int) -> tuple[int, int]:
-    """`MethodSpec.head` of a decoder of transformer blocks over all units, run `decodings` times an image on the
-    `encoded` units."""
+    """Returns `MethodSpec.head` of a decoder of transformer blocks over all units, run `decodings` times for each image
+    on the `encoded` units."""
     width, outputs, inner = encoder.out_width, encoder.unit**2 * 3, config.decoder_width
     tokens, hidden = units + encoder.extra_tokens, config.decoder_mlp_ratio * config.decoder_width
     block = tokens * (4 * inner * inner + 2 * inner * hidden) + 2 * tokens * tokens * inner

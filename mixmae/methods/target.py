@@ -1,4 +1,4 @@
-"""What reconstructions are compared with: the pixels of units."""
+"""The target of reconstruction: the pixels of units."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ def unit_pixels(images: Tensor, unit: int) -> Tensor:
 
 
 def reconstruction_target(images: Tensor, unit: int, normalised: bool) -> Tensor:
-    """float32 unit pixels; `normalised`: by the unit's mean and unbiased variance, eps 1e-6 (He et al. 2022)."""
+    """Returns unit pixels, float32; `normalised`: by a unit's mean and unbiased variance, eps 1e-6 (He et al. 2022)."""
     target = unit_pixels(images.float(), unit)
     if not normalised:
         return target

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from mixmae.data.batches import Samples, load, training_keys
+from mixmae.data.batches import Samples, load_batches, training_keys
 from mixmae.training.processes import Processes
 from mixmae.training.recipe import Optimisation
 
@@ -30,10 +30,10 @@ class Feed:
 
     def batches(self, start: int, reshuffles: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of every batch from step `start` on: (images (b, 3, H, W), labels (b,)), b whole chunks.
-        Raises what `load` does."""
+        Raises what `load_batches` does."""
         self.samples.reshuffles = reshuffles
         part = slice(self.chunks.start * self.chunk, self.chunks.stop * self.chunk)
-        return load(self.samples, (keys[part] for keys in self._keys(start, reshuffles)), workers)
+        return load_batches(self.samples, (keys[part] for keys in self._keys(start, reshuffles)), workers)
 
     def names(self, step: int, reshuffles: int) -> list[str]:
         """Of the images planned for the whole batch of a step."""

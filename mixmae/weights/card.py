@@ -1,6 +1,6 @@
 """Model cards: what exported weights are, how to load them, where they come from, under which terms (no torch here).
 
-A card says what the run folder or the file says; what is not known there is "unknown".
+A card holds what the run folder or the file holds; what is not known there is "unknown".
 """
 
 import re
@@ -16,7 +16,7 @@ from mixmae.weights.kinds import kinds
 
 UNKNOWN = "unknown"
 VERSIONS = ("mixmae", "commit", "python", "torch", "timm", "numpy", "device")
-"""What environment.json tells of versions; hosts and CPUs stay in the run folder."""
+"""The fields of environment.json in a card; hosts and CPUs stay in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Facts:
 
 
 def card(description: Description, facts: Facts, loading: str, notes: list[str]) -> str:
-    """The card as Markdown. loading: the Python that loads the file. notes: what its reader must know beside that."""
+    """Writes the card as Markdown. loading: the Python that loads the file. notes: what else its reader must know."""
     sections = [
         f"# {title(description, facts)}",
         f"{_sentence(description)} {_came_from(facts)}",
@@ -57,12 +57,12 @@ def card(description: Description, facts: Facts, loading: str, notes: list[str])
 
 
 def hub_card(text: str, description: Description, facts: Facts, library: str) -> str:
-    """The card under the front matter that the Hugging Face Hub reads. library: "timm" or "mixmae"."""
+    """Puts the card under the front matter that the Hugging Face Hub reads. library: "timm" or "mixmae"."""
     return f"---\n{_yaml(_front_matter(description, facts, library))}---\n\n{text}"
 
 
 def title(description: Description, facts: Facts) -> str:
-    """Encoder and part, as Markdown."""
+    """Returns encoder and part, as Markdown."""
     encoder = description.encoder
     name = encoder.label
     pretrained = f", pretrained with {_method(facts)}" if description.method is None and _method(facts) else ""
@@ -84,8 +84,7 @@ def _came_from(facts: Facts) -> str:
         file, kind, digest = (code(facts.origin[key]) for key in ("file", "kind", "sha256"))
         what = "It started from weights imported" if parts else "Imported by mixmae"
         parts.append(f"{what} from {file} as {kind}; the SHA-256 of that file is {digest}.")
-    elif (facts.job or {}).get("weights"):
-        started = facts.job["weights"]
+    elif started := (facts.job or {}).get("weights"):
         file, digest = code(PurePath(started["path"]).name), code(started["sha256"])
         parts.append(f"It started from the weights in {file} (SHA-256 {digest}), whose origin is unknown.")
     return " ".join(parts) or "How it was trained is unknown."
@@ -110,7 +109,7 @@ def _data(facts: Facts) -> str:
 
 
 def _data_name(facts: Facts) -> str | None:
-    """The data set's name on one line; of a folder of images the folder's."""
+    """Returns the data set's name on one line; of a folder of images the folder's."""
     data = (facts.job or {}).get("data")
     if not data:
         return None
@@ -119,7 +118,7 @@ def _data_name(facts: Facts) -> str | None:
 
 
 def _recipes(description: Description, facts: Facts) -> list[str]:
-    """Whole jobs, without the folders of the machine that trained."""
+    """Writes whole jobs, without the folders of the machine that trained."""
     if facts.job is None:
         return [
             f"How it was trained: {UNKNOWN}. What it is:",
@@ -139,8 +138,8 @@ def _public(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _versions(facts: Facts) -> str:
-    found = facts.environment or {}
-    return "\n".join(f"* {name}: {escaped(found.get(name) or UNKNOWN)}" for name in VERSIONS)
+    environment = facts.environment or {}
+    return "\n".join(f"* {name}: {escaped(environment.get(name) or UNKNOWN)}" for name in VERSIONS)
 
 
 def _licence(facts: Facts) -> str:
@@ -156,11 +155,12 @@ def _licence(facts: Facts) -> str:
 
 
 def _licence_of(kind: str) -> Licence | None:
-    """The terms of the repository that published the weights of a kind."""
+    """Returns the terms of the repository that published the weights of a kind."""
     return kinds()[kind].licence if kind in kinds() else None
 
 
 def _terms(facts: Facts) -> str:
+    assert facts.origin is not None
     licence = _licence_of(facts.origin["kind"])
     return f"{licence.terms} ({licence.repository})" if licence else UNKNOWN
 
@@ -179,12 +179,12 @@ def _front_matter(description: Description, facts: Facts, library: str) -> dict[
         "tags": list(dict.fromkeys(tags)),
         "pipeline_tag": "image-classification" if description.classes else "image-feature-extraction",
     }
-    top1, data = (facts.result or {}).get("top1"), _data_name(facts)
-    if top1 is None or data is None or description.classes is None:
+    job, top1, data = facts.job, (facts.result or {}).get("top1"), _data_name(facts)
+    if job is None or top1 is None or data is None or description.classes is None:
         return matter
     result = {
         "task": {"type": "image-classification"},
-        "dataset": {"name": data, "type": facts.job["data"]["name"], "split": "val"},
+        "dataset": {"name": data, "type": job["data"]["name"], "split": "val"},
         "metrics": [{"type": "accuracy", "name": "top-1 (%)", "value": top1}],
     }
     return {**matter, "metrics": ["accuracy"], "model-index": [{"name": facts.run, "results": [result]}]}
@@ -198,13 +198,13 @@ def _yaml(data: dict[str, Any]) -> str:
 
 
 def escaped(text: Any) -> str:
-    """One line of Markdown that shows `text` as it is."""
+    """Returns one line of Markdown that shows `text` as it is."""
     line = " ".join(str(text).split())
     return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", line)
 
 
 def code(text: Any) -> str:
-    """`text` as a code span of one line, whatever backticks are in it."""
+    """Returns `text` as a code span of one line, whatever backticks are in it."""
     line = " ".join(str(text).split())
     fence = "`" * (_longest_run_of_backticks(line) + 1)
     space = " " if line.startswith("`") or line.endswith("`") else ""
@@ -212,7 +212,7 @@ def code(text: Any) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """`text` as a block of code that no line in it can end."""
+    """Returns `text` as a block of code that no line in it can end."""
     fence = "`" * max(3, _longest_run_of_backticks(text) + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 

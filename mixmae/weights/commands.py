@@ -27,8 +27,8 @@ def weights_import(
     from mixmae.weights.importing import import_file, summary
 
     _log_to_stderr()
-    found = import_file(file, kind, out, config, encoder_only)
-    print(*summary(found), out, sep="\n")
+    imported = import_file(file, kind, out, config, encoder_only)
+    print(*summary(imported), out, sep="\n")
 
 
 @weights_app.command("export")
@@ -49,7 +49,7 @@ def weights_export(
     if out and path.is_file() and out.resolve() == path.resolve():
         raise ValueError(f"{out}: the file that is read; write another file's path")
     opened = open_file(path) if path.is_file() else open_run(find_run(context.obj, run_id))
-    name = path.stem if path.is_file() else opened.facts.run
+    name = path.stem if path.is_file() else str(opened.facts.run)
     print(*export(opened, to, out or default_out(name, to), encoder_only).paths, sep="\n")
 
 
@@ -61,11 +61,11 @@ def weights_inspect(
     """Say what a weights file is. Executes nothing in it."""
     from mixmae.weights.inspection import inspect, lines
 
-    found = inspect(file)
+    report = inspect(file)
     if as_json:
-        print_json(**found)
+        print_json(**report)
     else:
-        print(*lines(found), sep="\n")
+        print(*lines(report), sep="\n")
 
 
 @weights_app.command("published")

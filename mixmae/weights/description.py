@@ -32,18 +32,18 @@ class Description(Model):
 
     @property
     def part(self) -> str:
-        """What it is, in words."""
+        """Name of what the file holds, such as "mae pretraining"."""
         if self.method is not None:
             return f"{self.method.name} pretraining"
         return f"classifier of {self.classes} classes" if self.classes else "encoder"
 
     def alone(self) -> "Description":
-        """The encoder without method and head."""
+        """Returns the description of the encoder without method and head."""
         return self.model_copy(update={"method": None, "classes": None})
 
 
 class Origin(Model):
-    """Where imported weights came from."""
+    """The file that imported weights came from."""
 
     kind: str
     file: str
@@ -52,28 +52,28 @@ class Origin(Model):
 
 
 def document(description: Description, origin: Origin | None) -> str:
-    """The JSON document of a file."""
-    found = {"description": description.model_dump(mode="json"), "origin": origin and origin.model_dump(mode="json")}
-    return json.dumps({"schema": SCHEMA, **found})
+    """Returns the JSON document of a file."""
+    source = origin and origin.model_dump(mode="json")
+    return json.dumps({"schema": SCHEMA, "description": description.model_dump(mode="json"), "origin": source})
 
 
 def about(path: Path) -> tuple[Description, Origin | None]:
-    """What a file of ours holds. Raises ValueError where it is not one, NewerSchema where a newer version wrote it."""
+    """Reads the description in a file of ours. Raises ValueError where there is none, NewerSchema for newer files."""
     metadata = header(path).get("__metadata__", {}).get(METADATA)
     if metadata is None:
         raise ValueError(f"{path}: says nothing of its model; import it first: mixmae weights import {path} --as KIND")
-    found = json.loads(metadata)
-    if found["schema"] > SCHEMA:
-        raise NewerSchema(f"{path}: schema {found['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
+    written = json.loads(metadata)
+    if written["schema"] > SCHEMA:
+        raise NewerSchema(f"{path}: schema {written['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
     try:
-        description = Description.model_validate_json(json.dumps(found["description"]))
-        return description, found["origin"] and Origin.model_validate(found["origin"])
+        description = Description.model_validate_json(json.dumps(written["description"]))
+        return description, written["origin"] and Origin.model_validate(written["origin"])
     except ValidationError as error:
         raise ValueError(f"{path}: its description cannot be read: {error}") from None
 
 
 def header(path: Path) -> dict:
-    """The JSON header of a safetensors file. Raises ValueError where there is none, FileNotFoundError for no file."""
+    """Reads a safetensors file's JSON header. Raises ValueError where there is none, FileNotFoundError for no file."""
     if path.is_dir():
         raise ValueError(f"{path}: a folder; write the path of a file in it")
     if not path.is_file():

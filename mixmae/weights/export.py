@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 FORMS = ("safetensors", "timm", "hf", "mmdet-keys")
 EXPORTED_BY = "mixmae_export"
-"""The key of a file's metadata (safetensors) or `meta` (.pth) that tells an export of ours in others' names."""
+"""The key of a file's metadata (safetensors) or `meta` (.pth) that marks our exports under others' names."""
 HUB_FILES = ("model.safetensors", "config.json", "README.md")
 _ENDINGS = {"safetensors": ".safetensors", "timm": ".safetensors", "mmdet-keys": ".pth"}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-"""What every transform of this suite normalises with."""
+"""The mean and deviation that every transform of this suite normalises with."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """paths: what was written. warnings: where the other side computes otherwise; they were logged too."""
+    """paths: what was written. warnings: where the other program computes something else; they were logged too."""
 
     paths: list[Path]
     warnings: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ def export(opened: Opened, to: str, out: Path, encoder_only: bool) -> Exported:
 
 
 def default_out(name: str, to: str) -> Path:
-    """Where weights of this name go when nobody says: a file or folder here."""
+    """Returns the file or folder that weights of this name are written to by default, here."""
     return Path(f"{name}.safetensors" if to == "safetensors" else f"{name}-{to}{_ENDINGS.get(to, '')}")
 
 
@@ -84,7 +84,7 @@ def _to_safetensors(opened: Opened, out: Path) -> Exported:
 
 
 def _to_timm(opened: Opened, out: Path) -> Exported:
-    model = timm_model(opened.description)
+    model = timm_model_of(opened.description)
     tensors = model.tensors(_full_names(opened))
     loading = f"import timm\n\nmodel = timm.create_model({model.call}, checkpoint_path={out.name!r})"
     text = card(opened.description, opened.facts, loading, model.warnings)
@@ -94,17 +94,17 @@ def _to_timm(opened: Opened, out: Path) -> Exported:
 def _to_openmmlab(opened: Opened, out: Path) -> Exported:
     encoder = opened.description.encoder
     state = opened.model.state_dict()
-    found = families[encoder.family].openmmlab(encoder, opened.description.image_size, state)
+    backbone = families[encoder.family].openmmlab(encoder, opened.description.image_size, state)
     meta = {EXPORTED_BY: mixmae.__version__, "description": opened.description.model_dump_json()}
-    content = {"state_dict": {name: tensor.detach() for name, tensor in found.tensors.items()}, "meta": meta}
-    loading = f"# in an OpenMMLab config\nCHECKPOINT = {out.name!r}\nbackbone = {found.config}"
-    text = card(opened.description, opened.facts, loading, found.notes)
+    content = {"state_dict": {name: tensor.detach() for name, tensor in backbone.tensors.items()}, "meta": meta}
+    loading = f"# in an OpenMMLab config\nCHECKPOINT = {out.name!r}\nbackbone = {backbone.config}"
+    text = card(opened.description, opened.facts, loading, backbone.notes)
     write = lambda: write_atomically(out, lambda path: torch.save(content, path))  # noqa: E731
-    return _with_card(out, text, write, found.notes)
+    return _with_card(out, text, write, backbone.notes)
 
 
 def _with_card(out: Path, text: str, write: Callable[[], None], warnings: list[str]) -> Exported:
-    """The card is ready on the disk before the weights are written, and takes its name after them."""
+    """Writes the weights and their card: the card is on the disk before them, and is renamed after them."""
 
     def both(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
@@ -120,7 +120,7 @@ def _with_card(out: Path, text: str, write: Callable[[], None], warnings: list[s
 
 def _to_hub(opened: Opened, out: Path) -> Exported:
     try:
-        model = timm_model(opened.description)
+        model = timm_model_of(opened.description)
         tensors = model.tensors(_full_names(opened))
     except NotInTimm as reason:
         return _to_hub_ours(opened, out, str(reason))
@@ -151,8 +151,8 @@ def _to_hub_ours(opened: Opened, out: Path, reason: str) -> Exported:
     return Exported([out / name for name in HUB_FILES])
 
 
-def timm_model(description: Description) -> TimmModel:
-    """timm's model of an encoder or a classifier. Raises NotInTimm where there is none."""
+def timm_model_of(description: Description) -> TimmModel:
+    """Returns timm's model of an encoder or a classifier. Raises NotInTimm where there is none."""
     if description.method is not None:
         raise NotInTimm("timm has no pretraining methods; write --encoder-only")
     encoder = description.encoder
@@ -161,7 +161,7 @@ def timm_model(description: Description) -> TimmModel:
 
 
 def _timm_config(model: TimmModel, opened: Opened) -> dict:
-    """config.json as timm's hub loader reads it."""
+    """Returns config.json as timm's hub loader reads it."""
     empty, height, width = model.empty(), *opened.description.image_size
     known = empty.pretrained_cfg
     pretrained = {
@@ -189,7 +189,7 @@ def _timm_config(model: TimmModel, opened: Opened) -> dict:
 
 
 def _may_be_replaced(out: Path) -> bool:
-    """An empty folder, or one with nothing but an earlier export."""
+    """Whether `out` is an empty folder, or one with nothing but an earlier export."""
     if not out.is_dir():
         return False
     names = {path.name for path in out.iterdir()}
@@ -205,7 +205,7 @@ def _may_be_replaced(out: Path) -> bool:
 
 
 def _write_folder(out: Path, fill: Callable[[Path], None]) -> None:
-    """`fill` writes into a new folder beside `out`, which then takes its place; on an error `out` stays as it was."""
+    """Calls `fill` on a new folder beside `out`, which then takes its place; on an error `out` stays as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     new, old = workplace / "new", workplace / "old"
@@ -246,7 +246,7 @@ def _is_alone(description: Description) -> bool:
 
 
 def _origin(opened: Opened) -> Origin | None:
-    """Of imported weights; those trained from imported ones have none of their own."""
+    """Returns the origin of imported weights; weights trained from imported ones have none of their own."""
     imported = opened.facts.origin is not None and opened.facts.job is None
     return Origin.model_validate(opened.facts.origin) if imported else None
 
@@ -269,7 +269,10 @@ def _write_tensors(out: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _write_text(out: Path, text: str) -> None:
-    write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomically(out, write)
 
 
 def _json(data: dict) -> str:

@@ -12,6 +12,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -19,20 +20,20 @@ from torch import Tensor
 from mixmae.files.archives import damage
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
-"""Under which checkpoints keep their weights, in the order they are looked for."""
+"""Names under which checkpoints keep their weights, in the order they are looked for."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
+"""The prefixes that DistributedDataParallel and torch.compile put before every name."""
 
 
-ALLOWED = [
+ALLOWED: list[Any] = [
     argparse.Namespace,
     # The only dictionaries with attributes that torch's reader fills; a config's entries are never used.
     (OrderedDict, "yacs.config.CfgNode"),
     (pathlib.PurePosixPath, "pathlib.PosixPath"),
     (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
     pathlib.PurePosixPath,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (multiarray.scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     *{type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")},
 ]
@@ -40,9 +41,9 @@ ALLOWED = [
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The dictionary in a checkpoint: safetensors, or whatever torch.save wrote, on the CPU.
+    """Reads the dictionary in a checkpoint: safetensors, or whatever torch.save wrote, on the CPU.
 
-    Raises ValueError, saying why, for what is no checkpoint, is damaged, or would need code of its own to be read.
+    Raises ValueError, with the reason, for what is no checkpoint, is damaged, or would need code of its own to be read.
     """
     if path.is_dir():
         raise ValueError(f"{path}: a folder; write the path of a file in it")
@@ -50,14 +51,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; write the path of a checkpoint")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: an empty file")
-    found = _safetensors(path) if _is_safetensors(path) else _pickled(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds a {type(found).__name__}, not the dictionary of a checkpoint")
-    return found
+    checkpoint = _safetensors(path) if _is_safetensors(path) else _pickled(path)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not the dictionary of a checkpoint")
+    return checkpoint
 
 
 def unwrapped(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or state dict by name, without wrapper and without the prefixes of wrappers.
+    """Returns the tensors of a checkpoint or state dict by name, without wrapper and without the prefixes of wrappers.
 
     Raises ValueError where there is no state dict, or where something in it is no tensor.
     """
@@ -83,7 +84,7 @@ def _not_a_state_dict(state: dict) -> str:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the file's own beginning: the header's length and its first brace."""
+    """Whether the file begins as safetensors does: with the header's length and its first brace."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
@@ -105,13 +106,13 @@ def _pickled(path: Path) -> Any:
         raise ValueError(f"{path}: {_refusal(str(error))}") from None
     except Exception as error:
         # torch raises whatever its readers of zip, tar and pickle do on what is no checkpoint.
-        raise ValueError(f"{path}: not a checkpoint, or a damaged one{_reason(error)}") from None
+        raise ValueError(f"{path}: not a checkpoint, or a damaged one{_first_sentence(error)}") from None
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence, where the error says more than a number."""
-    said = str(error).split(". ")[0].splitlines()
-    return f": {said[0]}" if said and " " in said[0] else ""
+def _first_sentence(error: Exception) -> str:
+    """Returns the error's first sentence, where it is more than a number."""
+    lines = str(error).split(". ")[0].splitlines()
+    return f": {lines[0]}" if lines and " " in lines[0] else ""
 
 
 def _refusal(message: str) -> str:

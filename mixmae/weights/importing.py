@@ -1,4 +1,4 @@
-"""From an official checkpoint file to a weights file of ours."""
+"""Turns an official checkpoint file into a weights file of ours."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ def import_file(path: Path, kind: str, out: Path, config: Path | None, encoder_o
     """
     if out.is_dir() or out.resolve() == path.resolve():
         raise ValueError(f"{out}: {'a folder' if out.is_dir() else 'the file that is read'}; write another file's path")
-    document = config and load(config)
+    document = load(config) if config else None
     checkpoint = read_checkpoint(path)
     try:
-        found = imported(kind, checkpoint, document and plain(document), encoder_only)
+        result = imported(kind, checkpoint, None if document is None else plain(document), encoder_only)
     except WrongConfig as error:
         if document is None:
             raise ValueError(f"{path}: {error}") from None
@@ -29,20 +29,20 @@ def import_file(path: Path, kind: str, out: Path, config: Path | None, encoder_o
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
-        save(out, found.model, found.description, Origin(kind=kind, file=path.name, sha256=sha256(path)))
+        save(out, result.model, result.description, Origin(kind=kind, file=path.name, sha256=sha256(path)))
     except OSError as error:
         raise OSError(f"{out}: cannot be written: {error.strerror}") from None
-    return found
+    return result
 
 
-def summary(found: Imported) -> list[str]:
-    """What became of the tensors, in lines."""
-    size, encoder = found.description.image_size, found.description.encoder
-    parameters = sum(parameter.numel() for parameter in found.model.parameters())
+def summary(result: Imported) -> list[str]:
+    """Lists what became of the tensors."""
+    size, encoder = result.description.image_size, result.description.encoder
+    parameters = sum(parameter.numel() for parameter in result.model.parameters())
     lines = [
-        f"{found.description.part}: {encoder.family}, {size[0]} x {size[1]} px, {parameters / 1e6:.2f} M parameters",
-        f"{len(found.names)} tensors mapped, {len(found.recomputed)} recomputed, {len(found.left_out)} left out",
+        f"{result.description.part}: {encoder.family}, {size[0]} x {size[1]} px, {parameters / 1e6:.2f} M parameters",
+        f"{len(result.names)} tensors mapped, {len(result.recomputed)} recomputed, {len(result.left_out)} left out",
     ]
-    for what, names in (("recomputed", found.recomputed), ("left out", found.left_out)):
+    for what, names in (("recomputed", result.recomputed), ("left out", result.left_out)):
         lines += [f"  {what}: {name}" for name in names]
     return lines

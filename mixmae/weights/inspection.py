@@ -1,4 +1,4 @@
-"""What a weights file is: one of ours by its own word, any other by its tensors' names and shapes."""
+"""Finds out what a weights file is: one of ours by its description, any other by its tensors' names and shapes."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ from mixmae.weights.stored import build
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """A summary as plain data.
+    """Returns a summary as plain data.
 
     format: "mixmae", "safetensors" or "torch". tensors, parameters (numbers in all of them), dtypes ({name: tensors}),
     sha256. Of ours: `is` in words, description, origin. Of others: wrapper (the keys under which the weights lie),
@@ -33,54 +33,56 @@ def inspect(path: Path) -> dict[str, Any]:
     read = read_checkpoint(path)
     if _says_what_it_is(path):
         description, origin = about(path)
-        found = {
+        return {
             "format": "mixmae",
             "is": description.part,
             "description": description.model_dump(mode="json"),
             "origin": origin and origin.model_dump(),
+            **_sizes(read),
+            "sha256": sha256(path),
         }
-        return {**found, **_sizes(read), "sha256": sha256(path)}
     wrapper, beside = _wrapping(read)
     try:
         state = unwrapped(read)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    found = {
-        "format": "safetensors" if _is_safetensors(path) else "torch",
+    return {
+        "format": "safetensors" if _has_header(path) else "torch",
         "wrapper": wrapper,
         "beside": beside,
         "exported_by": _exported_by(path, read),
         "kinds": _kinds(state),
+        **_sizes(state),
+        "sha256": sha256(path),
     }
-    return {**found, **_sizes(state), "sha256": sha256(path)}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """A summary as text."""
-    dtypes = ", ".join(f"{count} {name}" for name, count in found["dtypes"].items())
-    sizes = f"{found['tensors']} tensors ({dtypes}), {found['parameters'] / 1e6:.2f} M parameters"
-    text = [*(_lines_of_ours(found) if found["format"] == "mixmae" else _lines_of_others(found)), sizes]
-    return [*text, f"sha256 {found['sha256']}"]
+def lines(report: dict[str, Any]) -> list[str]:
+    """Writes a summary as text."""
+    dtypes = ", ".join(f"{count} {name}" for name, count in report["dtypes"].items())
+    sizes = f"{report['tensors']} tensors ({dtypes}), {report['parameters'] / 1e6:.2f} M parameters"
+    text = [*(_lines_of_ours(report) if report["format"] == "mixmae" else _lines_of_others(report)), sizes]
+    return [*text, f"sha256 {report['sha256']}"]
 
 
-def _lines_of_ours(found: dict[str, Any]) -> list[str]:
-    encoder, (height, width) = found["description"]["encoder"], found["description"]["image_size"]
-    text = [f"a weights file of mixmae: {found['is']}, {encoder['family']} {encoder['name']}, {height} x {width} px"]
-    if origin := found["origin"]:
+def _lines_of_ours(report: dict[str, Any]) -> list[str]:
+    encoder, (height, width) = report["description"]["encoder"], report["description"]["image_size"]
+    text = [f"a weights file of mixmae: {report['is']}, {encoder['family']} {encoder['name']}, {height} x {width} px"]
+    if origin := report["origin"]:
         text.append(f"imported from {origin['file']} as {origin['kind']} (its sha256 {origin['sha256']})")
     return text
 
 
-def _lines_of_others(found: dict[str, Any]) -> list[str]:
-    what = "a safetensors file" if found["format"] == "safetensors" else "a torch checkpoint"
-    wrapper = f", its weights under {'.'.join(found['wrapper'])}" if found["wrapper"] else ""
-    beside = f", beside {', '.join(found['beside'])}" if found["beside"] else ""
+def _lines_of_others(report: dict[str, Any]) -> list[str]:
+    what = "a safetensors file" if report["format"] == "safetensors" else "a torch checkpoint"
+    wrapper = f", its weights under {'.'.join(report['wrapper'])}" if report["wrapper"] else ""
+    beside = f", beside {', '.join(report['beside'])}" if report["beside"] else ""
     text = [f"{what} that does not say what it holds{wrapper}{beside}"]
-    if found["exported_by"]:
-        text.append(f"exported by mixmae {found['exported_by']}; the card beside it says what it is")
-    if not found["kinds"]:
+    if report["exported_by"]:
+        text.append(f"exported by mixmae {report['exported_by']}; the card beside it says what it is")
+    if not report["kinds"]:
         return [*text, "no kind of weights that mixmae imports has these names and shapes"]
-    return [*text, *(line for guess in found["kinds"] for line in _lines_of_guess(guess))]
+    return [*text, *(line for guess in report["kinds"] for line in _lines_of_guess(guess))]
 
 
 def _lines_of_guess(guess: dict[str, Any]) -> list[str]:
@@ -97,7 +99,7 @@ def _lines_of_guess(guess: dict[str, Any]) -> list[str]:
     return [f"  --as {guess['kind']}{part}: {fit}; {config}"]
 
 
-def _is_safetensors(path: Path) -> bool:
+def _has_header(path: Path) -> bool:
     try:
         header(path)
     except ValueError:
@@ -106,12 +108,12 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _exported_by(path: Path, read: dict[str, Any]) -> str | None:
-    meta = header(path).get("__metadata__", {}) if _is_safetensors(path) else read.get("meta")
+    meta = header(path).get("__metadata__", {}) if _has_header(path) else read.get("meta")
     return meta.get(EXPORTED_BY) if isinstance(meta, dict) else None
 
 
 def _says_what_it_is(path: Path) -> bool:
-    return _is_safetensors(path) and METADATA in header(path).get("__metadata__", {})
+    return _has_header(path) and METADATA in header(path).get("__metadata__", {})
 
 
 def _sizes(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _sizes(state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _wrapping(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The wrappers from the outside in, and what lies beside them."""
+    """Returns the wrappers from the outside in, and what lies beside them."""
     wrapper, beside, inner = [], [], checkpoint
     while inner and not all(isinstance(value, Tensor) for value in inner.values()):
         name = next((name for name in WRAPPERS if isinstance(inner.get(name), dict)), None)
@@ -144,7 +146,7 @@ def _kinds(state: dict[str, Tensor]) -> list[dict[str, Any]]:
 
 
 def _guess(kind: str, state: dict[str, Tensor]) -> dict[str, Any] | None:
-    """How well the tensors are those of `kind`; None where a name or what shapes say of the config forbids it."""
+    """Compares the tensors with those of `kind`; None where names, or the config that shapes decide, forbid it."""
     try:
         official = kinds()[kind]
         mapped, recomputed = official.keys.translated(state, kind)
@@ -181,7 +183,7 @@ _SHAPELESS = ("num_heads", "decoder_num_heads", "wss", "decoder")
 
 
 def _any_that_fits(name: str, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:
-    """A value that gives parameters the shapes they have: no shape depends on the number of heads or on `wss`."""
+    """Returns a value that gives the shapes there are: no shape depends on the number of heads or on `wss`."""
     if name == "decoder":
         width = shapes.get("decoder.embed.weight", (512,))[0]
         depth = len({part for part in shapes if re.fullmatch(r"decoder\.blocks\.\d+\.norm1\.weight", part)})
@@ -191,7 +193,7 @@ def _any_that_fits(name: str, config: dict[str, Any], shapes: dict[str, tuple[in
 
 
 def _shapes_of_model(kind: OfficialKind, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the model that a config makes, with the class's defaults for what it does not say."""
+    """Returns the shapes of the model of a config, with the class's defaults for what is not in it."""
     try:
         description = Description.model_validate(kind.arguments.model_validate(config).description())
     except ValidationError as error:

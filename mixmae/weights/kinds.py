@@ -14,7 +14,7 @@ def kinds() -> dict[str, OfficialKind]:
 
 
 def kind_of(name: str) -> OfficialKind:
-    """Raises ValueError where there is none of that name."""
+    """Returns the kind of that name. Raises ValueError where there is none."""
     if name not in kinds():
         raise ValueError(f"{name}: no such kind of weights; {instead(name, kinds())}")
     return kinds()[name]

@@ -1,19 +1,19 @@
-"""Pretrained encoders into models."""
+"""Loads the encoder of a weights file into a model."""
 
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
+from mixmae.encoders.encoder import Encoder
 from mixmae.files.retrying import retried
 from mixmae.weights.resizing import fitted
 
 
-def load_encoder(encoder: nn.Module, weights: Path, image_size: tuple[int, int], tables: str = "geometric") -> None:
+def load_encoder(encoder: Encoder, weights: Path, image_size: tuple[int, int], tables: str = "geometric") -> None:
     """Loads the `encoder.*` tensors of a weights file made for images of `image_size`, every one of them.
 
-    What another window or image size needs is resized, `tables` as `mixmae.weights.resizing.fitted` says, and logged.
+    What another window or image size needs is resized, `tables` as in `mixmae.weights.resizing.fitted`, and logged.
     Raises ValueError naming the tensors where the two disagree otherwise, or the file where it is damaged.
     """
     try:

@@ -1,4 +1,4 @@
-"""From an official checkpoint or state dict to one of our models, every tensor accounted for."""
+"""Turns an official checkpoint or state dict into one of our models, every tensor accounted for."""
 
 import logging
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Imported:
 def from_official(
     kind: str, state_dict: dict[str, Any], config: dict | None = None, encoder_only: bool = False
 ) -> nn.Module:
-    """One of our models with the weights of an official one; arguments and errors as of `imported`."""
+    """Returns one of our models with the weights of an official one; arguments and errors are those of `imported`."""
     return imported(kind, state_dict, config, encoder_only).model
 
 
@@ -55,7 +55,7 @@ def imported(kind: str, state_dict: dict[str, Any], config: dict | None = None, 
 
     state_dict: official name -> tensor, also inside the wrappers checkpoints have. config: what the official
     constructor took, and where needed `layer_norm_eps`, `mask_ratio`, `mask_patch_size`; without it the shapes decide,
-    completed from a published model of just these shapes where they cannot (said in the log). encoder_only: without
+    completed from a published model of just these shapes where they cannot (this is logged). encoder_only: without
     method or head, which the file may then lack.
 
     Raises ValueError (of a config WrongConfig) for what does not fit, naming it.
@@ -87,7 +87,7 @@ def _shapes(state: dict[str, Tensor], mapped: dict[str, str], recomputed: list[s
 
 
 def described(kind: OfficialKind, config: dict) -> Description:
-    """The model that the official constructor makes of `config`. Raises WrongConfig."""
+    """Describes the model that the official constructor makes of `config`. Raises WrongConfig."""
     cls = kind.arguments
     if not isinstance(config, dict):
         raise WrongConfig(f"a {type(config).__name__}; write name: value lines")
@@ -106,25 +106,25 @@ def described(kind: OfficialKind, config: dict) -> Description:
 
 
 def _inferred(kind: OfficialKind, shapes: Shapes, encoder_only: bool) -> dict[str, Any]:
-    """The config that the shapes decide, the rest taken from published models of just these shapes."""
+    """Returns the config that the shapes decide, the rest taken from published models of just these shapes."""
     cls = kind.arguments
     try:
-        found = cls.from_shapes(shapes)
+        config = cls.from_shapes(shapes)
     except KeyError as error:
         raise ValueError(f"not the weights of a {kind.name}: {error.args[0]} is missing") from None
-    missing = [name for name in cls.undecided if name not in found]
+    missing = [name for name in cls.undecided if name not in config]
     if encoder_only:
         missing = [name for name in missing if not name.startswith(("decoder", "norm_pix"))]
-        found = {name: value for name, value in found.items() if not name.startswith("decoder")}
+        config = {name: value for name, value in config.items() if not name.startswith("decoder")}
     if not missing:
-        return found
-    model, completion = published.completion(kind.name, found, missing)
+        return config
+    model, completion = published.completion(kind.name, config, missing)
     if completion is None:
         raise ValueError(
             f"the shapes of a {kind.name} do not decide {', '.join(missing)}; give the constructor's config"
         )
     log.info("shapes of %s, hence %s", model, ", ".join(f"{name} {value}" for name, value in completion.items()))
-    return found | completion
+    return config | completion
 
 
 # ------------------------------------------------------------------------------------------------------------ weights
@@ -170,7 +170,7 @@ def _check_fixed_positions(name: str, tensor: Tensor) -> None:
 
 
 def _relative_index(tokens: int) -> Tensor:
-    """(tokens, tokens) rows of the bias table; with a class token where `tokens` is no square."""
+    """Returns (tokens, tokens) rows of the bias table; with a class token where `tokens` is no square."""
     extra = tokens - isqrt(tokens) ** 2
     side = isqrt(tokens - extra)
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")

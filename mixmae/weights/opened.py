@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
 from mixmae.weights import stored
 from mixmae.weights.card import Facts
-from mixmae.weights.description import Description, about
+from mixmae.weights.description import Description, Origin, about
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,16 @@ class Opened:
     facts: Facts
 
     def alone(self) -> "Opened":
-        """Its encoder without method and head."""
+        """Returns its encoder without method and head."""
         description = self.description.alone()
         if description == self.description:
             return self
-        return Opened(self.model.encoder, description, self.facts)
+        model: Any = self.model
+        return Opened(model.encoder, description, self.facts)
 
 
 def open_run(run: RunFolder) -> Opened:
-    """The final weights of a pretraining or a fine-tuning that is done.
+    """Opens the final weights of a pretraining or a fine-tuning that is done.
 
     Raises ValueError naming the run where it is neither, or where its weights are missing, damaged or not its own.
     """
@@ -56,20 +58,21 @@ def open_run(run: RunFolder) -> Opened:
     if not run.weights.is_file():
         raise ValueError(f"{name}: {run.weights} is missing; copy the whole run folder, or run it again")
     run.check(run.weights)
+    assert job.encoder is not None, "it leaves one"
     description = Description(
         encoder=job.encoder,
         image_size=job.image_size,
         method=job.method if isinstance(job, PretrainJob) else None,
         classes=_classes(run.weights) if job.spec.measures else None,
     )
-    return Opened(_loaded(run.weights, description), description, _facts(run, config, job))
+    return Opened(_load_model(run.weights, description), description, _facts(run, config, job))
 
 
 def open_file(path: Path) -> Opened:
-    """A weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
+    """Opens a weights file of ours. Raises ValueError where it is not one, FileNotFoundError where there is none."""
     _, origin = about(path)
     model, description = stored.load(path)
-    return Opened(model, description, Facts(origin=origin and origin.model_dump()))
+    return Opened(model, description, Facts(origin=_as_dict(origin)))
 
 
 def _classes(weights: Path) -> int:
@@ -80,7 +83,7 @@ def _classes(weights: Path) -> int:
         raise ValueError(f"{weights}: not the weights of a classifier, or damaged: {error}") from None
 
 
-def _loaded(weights: Path, description: Description) -> nn.Module:
+def _load_model(weights: Path, description: Description) -> nn.Module:
     try:
         state = load_file(weights)
     except SafetensorError as error:
@@ -100,26 +103,33 @@ def _loaded(weights: Path, description: Description) -> nn.Module:
 
 
 def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
+    result = run.read("result")
+    assert result is not None, "the run is done"
     pretraining, origin = None, None
     if job.start:
-        found = RunFolder(run.root, *job.start).read("config")
-        pretraining = found and found["job"]
-    if isinstance(job, EvaluationJob) and job.weights:
-        origin = _origin_of(Path(job.weights.path), job.weights.sha256)
+        started = RunFolder(run.root, *job.start).read("config")
+        pretraining = started and started["job"]
+    weights: Any = job.weights if isinstance(job, EvaluationJob) else None
+    if weights:
+        origin = _origin_of(Path(weights.path), weights.sha256)
     return Facts(
         run=run.id,
         job=config["job"],
         pretraining=pretraining,
         fingerprint=config["data_fingerprint"],
-        result={field: value for field, value in run.read("result").items() if field != "files"},
+        result={field: value for field, value in result.items() if field != "files"},
         environment=run.read("environment"),
         origin=origin,
     )
 
 
-def _origin_of(path: Path, digest: str) -> dict | None:
-    """Where the weights that a fine-tuning started from came from, where their file still is what it was."""
+def _origin_of(path: Path, digest: str) -> dict[str, str] | None:
+    """Returns the origin of the weights that a fine-tuning started from, where their file is still the same."""
     if not path.is_file() or sha256(path) != digest:
         return None
     _, origin = about(path)
-    return origin and origin.model_dump()
+    return _as_dict(origin)
+
+
+def _as_dict(origin: Origin | None) -> dict[str, str] | None:
+    return None if origin is None else origin.model_dump()

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.interpolate import RectBivariateSpline
-from torch import Tensor, nn
+from torch import Size, Tensor
 
 from mixmae.attention.positions import resized_positions
+from mixmae.encoders.encoder import Encoder
 from mixmae.encoders.keys import some
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ CLASS_ROWS = 3
 """A BEiT table's rows for class→token, token→class and class→class, after those of the window."""
 
 
-def fitted(state: dict[str, Tensor], encoder: nn.Module, image_size: tuple[int, int], tables: str) -> dict[str, Tensor]:
-    """`state`, made for images of `image_size`, fitted to `encoder`: what is resized is logged.
+def fitted(state: dict[str, Tensor], encoder: Encoder, image_size: tuple[int, int], tables: str) -> dict[str, Tensor]:
+    """Fits `state`, made for images of `image_size`, to `encoder`; what is resized is logged.
 
     Tables are resized by `tables`: "bicubic" (MixMAE's fine-tuning) or "geometric" (SimMIM's, BEiT's); positions
     bicubically (MixMAE, MAE), PVT's bilinearly (as its forward does). A bias shared by all blocks is copied into each
@@ -40,7 +41,7 @@ def fitted(state: dict[str, Tensor], encoder: nn.Module, image_size: tuple[int, 
     return state | resized
 
 
-def _shared_bias_in_every_block(state: dict[str, Tensor], encoder: nn.Module) -> dict[str, Tensor]:
+def _shared_bias_in_every_block(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
     own = [name for name in encoder.state_dict() if name.startswith("blocks.") and name.endswith(f"attn.{TABLE}")]
     if not own or SHARED_TABLE not in state:
         return state
@@ -49,13 +50,15 @@ def _shared_bias_in_every_block(state: dict[str, Tensor], encoder: nn.Module) ->
     return rest | {name: state[SHARED_TABLE].clone() for name in own}
 
 
-def _with_fixed_tables(state: dict[str, Tensor], encoder: nn.Module) -> dict[str, Tensor]:
-    """Runs from before fixed tables were saved lack them: they are the encoder's own."""
+def _with_fixed_tables(state: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
+    """Adds the encoder's own fixed tables where `state`, written before they were saved, lacks them."""
     fixed = {name: parameter for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
     return {name: parameter.detach() for name, parameter in fixed.items() if name not in state} | state
 
 
-def _resized(name: str, tensor: Tensor, shape, encoder, image_size: tuple[int, int], tables: str) -> Tensor:
+def _resized(
+    name: str, tensor: Tensor, shape: Size, encoder: Encoder, image_size: tuple[int, int], tables: str
+) -> Tensor:
     if name.endswith(TABLE) and tensor.shape[1] == shape[1]:
         return _resized_table(tensor, shape[0], tables)
     if name == "absolute_pos_embed" and tensor.shape[2] == shape[2]:
@@ -69,19 +72,20 @@ def _resized(name: str, tensor: Tensor, shape, encoder, image_size: tuple[int, i
     raise ValueError(f"{name}: {tuple(tensor.shape)} in the weights, {tuple(shape)} in the model; it cannot be resized")
 
 
-def _grids(encoder, image_size: tuple[int, int], side: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The grids of tokens of `side` pixels, then and now."""
-    return tuple(tuple(pixels // side for pixels in size) for size in (image_size, encoder.image_size))
+def _grids(encoder: Encoder, image_size: tuple[int, int], side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (grid in the weights, grid in `encoder`) in tokens of `side` pixels."""
+    (old_height, old_width), (height, width) = image_size, encoder.image_size
+    return (old_height // side, old_width // side), (height // side, width // side)
 
 
 def _with_class_rows(tensor: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """PVT's positions; the last stage's may begin with the class token's."""
+    """Resizes PVT's positions; the last stage's may begin with the class token's."""
     extra = tensor.shape[1] - old[0] * old[1]
     return torch.cat([tensor[:, :extra], resized_positions(tensor[:, extra:], old, new, "bilinear")], 1)
 
 
 def _resized_table(table: Tensor, rows: int, tables: str) -> Tensor:
-    """(rows, heads) of a square window -> another number of rows; BEiT's class rows stay as they are."""
+    """Resizes (rows, heads) of a square window to another number of rows; BEiT's class rows stay as they are."""
     extra = table.shape[0] - isqrt(table.shape[0]) ** 2
     old, new = isqrt(table.shape[0] - extra), isqrt(rows - extra)
     window, rest = table[: old * old].float(), table[old * old :]
@@ -95,7 +99,7 @@ def _bicubic(square: Tensor, side: int) -> Tensor:
 
 
 def _geometric(square: Tensor, side: int) -> Tensor:
-    """Cubic splines through the old entries, laid out in geometric progression from the centre over the new range."""
+    """Resizes by cubic splines through the old entries, laid out in geometric progression from the centre."""
     old = _geometric_places(square.shape[1], side)
     new = np.arange(side) - side // 2
     degree = min(3, len(old) - 1)
@@ -104,7 +108,7 @@ def _geometric(square: Tensor, side: int) -> Tensor:
 
 
 def _geometric_places(count: int, side: int) -> np.ndarray:
-    """`count` places symmetric about 0, distances growing by a ratio such that the last reaches side // 2.
+    """Returns `count` places symmetric about 0, distances growing by a ratio such that the last reaches side // 2.
 
     The ratio is bisected between 1.01 and 1.5 to 1e-6, as BEiT's fine-tuning does, and so does not reach it exactly.
     """

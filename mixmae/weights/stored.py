@@ -1,4 +1,4 @@
-"""Our own weights files: safetensors that say what they hold."""
+"""Our own weights files: safetensors that describe their model."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mixmae.weights.description import METADATA, Description, Origin, about, doc
 
 
 def build(description: Description) -> nn.Module:
-    """The model of a description, freshly initialised: a method, a classifier, or an encoder."""
+    """Builds the model of a description, freshly initialised: a method, a classifier, or an encoder."""
     encoder = build_encoder(description.encoder, description.image_size)
     if description.method is not None:
         return build_method(description.method, encoder)
@@ -34,7 +34,7 @@ def save(path: Path, model: nn.Module, description: Description, origin: Origin 
 
 
 def load(path: Path) -> tuple[nn.Module, Description]:
-    """The model in a file of ours, in evaluation mode, on the CPU. Raises ValueError where tensors do not fit."""
+    """Loads the model in a file of ours, in evaluation mode, on the CPU. Raises ValueError where tensors do not fit."""
     description, _ = about(path)
     model = build(description)
     own = model.state_dict()

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load, open_split, training_keys
+from mixmae.data.batches import Samples, epoch_order, evaluation_keys, load_batches, open_split, training_keys
 from mixmae.data.draws import seed_everything
 from mixmae.data.image_folder.check import check
 from mixmae.data.image_folder.spec import ImageFolderConfig
@@ -232,7 +232,7 @@ def samples(tree: Path, split: str, limit: int) -> Samples:
 def epoch(tree: Path, limit: int, workers: int) -> tuple[list, set[str]]:
     """The batches of an epoch, and the unreadable images met."""
     train = samples(tree, "train", limit)
-    batches = list(load(train, training_keys(train.indices, BATCH, SEED, 1, 0), workers))
+    batches = list(load_batches(train, training_keys(train.indices, BATCH, SEED, 1, 0), workers))
     return batches, {train.split.name(index) for index in train.unreadable}
 
 
@@ -270,7 +270,7 @@ def try_out(tree: Path, hostile: list[Hostile]) -> int:
                 epoch(tree, len(bad) - 1, workers)
             assert all(name in str(refused.value) for name in bad)
     val = samples(tree, "val", len(bad))
-    measured = list(load(val, evaluation_keys(list(range(len(val.split))), BATCH), 0))
+    measured = list(load_batches(val, evaluation_keys(list(range(len(val.split))), BATCH), 0))
     assert sum(len(images) for images, _ in measured) == len(val.split) - len(bad)
     found = check(ImageFolderConfig(path=str(tree), bad_files=len(bad)))
     for split in ("train", "val"):

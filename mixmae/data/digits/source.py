@@ -35,7 +35,7 @@ class Digits:
 
 
 def split_rows(targets: np.ndarray) -> dict[str, list[int]]:
-    """Row numbers of the two splits, in file order."""
+    """Returns the row numbers of the two splits, in file order."""
     rows_of = defaultdict(list)
     for row, target in enumerate(targets):
         rows_of[int(target)].append(row)

@@ -17,7 +17,7 @@ class DigitsConfig(DataModel):
     name: Literal["digits"] = "digits"
 
 
-class Digits(DataSpec):
+class DigitsSpec(DataSpec):
     name, label, order = "digits", "digits", 1
     config = DigitsConfig
     source = "mixmae.data.digits.source:Digits"
@@ -32,18 +32,18 @@ class Digits(DataSpec):
 
 @cache
 def _counts() -> tuple[int, ...]:
-    """Of each class, both splits together."""
+    """Returns the images of each class, both splits together."""
     with gzip.open(digits_file(), "rt") as file:
         classes = Counter(line.rsplit(",", 1)[1].strip() for line in file)
     return tuple(count for _, count in sorted(classes.items()))
 
 
 def digits_file() -> Path:
-    """Where scikit-learn keeps the digits: 64 grey levels and the class, a line an image."""
+    """Returns the path of scikit-learn's digits: 64 grey levels and the class, a line an image."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("scikit-learn, which holds the digits, is not installed; pip install scikit-learn")
     return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
-SPEC = Digits()
+SPEC = DigitsSpec()

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median_low
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -24,19 +25,19 @@ ALONE_UP_TO = 500
 """Files read in this process; more are spread over one process a core."""
 PORTION = 32
 """Files a process takes at once."""
-SHOWN = 10
-"""Names in a list for people; the dict holds all."""
+LISTED = 10
+"""Files named in a list for people; the report holds all."""
 
 
 def check(config: ImageFolderConfig) -> dict:
-    """Plain data, ready for JSON:
+    """Reads every file of an image folder and returns plain data, ready for JSON:
 
     path, trainable (bool), problems (what forbids training, in words), fingerprint (None where the layout forbids it),
     duplicates (lists of files, as SPLIT/CLASS/FILE, of the same bytes) and splits: by name {images, unreadable ({file:
     why}), classes ({class: files}), formats, modes ({name: files}), width and height ({min, median, max} in px of the
     upright images, None where there is none), others (files that are no image by their suffix)}.
 
-    Raises FileNotFoundError where there is no such folder, RuntimeError where reading a file ends its process.
+    Raises FileNotFoundError where there is no such folder, RuntimeError where the process that reads a file dies.
     """
     folder = data_root(config)
     if not folder.is_dir():
@@ -57,33 +58,33 @@ def check(config: ImageFolderConfig) -> dict:
     }
 
 
-def lines(found: dict) -> list[str]:
-    """What `check` found, for people."""
-    said = [f"{found['path']}: {'can' if found['trainable'] else 'cannot'} be trained on"]
-    said += [f"  problem: {problem}" for problem in found["problems"]]
-    for name, split in found["splits"].items():
-        said.append(
+def lines(report: dict) -> list[str]:
+    """Returns the report of `check` as lines for people."""
+    text = [f"{report['path']}: {'can' if report['trainable'] else 'cannot'} be trained on"]
+    text += [f"  problem: {problem}" for problem in report["problems"]]
+    for name, split in report["splits"].items():
+        text.append(
             f"{name}: {split['images']} images of {len(split['classes'])} classes{_per_class(split['classes'])}"
         )
         for what in ("formats", "modes"):
             if split[what]:
-                said.append(f"  {what}: " + ", ".join(f"{kind} {count}" for kind, count in split[what].items()))
+                text.append(f"  {what}: " + ", ".join(f"{kind} {count}" for kind, count in split[what].items()))
         for what in ("width", "height"):
             if split[what]:
-                said.append(
+                text.append(
                     f"  {what}: {split[what]['min']} to {split[what]['max']} px, median {split[what]['median']}"
                 )
-        said += _named(f"{len(split['unreadable'])} unreadable", list(split["unreadable"].items()), ": ")
-        said += _named(f"{len(split['others'])} files passed over", [(file,) for file in split["others"]], "")
-    said += _named(f"{len(found['duplicates'])} images more than once", found["duplicates"], " = ")
-    return [*said, f"fingerprint: {found['fingerprint'] or 'none, the layout is not right'}"]
+        text += _named(f"{len(split['unreadable'])} unreadable", list(split["unreadable"].items()), ": ")
+        text += _named(f"{len(split['others'])} files passed over", [(file,) for file in split["others"]], "")
+    text += _named(f"{len(report['duplicates'])} images more than once", report["duplicates"], " = ")
+    return [*text, f"fingerprint: {report['fingerprint'] or 'none, the layout is not right'}"]
 
 
 # ------------------------------------------------------------------------------------------------------------- listing
 
 
 def _listed(folder: Path, split: str, problems: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(sorted files by class, files that are no images) of a split, as far as it can be walked."""
+    """Returns (sorted files by class, files that are no images) of a split, as far as it can be walked."""
     classes, others = {}, []
     try:
         names = folders(folder / split)
@@ -109,7 +110,7 @@ def _listed(folder: Path, split: str, problems: list[str]) -> tuple[dict[str, li
 
 
 def _fingerprint(folder: Path, problems: list[str]) -> str | None:
-    """Adds what is wrong with the layout as a whole to `problems`, where it is not yet there."""
+    """Returns the fingerprint, or None and adds what is wrong with the layout as a whole to `problems`."""
     try:
         class_names(folder)
         return of_index(folder, walk(folder))
@@ -124,18 +125,18 @@ def _fingerprint(folder: Path, problems: list[str]) -> str | None:
 
 
 def _looks(folder: Path, files: list[str]) -> Iterator[dict]:
-    """What `look` says of each file, in order; shows how far it is where standard error is a terminal."""
+    """Yields what `look` returns for each file, in order, with a progress bar where standard error is a terminal."""
     paths = [folder / file for file in files]
     console = Console(stderr=True)
-    shown = {"total": len(paths), "console": console, "disable": not console.is_terminal}
+    bar: dict[str, Any] = {"total": len(paths), "console": console, "disable": not console.is_terminal}
     if len(paths) <= ALONE_UP_TO:
-        yield from track(map(look, paths), "reading", **shown)
+        yield from track(map(look, paths), "reading", **bar)
         return
     number = 0
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
         try:
-            for found in track(pool.map(look, paths, chunksize=PORTION), "reading", **shown):
-                yield found
+            for seen in track(pool.map(look, paths, chunksize=PORTION), "reading", **bar):
+                yield seen
                 number += 1
         except BrokenProcessPool as error:
             what = "reading ended its process; read these one by one to find the file"
@@ -143,7 +144,7 @@ def _looks(folder: Path, files: list[str]) -> Iterator[dict]:
 
 
 def look(path: Path) -> dict:
-    """{format, mode, size, digest} of an image, {reason} of a file that cannot be read as one."""
+    """Returns {format, mode, size, digest} of an image, {reason} of a file that cannot be read as one."""
     try:
         kind, mode, size = describe(path)
         with path.open("rb") as file:
@@ -185,9 +186,9 @@ def _spread(sides: list[int]) -> dict[str, int] | None:
 
 def _duplicates(looks: dict[str, dict]) -> list[list[str]]:
     same = defaultdict(list)
-    for path, found in looks.items():
-        if "digest" in found:
-            same[found["digest"]].append(path)
+    for path, seen in looks.items():
+        if "digest" in seen:
+            same[seen["digest"]].append(path)
     return [paths for paths in same.values() if len(paths) > 1]
 
 
@@ -197,9 +198,9 @@ def _per_class(classes: dict[str, int]) -> str:
 
 
 def _named(title: str, rows: list, between: str) -> list[str]:
-    """The title and the first rows, or nothing where there are none."""
+    """Returns the title and the first rows, or nothing where there are none."""
     if not rows:
         return []
-    shown = [f"    {between.join(row)}" for row in rows[:SHOWN]]
-    more = [f"    and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    shown = [f"    {between.join(row)}" for row in rows[:LISTED]]
+    more = [f"    and {len(rows) - LISTED} more"] if len(rows) > LISTED else []
     return [f"  {title}:", *shown, *more]

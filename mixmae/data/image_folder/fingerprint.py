@@ -12,45 +12,45 @@ from mixmae.files.records import read_json, write_json
 log = logging.getLogger(__name__)
 
 CACHED_FROM = 50_000
-"""Images from which on names and sizes are kept under the root and not read again while no folder has changed.
+"""From so many images on, names and sizes are cached under the root and not read again while no folder has changed.
 Rewriting a file in place changes no folder: of a smaller data set, where reading all sizes takes a fraction of a
 second, this is seen unless the size stays the same, of a larger one not at all.
 `mixmae data check` reads everything."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""A root that cannot be written to: the fingerprint is then found anew each time."""
+"""Errors of a root that cannot be written to: the fingerprint is then computed anew each time."""
 
 
 def fingerprint(data: ImageFolderConfig, root: Path) -> str:
-    """16 hex digits, the same wherever the data lies. Those of large folders are cached under `root`.
+    """Returns 16 hex digits, the same wherever the data lies. Those of large folders are cached under `root`.
 
     Raises FileNotFoundError or ValueError where the data is missing or not laid out as it should be.
     """
     folder = data_root(data).resolve()
     if known := _recalled(folder, root):
         return known
-    found = index(folder)
-    files = _files(found)
+    walked = index(folder)
+    files = _files(walked)
     digits = _of_files(folder, files)
-    if len(files) >= CACHED_FROM and found.settled:
-        _keep(_cache(folder, root), folder, found, digits)
+    if len(files) >= CACHED_FROM and walked.settled:
+        _keep(_cache(folder, root), folder, walked, digits)
     return digits
 
 
 def recall(data: ImageFolderConfig, root: Path) -> None:
-    """Lets this process know the index kept under `root`, where it still holds: opening a split then walks nothing."""
+    """Loads the index cached under `root`, where it is still valid, so that opening a split walks nothing."""
     _recalled(data_root(data).resolve(), root)
 
 
-def of_index(folder: Path, found: Index) -> str:
-    """The fingerprint of the data set in `folder`, all sizes read again."""
-    return _of_files(folder, _files(found))
+def of_index(folder: Path, walked: Index) -> str:
+    """Returns the fingerprint of the data set in `folder`, all sizes read again."""
+    return _of_files(folder, _files(walked))
 
 
-def _files(found: Index) -> list[tuple[str, str]]:
-    """(path relative to the data set, class) of every image of both splits, sorted."""
+def _files(walked: Index) -> list[tuple[str, str]]:
+    """Returns (path relative to the data set, class) of every image of both splits, sorted."""
     return sorted(
         (f"{split}/{name}/{file}", name)
-        for split, classes in found.files.items()
+        for split, classes in walked.files.items()
         for name, files in classes.items()
         for file in files
     )
@@ -68,7 +68,7 @@ def _cache(folder: Path, root: Path) -> Path:
 
 
 def _recalled(folder: Path, root: Path) -> str | None:
-    """The fingerprint kept for `folder`, its index remembered; None where there is none that holds."""
+    """Returns the fingerprint cached for `folder` and remembers its index; None where no cached one is valid."""
     known = _kept(_cache(folder, root))
     if known is None or not known[0].holds(folder):
         return None
@@ -76,12 +76,13 @@ def _recalled(folder: Path, root: Path) -> str | None:
     return known[1]
 
 
-def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:
-    """Names are joined by the null character, which no name holds: a million strings take JSON many times as long."""
+def _keep(cache: Path, folder: Path, walked: Index, fingerprint: str) -> None:
+    """Writes the index and the fingerprint to `cache`."""
+    # A million strings take JSON many times as long as one: names are joined by the null character, which none holds.
     files = {
-        split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in found.files.items()
+        split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in walked.files.items()
     }
-    data = {"path": str(folder), "fingerprint": fingerprint, "times": found.times, "files": files}
+    data = {"path": str(folder), "fingerprint": fingerprint, "times": walked.times, "files": files}
     try:
         write_json(cache, data)
     except OSError as error:
@@ -90,7 +91,7 @@ def _keep(cache: Path, folder: Path, found: Index, fingerprint: str) -> None:
 
 
 def _kept(cache: Path) -> tuple[Index, str] | None:
-    """The index and the fingerprint kept in `cache`; None where there are none, or none that can be relied on."""
+    """Returns the index and the fingerprint in `cache`; None where the file is missing or damaged."""
     try:
         data = read_json(cache)
         files = {

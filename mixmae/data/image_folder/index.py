@@ -19,8 +19,8 @@ SUFFIXES = (
 )  # fmt: skip
 """The formats Pillow reads by itself. A list of our own: which files count must not depend on the version of Pillow."""
 SETTLED_NS = 2_000_000_000
-"""A folder changed less than this ago may change again without its times telling (they are as coarse as 1 s or so on
-some file systems), so it is read again."""
+"""A folder changed less than this ago may change again at the same recorded time (times are as coarse as 1 s or so on
+some file systems), so it is walked again."""
 
 _walked: dict[Path, "Index"] = {}
 
@@ -39,7 +39,7 @@ class Index:
         return list(self.files["train"])
 
     def paths(self, split: str) -> list[str]:
-        """CLASS/FILE of every image, class by class."""
+        """Returns CLASS/FILE of every image, class by class."""
         return [f"{name}/{file}" for name, files in self.files[split].items() for file in files]
 
     def labels(self, split: str) -> list[int]:
@@ -54,7 +54,7 @@ class Index:
 
 
 def index(folder: Path) -> Index:
-    """Of the data set in `folder`, walked unless this process knows it.
+    """Returns the index of the data set in `folder`, which is walked unless this process has a valid index of it.
 
     Raises FileNotFoundError or ValueError, naming the place, where the tree is not the ImageNet layout: splits with
     different classes, classes without images, links that lead nowhere or back, names that are not UTF-8.
@@ -63,25 +63,26 @@ def index(folder: Path) -> Index:
     return known if known and known.holds(folder) else remember(folder, walk(folder))
 
 
-def remember(folder: Path, found: Index) -> Index:
-    _walked[folder.resolve()] = found
-    return found
+def remember(folder: Path, walked: Index) -> Index:
+    """Keeps the index for later calls of `index` in this process."""
+    _walked[folder.resolve()] = walked
+    return walked
 
 
 def walk(folder: Path) -> Index:
-    """The index as the file system has it now."""
+    """Walks the data set in `folder` and returns its index."""
     began = time.time_ns()
     times: dict[str, tuple[int, int]] = {}
     files = {}
     for split, names in class_names(folder).items():
         times[split] = _times(folder / split)
         files[split] = {name: _image_files(folder, f"{split}/{name}", times) for name in names}
-    settled = all(began - max(found) > SETTLED_NS for found in times.values())
+    settled = all(began - max(changed) > SETTLED_NS for changed in times.values())
     return Index(files, times, settled)
 
 
 def class_names(folder: Path) -> dict[str, list[str]]:
-    """The sorted classes, by split, which both splits must have. Raises FileNotFoundError or ValueError else."""
+    """Returns the sorted classes by split. Raises FileNotFoundError or ValueError where the splits differ in them."""
     classes = {split: folders(folder / split) for split in SPLITS}
     for split, other in (SPLITS, SPLITS[::-1]):
         if lacking := sorted(set(classes[other]) - set(classes[split])):
@@ -91,7 +92,7 @@ def class_names(folder: Path) -> dict[str, list[str]]:
 
 
 def folders(path: Path) -> list[str]:
-    """The sorted class folders of a split. Raises FileNotFoundError or ValueError where there is none."""
+    """Returns the sorted class folders of a split. Raises FileNotFoundError or ValueError where there is none."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder; image_folder needs PATH/train/CLASS/… and PATH/val/CLASS/…")
     names = sorted(name for name, entry in _entries(path) if _is_folder(entry))
@@ -103,26 +104,29 @@ def folders(path: Path) -> list[str]:
 def images_below(
     folder: Path, path: str, times: dict[str, tuple[int, int]], others: list[str], above: tuple = ()
 ) -> list[str]:
-    """Images below folder/path, relative to `folder`, as all it notes. `times` gets those of every folder it looks
-    into, `others` the files of other kinds. Links to folders are followed, what is hidden is passed over."""
+    """Returns the images below folder/path. All paths are relative to `folder`.
+
+    Adds the times of every folder below to `times` and the files of other kinds to `others`. Links to folders are
+    followed, hidden files and folders are passed over. above: (device, inode) of the folders around this one.
+    """
     here = folder / path
     status = here.stat()
     place = (status.st_dev, status.st_ino)
     if place in above:
         raise ValueError(f"{here}: a link back to a folder it lies in; remove it")
     times[path] = (status.st_mtime_ns, status.st_ctime_ns)
-    found = []
+    images = []
     for name, entry in _entries(here):
         if _is_folder(entry):
-            found += images_below(folder, f"{path}/{name}", times, others, (*above, place))
+            images += images_below(folder, f"{path}/{name}", times, others, (*above, place))
         elif name.lower().endswith(SUFFIXES):
             if not _is_file(entry):
                 what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
                 raise ValueError(f"{here / name}: {what}; remove it")
-            found.append(f"{path}/{name}")
+            images.append(f"{path}/{name}")
         else:
             others.append(f"{path}/{name}")
-    return found
+    return images
 
 
 def _image_files(folder: Path, path: str, times: dict[str, tuple[int, int]]) -> list[str]:
@@ -134,17 +138,17 @@ def _image_files(folder: Path, path: str, times: dict[str, tuple[int, int]]) -> 
 
 
 def _entries(path: Path) -> list[tuple[str, os.DirEntry]]:
-    """What lies in `path` and is not hidden. Raises ValueError for names that are not UTF-8."""
+    """Returns the entries of `path` that are not hidden. Raises ValueError for names that are not UTF-8."""
     with os.scandir(path) as entries:
-        found = [(entry.name, entry) for entry in entries if not entry.name.startswith(".")]
-    for name, _ in found:
+        visible = [(entry.name, entry) for entry in entries if not entry.name.startswith(".")]
+    for name, _ in visible:
         if not _is_text(name):
             raise ValueError(f"{path}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
-    return found
+    return visible
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
-    """Links are followed; one to itself is none, where `entry.is_dir()` raises OSError."""
+    """Whether it is a folder, links followed; False for a link to itself, where `entry.is_dir()` raises OSError."""
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 

@@ -14,18 +14,18 @@ class ImageFolder:
     """
 
     def __init__(self, config: ImageFolderConfig, split: str):
-        found = index(data_root(config))
-        self.classes = found.classes
-        self.labels = found.labels(split)
+        walked = index(data_root(config))
+        self.classes = walked.classes
+        self.labels = walked.labels(split)
         self.bad_files = config.bad_files
         self._folder = data_root(config) / split
-        self._names = found.paths(split)
+        self._names = walked.paths(split)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> Image.Image:
-        """RGB, upright. Raises Unreadable."""
+        """Reads image `index` as RGB, upright. Raises Unreadable."""
         return read_rgb(self._folder / self._names[index])
 
     def name(self, index: int) -> str:

@@ -17,7 +17,7 @@ class ImageFolderConfig(DataModel):
 
     name: Literal["image_folder"] = "image_folder"
     path: Annotated[str, Recorded]
-    """Of the folder; environment variables are put in."""
+    """Path of the folder; environment variables are expanded."""
     bad_files: Annotated[int, Field(ge=0), Recorded] = 0
     """How many unreadable images a split may hold before its runs fail. What a run computes that gets by does not
     depend on this."""
@@ -27,14 +27,14 @@ def data_root(config: ImageFolderConfig) -> Path:
     return Path(config.path).expanduser()
 
 
-class ImageFolder(DataSpec):
+class ImageFolderSpec(DataSpec):
     name, label, order = "image_folder", "image folder", 2
     config = ImageFolderConfig
     source = "mixmae.data.image_folder.source:ImageFolder"
     may_be_elsewhere = True
 
     def placed(self, config: ImageFolderConfig) -> ImageFolderConfig:
-        """With its path made absolute."""
+        """Returns the config with its path expanded and made absolute."""
         if missing := [name for name in re.findall(r"\$\{?(\w+)", config.path) if name not in os.environ]:
             raise DataNotHere(("path",), f"the environment variable {missing[0]} is not set", missing[0])
         path = Path(os.path.expandvars(config.path)).expanduser().resolve()
@@ -62,7 +62,7 @@ class ImageFolder(DataSpec):
 
     @property
     def published_as(self) -> str:
-        """Folders of images are taken to hold ImageNet where published numbers stand beside them."""
+        """ImageNet, which any folder of images is taken to hold where published numbers stand beside its results."""
         return "ImageNet-1K"
 
     def of_folder(self, path: Path) -> ImageFolderConfig:
@@ -76,4 +76,4 @@ def _counts(config: ImageFolderConfig, split: str) -> tuple[int, ...]:
     return tuple(len(files) for files in index(data_root(config)).files[split].values())
 
 
-SPEC = ImageFolder()
+SPEC = ImageFolderSpec()

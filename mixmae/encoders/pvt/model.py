@@ -1,6 +1,7 @@
 """Pyramid Vision Transformer, version 1 (Wang et al. 2021)."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import calculate_drop_path_rates, trunc_normal_
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from mixmae.attention.blocks import Block, ReducedAttention
 from mixmae.attention.layouts import Bucket, Groups, StageLayout
 from mixmae.attention.positions import resized_positions
-from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.encoder import PatchEmbedding
+from mixmae.encoders.hierarchical import HierarchicalEncoder, reset_parameters
 from mixmae.encoders.pvt.spec import PvtConfig
 
 
@@ -20,18 +22,21 @@ class PVT(HierarchicalEncoder):
     are then the token itself. Pretraining and fine-tuning here average instead.
     """
 
+    patch_embed1: PatchEmbedding
+
     def __init__(self, config: PvtConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__(config, image_size)
-        widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        widths, heads, ratios, reductions = config.widths, config.heads, config.mlp_ratios, config.sr_ratios
+        assert isinstance(reductions, tuple), "resolved"
         norm = partial(nn.LayerNorm, eps=config.norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
+        rates: Any = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
         before = (3, *widths)
         for stage in range(self.stages):
             rows, columns = self.stage_size(stage)
             extra = int(config.class_token and stage == self.stages - 1)
             blocks = [
                 Block(
-                    ReducedAttention(widths[stage], heads[stage], config.sr_ratios[stage]),
+                    ReducedAttention(widths[stage], heads[stage], reductions[stage]),
                     widths[stage],
                     ratios[stage],
                     rate,
@@ -49,7 +54,7 @@ class PVT(HierarchicalEncoder):
         self.norm = norm(self.width)
         reset_parameters(self)
 
-    def _of_stage(self, kind: str, stage: int):
+    def _of_stage(self, kind: str, stage: int) -> Any:
         return getattr(self, f"{kind}{stage + 1}")
 
     def patch_embedding(self) -> PatchEmbedding:

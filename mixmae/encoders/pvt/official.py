@@ -3,7 +3,7 @@
 from math import isqrt
 from typing import Any, ClassVar, Literal
 
-from mixmae.encoders.arguments import Shapes, square
+from mixmae.encoders.arguments import Shapes, both_sides
 from mixmae.encoders.exports import (
     ATTENTION,
     Backbone,
@@ -42,12 +42,12 @@ class PvtArguments(PyramidArguments):
 
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
-        found = super().from_shapes(shapes)
-        return {**found, "img_size": isqrt(shapes["encoder.pos_embed1"][1]) * found["patch_size"]}
+        arguments = super().from_shapes(shapes)
+        return {**arguments, "img_size": isqrt(shapes["encoder.pos_embed1"][1]) * arguments["patch_size"]}
 
     def description(self) -> dict[str, Any]:
         encoder = PvtConfig(**self.shape(), class_token=True)
-        return {"encoder": encoder, "image_size": square(self.img_size), "classes": self.num_classes or None}
+        return {"encoder": encoder, "image_size": both_sides(self.img_size), "classes": self.num_classes or None}
 
 
 KINDS = (
@@ -76,7 +76,7 @@ def openmmlab_backbone(encoder: PvtConfig, image_size: tuple[int, int], state: d
     tensors = {}
     for name, tensor in packed(state).items():
         kind, _, rest = name.partition(".")
-        stage = int(kind[-1]) - 1 if kind[-1].isdigit() else None
+        stage = int(kind[-1]) - 1 if kind[-1].isdigit() else 0
         if name.startswith("patch_embed"):
             tensors[f"layers.{stage}.0.{embedding(rest)}"] = tensor
         elif name.startswith("pos_embed"):

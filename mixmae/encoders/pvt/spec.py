@@ -15,7 +15,7 @@ class PvtConfig(Reducing):
 
     family: Literal["pvt"] = "pvt"
     norm_eps: NotNegative = 1e-6
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
     class_token: Annotated[bool, Neutral(False)] = False
     """The last stage's class token of the published supervised models; for classifying only."""
 
@@ -24,7 +24,7 @@ _DEPTHS = {"tiny": (2, 2, 2, 2), "small": (3, 4, 6, 3), "medium": (3, 4, 18, 3),
 _SHAPE: dict[str, Any] = dict(widths=(64, 128, 320, 512), heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4))
 
 
-class Pvt(EncoderSpec):
+class PvtSpec(EncoderSpec):
     name, label, order = "pvt", "PVT", 3
     config = PvtConfig
     model = "mixmae.encoders.pvt.model:PVT"
@@ -52,4 +52,4 @@ class Pvt(EncoderSpec):
         return openmmlab_backbone(config, image_size, state)
 
 
-SPEC = Pvt()
+SPEC = PvtSpec()

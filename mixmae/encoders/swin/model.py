@@ -1,6 +1,7 @@
 """Swin transformers: stock with shifted windows (Liu et al. 2021), and the kind MixMAE released, without shifts."""
 
 from functools import partial
+from typing import Any
 
 from timm.layers import calculate_drop_path_rates
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from mixmae.attention.blocks import Block, WindowAttention, reorder
 from mixmae.attention.layouts import StageLayout
 from mixmae.attention.positions import fixed_positions, resized_positions
-from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.encoder import PatchEmbedding
+from mixmae.encoders.hierarchical import HierarchicalEncoder, reset_parameters
 from mixmae.encoders.swin.spec import SwinConfig
 
 
@@ -40,8 +42,9 @@ class Swin(HierarchicalEncoder):
     def __init__(self, config: SwinConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__(config, image_size)
         widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        assert isinstance(config.windows, tuple), "resolved"
         norm = partial(nn.LayerNorm, eps=config.norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
+        rates: Any = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
         self.shift, self.positions = config.shift, config.positions
         self.patch_embed = PatchEmbedding(3, widths[0], config.patch_size, norm)
         if self.positions == "sincos":
@@ -64,7 +67,8 @@ class Swin(HierarchicalEncoder):
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         if stage > 0:
-            return self.layers[stage - 1].downsample(x)
+            before: Any = self.layers[stage - 1]
+            return before.downsample(x)
         if self.positions == "sincos":
             x = x + self._positions(place.size)[:, place.index]
         return x
@@ -76,9 +80,10 @@ class Swin(HierarchicalEncoder):
         return resized_positions(self.absolute_pos_embed, made_for, size, "bicubic")
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
-        """The residual stream is reordered only where the groups change from one block to the next."""
+        """Runs the blocks; tokens are reordered only where the groups change from one block to the next."""
         current = None
-        for number, block in enumerate(self.layers[stage].blocks):
+        layer: Any = self.layers[stage]
+        for number, block in enumerate(layer.blocks):
             window = block.attn.table_side
             shifted = self.shift and number % 2 == 1 and min(place.size) > window
             groups = place.window_groups(window, window // 2 if shifted else 0, window)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mixmae.encoders.arguments import Arguments, PerStage, Shapes, Whole, depths_of, square
+from mixmae.encoders.arguments import Arguments, PerStage, Shapes, Whole, both_sides, depths_of
 from mixmae.encoders.exports import (
     INSTEAD,
     Backbone,
@@ -32,7 +32,7 @@ RECOMPUTED = (r"(.*\.)?layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|
 
 
 def _merging_before(match: re.Match) -> str:
-    """timm puts a patch merging at the start of the stage after it."""
+    """Renames a patch merging, which timm puts at the start of the stage after it."""
     return f"encoder.layers.{int(match[1]) - 1}.downsample.{match[2]}"
 
 
@@ -75,7 +75,7 @@ class SwinArguments(Arguments):
         depths = depths_of(shapes, "encoder.layers.{}.blocks.{}.norm1.weight")
         tables = [shapes[f"encoder.layers.{s}.blocks.0.attn.relative_position_bias_table"] for s in range(len(depths))]
         width, _, patch, _ = shapes["encoder.patch_embed.proj.weight"]
-        found = {
+        arguments = {
             "patch_size": patch,
             "embed_dim": width,
             "depths": depths,
@@ -84,10 +84,10 @@ class SwinArguments(Arguments):
             "mlp_ratio": shapes["encoder.layers.0.blocks.0.mlp.fc1.weight"][0] // width,
         }
         if side := _side_of_the_first_grid(shapes):
-            found["img_size"] = side * patch
+            arguments["img_size"] = side * patch
         if "head.weight" in shapes:
-            found["num_classes"] = shapes["head.weight"][0]
-        return found
+            arguments["num_classes"] = shapes["head.weight"][0]
+        return arguments
 
     def encoder(self) -> SwinConfig:
         stages = len(self.depths)
@@ -104,7 +104,7 @@ class SwinArguments(Arguments):
         )
 
     def description(self) -> dict[str, Any]:
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "classes": self.num_classes or None}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "classes": self.num_classes or None}
 
 
 class SwinClassifierArguments(SwinArguments):
@@ -116,7 +116,7 @@ class SwinClassifierArguments(SwinArguments):
 
 
 def _side_of_the_first_grid(shapes: Shapes) -> int | None:
-    """From absolute positions, or from a shifted block's attention mask (windows, tokens, tokens)."""
+    """Reads the side in tokens from absolute positions, or from a shifted block's mask (windows, tokens, tokens)."""
     if "encoder.absolute_pos_embed" in shapes:
         return isqrt(shapes["encoder.absolute_pos_embed"][1])
     for name, shape in shapes.items():
@@ -138,7 +138,7 @@ KINDS = (
 # ---------------------------------------------------------------------------------------------------------------- timm
 
 
-_SWINS = {
+_SWINS: dict[tuple[int, tuple[int, ...]], str] = {
     (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224",
     (96, (2, 2, 18, 2)): "swin_small_patch4_window7_224",
     (192, (2, 2, 18, 2)): "swin_large_patch4_window7_224",
@@ -154,35 +154,36 @@ def timm_model(encoder: SwinConfig, image_size: tuple[int, int]) -> TimmModel:
         ratio
     }:
         raise NotInTimm(f"timm's Swin doubles its width and has one MLP ratio, this one does not; {INSTEAD}")
-    found = grids(encoder, image_size)
+    assert isinstance(encoder.windows, tuple), "resolved"
+    stage_grids = grids(encoder, image_size)
     arguments = {
         "img_size": image_size,
         "patch_size": encoder.patch_size,
-        "window_size": _one_window(encoder, found),
+        "window_size": _one_window(encoder, encoder.windows, stage_grids),
         "embed_dim": width,
         "depths": encoder.depths,
         "num_heads": encoder.heads,
         "mlp_ratio": ratio,
     }
-    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(found, encoder.windows)]
+    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(stage_grids, encoder.windows)]
     entry = _SWINS.get((width, encoder.depths), "swin_base_patch4_window7_224")
     return TimmModel(entry, arguments, TIMM_CLASSIFIER_KEYS, warnings)
 
 
-def _one_window(encoder: SwinConfig, grids: list[tuple[int, int]]) -> int:
-    """The one window that timm cuts to every stage's window. Raises NotInTimm where there is none."""
-    used = [min(window, *grid) for window, grid in zip(encoder.windows, grids, strict=True)]
-    one = max(used)
-    for window, grid, depth in zip(used, grids, encoder.depths, strict=True):
-        if min(one, *grid) != window:
+def _one_window(encoder: SwinConfig, windows: tuple[int, ...], stage_grids: list[tuple[int, int]]) -> int:
+    """Returns the one window that timm cuts to every stage's window. Raises NotInTimm where there is none."""
+    used = [min(window, *grid) for window, grid in zip(windows, stage_grids, strict=True)]
+    side = max(used)
+    for window, grid, depth in zip(used, stage_grids, encoder.depths, strict=True):
+        if min(side, *grid) != window:
             listed = ", ".join(str(window) for window in used)
             raise NotInTimm(f"timm's stock Swin has one window in all stages, this one has {listed}; {INSTEAD}")
-        if one >= min(grid) and grid[0] != grid[1]:
-            what = f"a window of {one} is cut to a rectangle in a {grid[0]} × {grid[1]} grid by timm, to a square here"
+        if side >= min(grid) and grid[0] != grid[1]:
+            what = f"a window of {side} is cut to a rectangle in a {grid[0]} × {grid[1]} grid by timm, to a square here"
             raise NotInTimm(f"{what}; {INSTEAD}")
-        if not encoder.shift and depth > 1 and one < min(grid):
+        if not encoder.shift and depth > 1 and side < min(grid):
             raise NotInTimm(f"timm's Swin shifts its windows, this one does not; {INSTEAD}")
-    return one
+    return side
 
 
 # ----------------------------------------------------------------------------------------------------------- OpenMMLab
@@ -228,7 +229,8 @@ def openmmlab_backbone(encoder: SwinConfig, image_size: tuple[int, int], state: 
 
 
 def _windows(encoder: SwinConfig, image_size: tuple[int, int]) -> list[int]:
-    """Windows as trained: cut to the grid."""
+    """Returns the windows as trained: cut to the grid."""
+    assert isinstance(encoder.windows, tuple), "resolved"
     units = [min(image_size) // (encoder.patch_size * 2**stage) for stage in range(encoder.stages)]
     return [min(window, unit) for window, unit in zip(encoder.windows, units, strict=True)]
 
@@ -255,7 +257,7 @@ def _swin_notes(encoder: SwinConfig, image_size: tuple[int, int], window: int) -
 
 
 def unfold_order(tensor: Any) -> Any:
-    """A patch merging's norm (4C,) or reduction (out, 4C) from our order of channels to that of nn.Unfold.
+    """Brings a patch merging's norm (4C,) or reduction (out, 4C) from our order of channels to that of nn.Unfold.
 
     Ours: four blocks of C for the offsets (row, column) (0,0), (1,0), (0,1), (1,1). nn.Unfold: for each channel its
     four offsets row by row.

@@ -24,7 +24,7 @@ class SwinConfig(Hierarchical):
     positions: Literal["sincos", "none"] = "sincos"
     """Absolute position embedding, beside the relative position bias every block has."""
     norm_eps: NotNegative = 1e-5
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
@@ -45,7 +45,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 _STOCK: dict[str, Any] = dict(windows=(7, 7, 7, 7), shift=True, positions="none")
 
 
-class Swin(EncoderSpec):
+class SwinSpec(EncoderSpec):
     name, label, order = "swin", "Swin", 1
     config = SwinConfig
     model = "mixmae.encoders.swin.model:Swin"
@@ -67,7 +67,7 @@ class Swin(EncoderSpec):
         return config.model_copy(update={"windows": one_a_stage(windows, config.stages)})
 
     def other_sizes(self, variant: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """MixMAE's Swin-B/L/W16."""
+        """Returns the sizes of MixMAE's Swin-B/L/W16."""
         return ((384, (16, 16, 24, 12)),) if variant in ("swin_base_w14", "swin_large_w14") else ()
 
     def official(self) -> tuple[OfficialKind, ...]:
@@ -87,9 +87,9 @@ class Swin(EncoderSpec):
 
 
 def grid_windows(side: int, stages: int) -> tuple[int, ...]:
-    """Windows over the whole grid in the last two stages, a half and a quarter before: [14, 14, 14, 7] for side 56."""
+    """Returns windows over the whole grid in the last two stages, a half and a quarter before: 14, 14, 14, 7 for 56."""
     grids = [side // 2**stage for stage in range(stages)]
     return tuple(-(-grid // max(1, 2 ** (stages - 2 - stage))) for stage, grid in enumerate(grids))
 
 
-SPEC = Swin()
+SPEC = SwinSpec()

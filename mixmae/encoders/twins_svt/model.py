@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import calculate_drop_path_rates
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from mixmae.attention.blocks import Block, ReducedAttention, WindowAttention, reorder
 from mixmae.attention.layouts import StageLayout
-from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding, reset_parameters
+from mixmae.encoders.encoder import PatchEmbedding
+from mixmae.encoders.hierarchical import HierarchicalEncoder, reset_parameters
 from mixmae.encoders.twins_svt.spec import TwinsConfig
 
 
@@ -36,9 +38,10 @@ class TwinsSVT(HierarchicalEncoder):
 
     def __init__(self, config: TwinsConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__(config, image_size)
-        widths, heads, ratios = config.widths, config.heads, config.mlp_ratios
+        widths, heads, ratios, reductions = config.widths, config.heads, config.mlp_ratios, config.sr_ratios
+        assert isinstance(reductions, tuple), "resolved"
         norm = partial(nn.LayerNorm, eps=config.norm_eps)
-        rates = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
+        rates: Any = calculate_drop_path_rates(drop_path, list(config.depths), stagewise=True)
         self.windows = config.windows
         before = (3, *widths)
         self.patch_embeds = nn.ModuleList(
@@ -48,7 +51,7 @@ class TwinsSVT(HierarchicalEncoder):
 
         def attention(stage: int, number: int) -> nn.Module:
             if number % 2:
-                return ReducedAttention(widths[stage], heads[stage], config.sr_ratios[stage])
+                return ReducedAttention(widths[stage], heads[stage], reductions[stage])
             return WindowAttention(widths[stage], heads[stage], None)
 
         self.blocks = nn.ModuleList(
@@ -63,17 +66,20 @@ class TwinsSVT(HierarchicalEncoder):
         for conv in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
             fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups
             nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+            assert conv.bias is not None
             nn.init.zeros_(conv.bias)
 
     def patch_embedding(self) -> PatchEmbedding:
-        return self.patch_embeds[0]
+        first: Any = self.patch_embeds[0]
+        return first
 
     def enter(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         return self.patch_embeds[stage](x) if stage else x
 
     def run_stage(self, stage: int, x: Tensor, place: StageLayout) -> Tensor:
         current = None
-        for number, block in enumerate(self.blocks[stage]):
+        blocks: Any = self.blocks[stage]
+        for number, block in enumerate(blocks):
             local = number % 2 == 0
             groups = place.window_groups(self.windows[stage], 0, None) if local else place.global_groups()
             x = block(reorder(x, current, groups), groups)

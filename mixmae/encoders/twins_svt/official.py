@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from mixmae.encoders.arguments import PerStage, square
+from mixmae.encoders.arguments import PerStage, both_sides
 from mixmae.encoders.exports import (
     ATTENTION,
     INSTEAD,
@@ -48,7 +48,7 @@ class TwinsArguments(PyramidArguments):
 
     def description(self) -> dict[str, Any]:
         encoder = TwinsConfig(**self.shape(), windows=self.wss)
-        return {"encoder": encoder, "image_size": square(self.img_size), "classes": self.num_classes or None}
+        return {"encoder": encoder, "image_size": both_sides(self.img_size), "classes": self.num_classes or None}
 
 
 KINDS = (
@@ -69,7 +69,10 @@ KINDS = (
 # ---------------------------------------------------------------------------------------------------------------- timm
 
 
-_TWINS = {(64, (2, 2, 10, 4)): "twins_svt_small", (128, (2, 2, 18, 2)): "twins_svt_large"}
+_TWINS: dict[tuple[int, tuple[int, ...]], str] = {
+    (64, (2, 2, 10, 4)): "twins_svt_small",
+    (128, (2, 2, 18, 2)): "twins_svt_large",
+}
 
 
 def timm_model(encoder: TwinsConfig, image_size: tuple[int, int]) -> TimmModel:
@@ -86,8 +89,8 @@ def timm_model(encoder: TwinsConfig, image_size: tuple[int, int]) -> TimmModel:
         "wss": encoder.windows,
         "sr_ratios": encoder.sr_ratios,
     }
-    found = grids(encoder, image_size)
-    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(found, encoder.windows, cut=False)]
+    stage_grids = grids(encoder, image_size)
+    warnings = [padded(stage, grid, w) for stage, grid, w in not_divided(stage_grids, encoder.windows, cut=False)]
     entry = _TWINS.get((encoder.widths[0], encoder.depths), "twins_svt_base")
     return TimmModel(entry, arguments, CLASSIFIER_KEYS, warnings)
 

@@ -16,7 +16,7 @@ class TwinsConfig(Reducing):
     windows: Ints = (7, 7, 7, 7)
     """Sides in tokens of the windows of the even (local) blocks."""
     norm_eps: NotNegative = 1e-6
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
 
     @property
     def by_stage(self) -> dict[str, tuple[int, ...]]:
@@ -27,7 +27,7 @@ class TwinsConfig(Reducing):
         return super().attends | {"windows": self.windows}
 
 
-class Twins(EncoderSpec):
+class TwinsSpec(EncoderSpec):
     name, label, order = "twins_svt", "Twins-SVT", 2
     config = TwinsConfig
     model = "mixmae.encoders.twins_svt.model:TwinsSVT"
@@ -64,4 +64,4 @@ class Twins(EncoderSpec):
         return openmmlab_backbone(config, image_size, state)
 
 
-SPEC = Twins()
+SPEC = TwinsSpec()

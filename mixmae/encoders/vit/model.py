@@ -1,6 +1,8 @@
 """Plain vision transformers: MAE's (He et al. 2022) and the BEiT kind that SimMIM trains (Xie et al. 2022)."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import calculate_drop_path_rates, trunc_normal_
@@ -11,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mixmae.attention.positions import fixed_positions, resized_positions
-from mixmae.encoders.hierarchical import HierarchicalEncoder, PatchEmbedding
+from mixmae.encoders.encoder import Encoder, PatchEmbedding
 from mixmae.encoders.vit.spec import VitConfig
 
 
-class ViT(nn.Module):
+class ViT(Encoder):
     """A class token and one stage of global attention; a unit is a patch.
 
     style "mae": sin-cos positions, fixed until `train_positions` is called, bicubically resized where the grid differs.
@@ -29,10 +31,11 @@ class ViT(nn.Module):
 
     def __init__(self, config: VitConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__()
-        self.image_size, self.patch_size, self.unit = tuple(image_size), config.patch_size, config.unit
+        height, width = image_size
+        self.image_size, self.patch_size, self.unit = (height, width), config.patch_size, config.unit
         self.width, self.style, self.depth = config.width, config.style, config.depth
         self.shared_bias = config.shared_bias
-        self.made_for = tuple(side // self.patch_size for side in image_size)
+        self.made_for = height // self.patch_size, width // self.patch_size
         norm = partial(nn.LayerNorm, eps=config.norm_eps)
         rates = calculate_drop_path_rates(drop_path, self.depth)
         self.patch_embed = PatchEmbedding(3, self.width, self.patch_size, norm=nn.Identity)
@@ -41,7 +44,7 @@ class ViT(nn.Module):
             if self.shared_bias:
                 self.rel_pos_bias = RelativePositionBias(window_size=self.made_for, num_heads=config.heads)
             own = None if self.shared_bias else self.made_for
-            block = partial(BeitBlock, init_values=0.1, window_size=own)
+            block: Callable[..., nn.Module] = partial(BeitBlock, init_values=0.1, window_size=own)
         else:
             self.pos_embed = fixed_positions(self.width, self.made_for, class_row=True)
             block = Block
@@ -50,20 +53,14 @@ class ViT(nn.Module):
         self.norm = norm(self.width)
         self.checkpointed = False
 
-    grid = HierarchicalEncoder.grid
-    pixels = HierarchicalEncoder.pixels
-    whole = HierarchicalEncoder.whole
-    embed = HierarchicalEncoder.embed
-
     def patch_embedding(self) -> PatchEmbedding:
         return self.patch_embed
 
     def checkpoint_blocks(self, on: bool) -> None:
-        """Gradient checkpointing: every block keeps its input alone and is computed again in the backward pass."""
         self.checkpointed = on
 
     def train_positions(self) -> None:
-        """Lets go of the fixed positions, as MAE's fine-tuning does."""
+        """Trains the sin-cos positions too, as MAE's fine-tuning does."""
         if self.style == "mae":
             self.pos_embed.requires_grad_(True)
 
@@ -84,7 +81,7 @@ class ViT(nn.Module):
             bias = self._bias(grid, index)
         x = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
         for block in self.blocks:
-            run = partial(checkpoint, block, use_reentrant=False) if self.checkpointed else block
+            run: Any = partial(checkpoint, block, use_reentrant=False) if self.checkpointed else block
             x = run(x) if bias is None else run(x, shared_rel_pos_bias=bias)
         return x
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from mixmae.encoders.arguments import Arguments, Shapes, Whole, count, square
+from mixmae.encoders.arguments import Arguments, Shapes, Whole, both_sides, count
 from mixmae.encoders.exports import INSTEAD, NotInTimm, TimmModel, want_eps
 from mixmae.encoders.keys import KeyMap
 from mixmae.encoders.vit.spec import VitConfig
@@ -39,17 +39,17 @@ class VitArguments(Arguments):
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> dict[str, Any]:
         width, _, patch, _ = shapes["encoder.patch_embed.proj.weight"]
-        found = {
+        arguments = {
             "patch_size": patch,
             "embed_dim": width,
             "depth": count(shapes, "encoder.blocks.{}.norm1.weight"),
             "mlp_ratio": shapes["encoder.blocks.0.mlp.fc1.weight"][0] // width,
         }
         if "encoder.pos_embed" in shapes:
-            found["img_size"] = isqrt(shapes["encoder.pos_embed"][1] - 1) * patch
+            arguments["img_size"] = isqrt(shapes["encoder.pos_embed"][1] - 1) * patch
         if "head.weight" in shapes:
-            found["num_classes"] = shapes["head.weight"][0]
-        return found
+            arguments["num_classes"] = shapes["head.weight"][0]
+        return arguments
 
     def encoder(self) -> VitConfig:
         return VitConfig(
@@ -63,7 +63,7 @@ class VitArguments(Arguments):
         )
 
     def description(self) -> dict[str, Any]:
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "classes": self.num_classes or None}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "classes": self.num_classes or None}
 
 
 # ---------------------------------------------------------------------------------------------------------------- timm

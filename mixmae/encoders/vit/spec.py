@@ -1,6 +1,6 @@
 """Plain vision transformers (Dosovitskiy et al. 2021, table 1), as MAE and SimMIM train them (no torch)."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -25,7 +25,7 @@ class VitConfig(EncoderModel):
     style: Literal["mae", "beit"] = "mae"
     """"mae": sin-cos positions. "beit": one relative position bias for all blocks and LayerScale, as in SimMIM."""
     norm_eps: NotNegative = 1e-6
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
     shared_bias: Annotated[bool, Neutral(True)] = True
     """Style beit: one relative position bias for all blocks, as in pretraining; off: one a block, as in SimMIM's
     fine-tuning, which starts each from the shared one."""
@@ -49,13 +49,13 @@ class VitConfig(EncoderModel):
         return {name: getattr(self, name) for name in ("family", "patch_size", "width", "depth", "heads", "mlp_ratio")}
 
     @model_validator(mode="after")
-    def _heads_divide_the_width(self):
+    def _heads_divide_the_width(self) -> Self:
         if self.width % self.heads:
             raise impossible(("heads",), f"width {self.width} is not divisible by {self.heads} heads; write a divisor")
         return self
 
 
-class Vit(EncoderSpec):
+class VitSpec(EncoderSpec):
     name, label, order = "vit", "ViT", 4
     config = VitConfig
     model = "mixmae.encoders.vit.model:ViT"
@@ -77,4 +77,4 @@ class Vit(EncoderSpec):
         return timm_model(config, image_size)
 
 
-SPEC = Vit()
+SPEC = VitSpec()

@@ -6,7 +6,7 @@ import torch
 from timm.data.mixup import Mixup, mixup_target
 from torch import nn
 
-from mixmae.data.batches import Samples, evaluation_keys, load
+from mixmae.data.batches import Samples, evaluation_keys, load_batches
 from mixmae.data.draws import seed_everything
 from mixmae.evaluations.accuracy import scores
 from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
@@ -75,7 +75,7 @@ def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneR
     model.eval()
     processes, logits, labels = session.processes, [], []
     batches = processes.share(list(evaluation_keys(list(range(len(val.split))), recipe.batch)))
-    for images, targets in load(val, batches, session.workers):
+    for images, targets in load_batches(val, batches, session.workers):
         images, targets = images.to(session.device), targets.to(session.device)
         with computation(session.device, recipe.precision):
             logits.append(model(images, targets).prediction.float())

@@ -13,15 +13,15 @@ class ImportedConfig(MethodModel):
 
     name: Literal["imported"] = "imported"
     path: Annotated[str, Recorded]
-    """Of the file."""
+    """Path of the file."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of the file; found when the experiment is planned."""
+    """Hash of the file; computed when the experiment is planned."""
 
 
-class Imported(MethodSpec):
+class ImportedSpec(MethodSpec):
     name, label, order, colour = "imported", "imported", 5, 4
     config = ImportedConfig
     reads_weights = True
 
 
-SPEC = Imported()
+SPEC = ImportedSpec()

@@ -1,19 +1,22 @@
 """MixMAE: mixed and masked autoencoding (Liu et al., CVPR 2023, section 3; released code of the authors)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mixmae.attention.layouts import Layout, slots_of
+from mixmae.encoders.encoder import Encoder
 from mixmae.methods.decoder import Decoder
 from mixmae.methods.initialisation import reset_as_mae
 from mixmae.methods.mixmae.spec import MixmaeConfig
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 from mixmae.methods.target import reconstruction_target
 
 
 def members_of(count: int, images: int) -> np.ndarray:
-    """(images, count): which image of a chunk of `count` mixed image i shows in slot s.
+    """Returns (images, count): which image of a chunk of `count` mixed image i shows in slot s.
 
     Member m of group g is image m * count/k + g for even m and m * count/k + (count/k - 1 - g) for odd m; mixed image
     j of a group shows member (j + s) mod k in slot s. For two images the partner of i is count - 1 - i. Raises
@@ -30,7 +33,7 @@ def members_of(count: int, images: int) -> np.ndarray:
     return shown
 
 
-class MixMAE(nn.Module):
+class MixMAE(Method):
     """Mixes images by units, encodes each source image apart from the others, reconstructs them all.
 
     encoder: a hierarchical encoder.
@@ -41,7 +44,7 @@ class MixMAE(nn.Module):
     (row i is image `members_of(C, images)[slot, i]`). `Output.mask` is (rows, columns).
     """
 
-    def __init__(self, encoder: nn.Module, config: MixmaeConfig):
+    def __init__(self, encoder: Encoder, config: MixmaeConfig):
         super().__init__()
         if not encoder.hierarchical:
             raise ValueError("mixmae needs a hierarchical encoder")
@@ -54,12 +57,12 @@ class MixMAE(nn.Module):
         self.decoder.reset_tokens()
         if self.fill == "token":
             self.fill_token = nn.Parameter(torch.randn(1, 1, encoder.widths[0]) * 0.02)
-        self.mix_embeddings = None
+        self.mix_embeddings: nn.ParameterList | None = None
         if config.mix_embedding:
             self.mix_embeddings = nn.ParameterList(torch.randn(self.images, width) * 0.02 for width in encoder.widths)
 
     def draw_mask(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(rows, columns) slots for one chunk: int(L * ratio) units leave slot 0, dealt as evenly as possible."""
+        """Draws (rows, columns) slots for one chunk: int(L * ratio) units leave slot 0, dealt as evenly as possible."""
         rows, columns = (side // self.encoder.unit for side in self.encoder.image_size)
         return self._draw((rows, columns), rng)
 
@@ -90,7 +93,7 @@ class MixMAE(nn.Module):
         return slots
 
     def forward_encoder(self, images: Tensor, slots: Tensor) -> tuple[Tensor, Layout]:
-        """The encoder's tokens (C, units, width), units sorted by slot, and where they lie."""
+        """Returns the encoder's tokens (C, units, width), units sorted by slot, and their layout."""
         encoder = self.encoder
         parts = slots_of(slots, self.images)
         if self.fill != "image":
@@ -100,13 +103,13 @@ class MixMAE(nn.Module):
         return encoder.encode(tokens, layout, self.mix_embeddings)[-1], layout
 
     def mix(self, units: Tensor, layout: Layout) -> Tensor:
-        """Units of each image (C, units, …) -> units of the mixed images, sorted by slot."""
+        """Mixes the units of each image (C, units, …); the units of the mixed images are sorted by slot."""
         shown = torch.from_numpy(members_of(len(units), self.images)).to(units.device)
         parts = [units.index_select(1, slot)[shown[number]] for number, slot in enumerate(layout.slots)]
         return torch.cat([units.index_select(1, layout.slots[0]), *parts[1:]], 1)
 
     def _encode_filled(self, images: Tensor, parts: list[np.ndarray]) -> tuple[Tensor, Layout]:
-        """Plain attention over the own tokens and, in place of the hidden ones, the fill."""
+        """Encodes the own tokens and, in place of the hidden ones, the fill, with plain attention."""
         encoder = self.encoder
         layout = Layout(encoder.grid(images), parts, encoder.stages, separate=False, device=images.device)
         own = layout.stages[0].slots[0]
@@ -126,19 +129,20 @@ class MixMAE(nn.Module):
         return self.decoder(tokens, layout.grid, layout.slots if self.dual else layout.slots[:1])
 
     def forward_loss(self, images: Tensor, prediction: Tensor, layout: Layout) -> Tensor:
-        """Mean squared error over the units that were hidden, of all decodings together, in float32."""
+        """Returns the mean squared error over the units that were hidden, of all decodings together, in float32."""
         target = reconstruction_target(images, self.encoder.unit, self.normalised_target)
         shown = torch.from_numpy(members_of(len(images), self.images)).to(images.device) if self.dual else None
-        total, scored = 0.0, 0
+        total: Any = 0.0
+        scored = 0
         for slot, decoded in enumerate(prediction.float().chunk(len(layout.slots) if self.dual else 1)):
             hidden = torch.ones(target.shape[1], dtype=torch.bool, device=images.device)
             hidden[layout.slots[slot]] = False
-            error = (decoded - (target if slot == 0 else target[shown[slot]])).square().mean(-1)[:, hidden]
+            wanted = target if slot == 0 or shown is None else target[shown[slot]]
+            error = (decoded - wanted).square().mean(-1)[:, hidden]
             total, scored = total + error.sum(), scored + error.numel()
         return total / scored
 
     def encoder_tokens(self, images: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder alone makes of a batch, as a step does it: for measuring."""
         return self.forward_encoder(images, mask)[0]
 
     def no_weight_decay(self) -> set[str]:

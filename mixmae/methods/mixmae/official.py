@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mixmae.encoders.arguments import PerStage, Shapes, decoder_of, square
+from mixmae.encoders.arguments import PerStage, Shapes, both_sides, decoder_of
 from mixmae.encoders.keys import KeyMap
 from mixmae.encoders.kinds import Licence, OfficialKind
 from mixmae.encoders.swin.official import RECOMPUTED, SwinArguments
@@ -35,7 +35,7 @@ OFFICIAL_CLASSIFIER_KEYS = KeyMap(
 class MixmimClassifierArguments(SwinArguments):
     """MixMIM's fine-tuning class; its `ape` is accepted and ignored there too: positions are always sin-cos."""
 
-    ape: bool = True
+    ape: bool = True  # type: ignore[assignment]  # wider than Swin's, on purpose
     depths: PerStage = (2, 2, 18, 2)
     window_size: PerStage = (7, 7, 14, 7)
 
@@ -70,7 +70,7 @@ class MixmimArguments(MixmimClassifierArguments):
             decoder_mlp_ratio=self.mlp_ratio,
             decoder_norm_eps=self.layer_norm_eps,
         )
-        return {"encoder": self.encoder(), "image_size": square(self.img_size), "method": method}
+        return {"encoder": self.encoder(), "image_size": both_sides(self.img_size), "method": method}
 
 
 _LICENCE = Licence("no licence stated", "unknown", "github.com/Sense-X/MixMIM @2b2f5a9")

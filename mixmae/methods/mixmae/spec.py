@@ -1,7 +1,7 @@
 """MixMAE: mixed and masked autoencoding (Liu et al., CVPR 2023) (no torch)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,7 +50,7 @@ class MixmaeConfig(MethodModel):
         return raw
 
     @model_validator(mode="after")
-    def _fills_stand_alone(self):
+    def _fills_stand_alone(self) -> Self:
         if self.fill != "image":
             for field, wanted in (
                 ("dual", False),
@@ -65,7 +65,7 @@ class MixmaeConfig(MethodModel):
         return self
 
 
-class Mixmae(MethodSpec):
+class MixmaeSpec(MethodSpec):
     name, label, order, colour = "mixmae", "MixMAE", 1, 0
     loss_label = "squared error"
     config = MixmaeConfig
@@ -85,7 +85,7 @@ class Mixmae(MethodSpec):
         return decoder_head(config, encoder, units, units, config.images if config.dual else 1)
 
     def published(self) -> Mapping[str, Any]:
-        """The paper's own has the mix embedding, the released code has not."""
+        """Leaves `mix_embedding` open: the paper has it, the released code has not."""
         config = MixmaeConfig.model_validate({})
         return config.model_dump(exclude={"name", "mix_embedding"})
 
@@ -103,4 +103,4 @@ class Mixmae(MethodSpec):
         return KINDS
 
 
-SPEC = Mixmae()
+SPEC = MixmaeSpec()

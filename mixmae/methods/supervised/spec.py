@@ -11,9 +11,9 @@ class SupervisedConfig(MethodModel):
     name: Literal["supervised"] = "supervised"
 
 
-class Supervised(MethodSpec):
+class SupervisedSpec(MethodSpec):
     name, label, order, colour = "supervised", "from scratch", 4, 3
     config = SupervisedConfig
 
 
-SPEC = Supervised()
+SPEC = SupervisedSpec()
