@@ -6,7 +6,7 @@ Run as `python -m mixmae.cost.encoders` to count again after a change to the enc
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mixmae.encoders.families import EncoderConfig, EncoderModel, families, variants
 from mixmae.fields.choice import Found
@@ -65,7 +65,7 @@ def _counted(config: EncoderModel, size: int) -> tuple[Any, dict[str, int]]:
 
     # Fixed positions and the like of encoders with a class token are computed, which the meta device cannot do.
     with torch.device("cpu" if config.extra_tokens else "meta"):
-        encoder = build_encoder(config, (size, size)).to("meta").eval()
+        encoder: Any = build_encoder(config, (size, size)).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder.features(torch.empty(1, 3, size, size, device="meta"))
     params = _params(encoder)
@@ -95,8 +95,8 @@ def _params(module: Any) -> int:
 
 def resolved_encoder(variant: str, image_size: int) -> EncoderModel:
     """The variant's config with windows and reduction ratios as numbers for square images of `image_size` pixels."""
-    mark = next(mark for mark in EncoderConfig.__metadata__ if isinstance(mark, Found))
-    config = mark.validated(variant)
+    mark = next(mark for mark in get_args(EncoderConfig) if isinstance(mark, Found))
+    config: Any = mark.validated(variant)
     return families[config.family].resolved(config, (image_size, image_size))
 
 

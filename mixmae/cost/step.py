@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,11 +146,11 @@ class _Bench:
         torch.manual_seed(0)
         self.device = device
         self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        job = stage_jobs(experiment, lambda data: "")[0].job
+        job: Any = stage_jobs(experiment, lambda data: "")[0].job
         encoder = build_encoder(job.encoder, job.image_size)
         self.pretrains = isinstance(job, PretrainJob)
         model = build_method(job.method, encoder) if self.pretrains else Classifier(encoder, CLASSES)
-        self.model: nn.Module = model.to(device)
+        self.model: Any = model.to(device)
         self.images = torch.randn(batch, 3, *job.image_size).to(device)
         self.targets = torch.randint(CLASSES, (batch,)).to(device)
 
@@ -206,7 +207,8 @@ class _Bench:
         """The method's encoder and the plain one by turns; who begins changes from repeat to repeat."""
         for run in (self._encode, self._encode_dense):
             self.timed(run, 0)
-        own, dense = [], []
+        own: list[float] = []
+        dense: list[float] = []
         for repeat in range(repeats):
             pair = [(self._encode, own), (self._encode_dense, dense)]
             for run, times in pair if repeat % 2 else reversed(pair):

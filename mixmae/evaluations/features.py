@@ -1,9 +1,9 @@
 """Features of whole splits under the central crop, from a frozen encoder or from the pixels themselves."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
 from mixmae.data.batches import Samples, evaluation_keys, load
 from mixmae.training.session import Session
@@ -16,7 +16,7 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1)
 
 
-def frozen(encoder: nn.Module, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+def frozen(encoder: Any, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The pooled features of `encoder`: (B, 3, H, W) -> (B, width)."""
     return encoder.to(device).eval().requires_grad_(False).features
 

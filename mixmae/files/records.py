@@ -32,7 +32,7 @@ class Damaged(ValueError):
     """The file does not hold what was once written to it; the message begins with its path."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half.
 
     Tried again where the file system fails for a moment. Raises OSError naming `path` where it cannot be written.
@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     retried(lambda: _write_once(path, write))
 
 
-def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+def _write_once(path: Path, write: Callable[[Path], object]) -> None:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -107,7 +107,7 @@ def document_of(data: dict[str, Any]) -> str:
     return json.dumps(sealed({"schema": SCHEMA, **data}), indent=1, ensure_ascii=False) + "\n"
 
 
-def write_json(path: Path, data: dict) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     text = document_of(data)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -131,7 +131,7 @@ def line_of(data: dict[str, Any]) -> str:
     return json.dumps(sealed(data)) + "\n"
 
 
-def read_lines(path: Path) -> list[dict]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a `.jsonl` file, one a line; none where there is no file. A half-written line is left.
 
     Raises Damaged naming the line that is not what was written.
@@ -142,7 +142,7 @@ def read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def whole_lines(path: Path) -> tuple[list[dict], list[int]]:
+def whole_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     """The objects of a `.jsonl` file that are what was written, and the numbers, from 1, of the lines that are not."""
     try:
         content = retried(path.read_bytes)

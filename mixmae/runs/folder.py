@@ -77,7 +77,7 @@ class RunFolder:
             path.replace(aside)
             return {}
 
-    def write(self, name: str, data: dict) -> None:
+    def write(self, name: str, data: dict[str, Any]) -> None:
         write_json(self.path / f"{name}.json", data)
 
     def commit(self, figures: dict[str, Any], more: Iterable[Path] = ()) -> None:

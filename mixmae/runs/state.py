@@ -49,20 +49,21 @@ def state_by(
     launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
 ) -> RunState:
     """`run_state` by the contents of `launch.json` and `state.json`, {} where there is none."""
-    said = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
-    said |= {"tries": state.get("tries", 0)}
-    name, why = state.get("state"), {"cause": recorded_cause(state), "reason": state.get("reason")}
+    figures: dict[str, Any] = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
+    figures |= {"tries": state.get("tries", 0)}
+    name = state.get("state")
+    why: dict[str, Any] = {"cause": recorded_cause(state), "reason": state.get("reason")}
     if name == "running" and not is_held():
         name, why = "stopped", {"cause": Cause.KILLED, "reason": "its process died"}
     if name in ("running", "done"):
-        return RunState(name, **why, **said)
+        return RunState(name, **why, **figures)
     if launch.get("cancelled"):
-        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **said)
-    if name and launch.get("tries", 0) <= said["tries"]:
-        return RunState(name, **why, **said)
+        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **figures)
+    if name and launch.get("tries", 0) <= figures["tries"]:
+        return RunState(name, **why, **figures)
     if needs and needs.state in ("failed", "blocked", "cancelled"):
-        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **said)
+        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **figures)
     if not launch:
-        return RunState(name or "planned", **why, **said)
+        return RunState(name or "planned", **why, **figures)
     waits = needs and needs.state != "done"
-    return RunState("waiting" if waits else "pending", **said)
+    return RunState("waiting" if waits else "pending", **figures)

@@ -7,12 +7,13 @@ run opens it again and tells it all that it missed, so its curve is whole then.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from mixmae.fields.specs import resolve
 from mixmae.runs.folder import RunFolder
 from mixmae.tracking.asked import TRACKERS
-from mixmae.tracking.tracker import Tracker, tracked
+from mixmae.tracking.tracker import Tracked, Tracker, tracked
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Trackers:
     def close(self, ended: str | None) -> None:
         """ended: "done", "stopped" or "failed"; None where the run has become another process's, and its trackers with
         it."""
-        end = time.monotonic() + PATIENCE_S.get(ended, 0.0)
+        end = time.monotonic() + (PATIENCE_S[ended] if ended else 0.0)
         for teller in self._tellers or ():
             teller.ended = ended
             teller.queue.put(None)
@@ -65,7 +66,7 @@ def figures(line: dict, timing: dict) -> dict[str, float]:
     return {"epoch": line["epoch"], **told}
 
 
-def _kind(name: str) -> type[Tracker] | None:
+def _kind(name: str) -> Callable[[Tracked, list[int]], Tracker] | None:
     """None where it cannot be imported. Not left to its thread: a data loading process must not be forked off while
     that holds the lock of a module."""
     try:
@@ -83,7 +84,7 @@ def _give_up(name: str, error: Exception) -> None:
 class _Teller(threading.Thread):
     """Tells one tracker of (step, figures) until it finds None in `queue`. It draws no random numbers."""
 
-    def __init__(self, name: str, kind: type[Tracker], run: RunFolder, steps: list[int]):
+    def __init__(self, name: str, kind: Callable[[Tracked, list[int]], Tracker], run: RunFolder, steps: list[int]):
         super().__init__(name=name, daemon=True)
         self._kind, self._run, self._steps = kind, run, steps
         self.queue: SimpleQueue[tuple[int, dict[str, float]] | None] = SimpleQueue()

@@ -7,6 +7,7 @@ stays as it was told first.
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import wandb
 
@@ -50,7 +51,7 @@ class WeightsAndBiases:
         self._run.finish(exit_code=0 if ended == "done" else 1)
 
 
-def _mode() -> str | None:
+def _mode() -> Literal["offline"] | None:
     """Of a user who said none and is not logged in: offline, for a job cannot ask."""
     said = wandb.setup().settings.mode
     return "offline" if said == "online" and not wandb.login(prompt=False, verify=False) else None

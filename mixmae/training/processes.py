@@ -11,10 +11,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,8 @@ from mixmae.runs.cause import Cause
 from mixmae.training.places import Place
 
 log = logging.getLogger(__name__)
+
+Part = TypeVar("Part", range, list[Any], Tensor)
 
 BEAT_S = 1.0
 SILENCE_S = 30.0
@@ -73,7 +76,7 @@ class Processes:
 
     # ---------------------------------------------------------------------------------------------------- exchanging
 
-    def share(self, items: Sequence) -> Sequence:
+    def share(self, items: Part) -> Part:
         """This process's part of `items`: contiguous, the sizes differing by one at most."""
         first, last = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
         return items[first:last]
@@ -132,7 +135,10 @@ class Processes:
 
     def adding(self, network: nn.Module, last: bool) -> AbstractContextManager:
         """Inside, backward passes of a synchronised model add up; the `last` one of a step exchanges the sum."""
-        return nullcontext() if last or self.count == 1 else network.no_sync()
+        if last or self.count == 1:
+            return nullcontext()
+        assert isinstance(network, DistributedDataParallel)
+        return network.no_sync()
 
     # -------------------------------------------------------------------------------------------------------- ending
 
@@ -198,6 +204,7 @@ def join(place: Place | None) -> Processes:
         url = "env://"
     store, *_ = next(dist.rendezvous(url, rank=place.rank, world_size=place.count, timeout=within))
     processes = Processes(place, dist.PrefixStore("mixmae", store.clone()))
+    assert processes._watch is not None
     processes._watch.start()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():

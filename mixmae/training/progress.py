@@ -134,7 +134,7 @@ class Progress:
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         loss = self.processes.sum(self.loss)
         if torch.isfinite(loss + norm):
             if self.recipe.clip_grad is not None:

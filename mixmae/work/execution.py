@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mixmae
 from mixmae.data.sources import sources
@@ -51,7 +51,8 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
-        state, trackers, ended = _State(run, lease), Trackers(run, resources.track), "stopped"
+        state, trackers = _State(run, lease), Trackers(run, resources.track)
+        ended: str | None = "stopped"
         try:
             if run.read("result") is None:
                 state.start()
@@ -134,7 +135,9 @@ def _compute(
 ) -> "Outcome":
     from mixmae.training.session import Session
 
-    job = job_of(run.read("config")["job"])
+    config = run.read("config")
+    assert config is not None, "process 0 has checked it"
+    job = job_of(config["job"])
     if not processes.leads:  # process 0 knows it from the fingerprint
         sources[job.data.name].recall(job.data, run.root)
     on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
@@ -207,7 +210,12 @@ class _State:
         self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
-        self._data = {"state": None, "cause": None, "reason": None, **{name: known.get(name) for name in names}}
+        self._data: dict[str, Any] = {
+            "state": None,
+            "cause": None,
+            "reason": None,
+            **{name: known.get(name) for name in names},
+        }
         self._data["tries"] = known.get("tries", 0)
         self._written_at = 0.0
 

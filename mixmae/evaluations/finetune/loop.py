@@ -1,6 +1,7 @@
 """The classification loop: fine-tuning and training from scratch, with the val split measured after every epoch."""
 
 import logging
+from typing import Any
 
 import torch
 from timm.data.mixup import Mixup, mixup_target
@@ -28,7 +29,8 @@ def classify(
     "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
     one. Raises Stopped.
     """
-    recipe, device = job.recipe, session.device
+    recipe: Any = job.recipe
+    device = session.device
     feed = Feed(train, indices, recipe, job.seed, session.processes)
     soften = Softening(recipe, len(train.split.classes))
     optimizer = finetuning_optimizer(session.prepared(model), recipe)
