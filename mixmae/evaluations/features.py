@@ -27,13 +27,13 @@ def extract(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, width) float32 features and (N,) labels of the samples at `indices`, in order, on every process; each takes
     whole batches. Raises Stopped."""
-    processes, found, labels = session.processes, [], []
+    processes, rows, labels = session.processes, [], []
     for images, targets in load(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
         if session.stop():
             break
-        found.append(features(images.to(session.device)).float())
+        rows.append(features(images.to(session.device)).float())
         labels.append(targets.to(session.device))
     session.check_stop("extracting features")
-    for unreadable in processes.each(samples.unreadable):
+    for unreadable in processes.all_gather_objects(samples.unreadable):
         samples.note(unreadable)
-    return processes.gathered(found), processes.gathered(labels)
+    return processes.all_gather(rows), processes.all_gather(labels)
