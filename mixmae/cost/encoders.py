@@ -1,12 +1,12 @@
-"""What each encoder variant costs: parameters and multiply-adds, counted once, kept in a file (no torch to read).
+"""Parameters and multiply-adds of each encoder variant, counted once and kept in a file (no torch to read it).
 
-Run as `python -m mixmae.cost.encoders` to count again after a change to the encoders.
+After a change to the encoders, `python -m mixmae.cost.encoders` counts again.
 """
 
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mixmae.encoders.families import EncoderConfig, EncoderModel, families, variants
 from mixmae.fields.choice import Found
@@ -14,11 +14,11 @@ from mixmae.methods.methods import methods
 
 CLASSES = 1000
 IMAGE_SIZE = 224
-"""Side in pixels of the images that published variants are counted for; a family's small one has its own."""
+"""Side in pixels of the images that published variants are counted for; a family's small variant has its own."""
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a variant, in the order of the table of variants.
+    """Returns one row for each variant, in the order of the table of variants.
 
     name, family; params: of the encoder without a head, fixed position tables included, as the literature counts;
     params_with_head: with one for 1000 classes; params_with_decoder: with MixMAE's decoder (None where MixMAE does not
@@ -30,12 +30,12 @@ def rows() -> list[dict[str, Any]]:
 
 
 def compute() -> list[dict[str, Any]]:
-    """The rows of `rows`, counted on models without memory."""
+    """Counts the rows of `rows` on models on torch's meta device."""
     return [count(name) for name in variants()]
 
 
 def count(name: str) -> dict[str, Any]:
-    """The row of one variant."""
+    """Counts the row of one variant."""
     family = families[variants()[name]["family"]]
     size = family.small_size if name == family.small else IMAGE_SIZE
     config = resolved_encoder(name, size)
@@ -57,15 +57,15 @@ def count(name: str) -> dict[str, Any]:
 
 
 def _counted(config: EncoderModel, size: int) -> tuple[Any, dict[str, int]]:
-    """The encoder on torch's meta device, and its params, params_with_head and macs for size x size pixels."""
+    """Returns the encoder on torch's meta device, and its params, params_with_head and macs for size x size pixels."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from mixmae.encoders.building import build_encoder
 
-    # Fixed positions and the like of encoders with a class token are computed, which the meta device cannot do.
+    # Encoders with a class token compute fixed position tables, which the meta device cannot do.
     with torch.device("cpu" if config.extra_tokens else "meta"):
-        encoder = build_encoder(config, (size, size)).to("meta").eval()
+        encoder: Any = build_encoder(config, (size, size)).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder.features(torch.empty(1, 3, size, size, device="meta"))
     params = _params(encoder)
@@ -77,7 +77,7 @@ def _counted(config: EncoderModel, size: int) -> tuple[Any, dict[str, int]]:
 
 
 def _params_with_decoder(encoder: Any) -> int | None:
-    """Around the first method that mixes or drops units."""
+    """Returns the parameters of the encoder and MixMAE's decoder; None where the encoder is not hierarchical."""
     import torch
 
     from mixmae.methods.building import build_method
@@ -94,9 +94,10 @@ def _params(module: Any) -> int:
 
 
 def resolved_encoder(variant: str, image_size: int) -> EncoderModel:
-    """The variant's config with windows and reduction ratios as numbers for square images of `image_size` pixels."""
-    mark = next(mark for mark in EncoderConfig.__metadata__ if isinstance(mark, Found))
-    config = mark.validated(variant)
+    """Returns the variant's config with windows and reduction ratios as numbers for square images of `image_size`
+    pixels."""
+    mark = next(mark for mark in get_args(EncoderConfig) if isinstance(mark, Found))
+    config: Any = mark.validated(variant)
     return families[config.family].resolved(config, (image_size, image_size))
 
 

@@ -1,15 +1,15 @@
 """Multiply-adds and parameters of stage jobs, from the stored costs of the encoders (no torch).
 
-Of a training step 3 × the forward pass: once forward, and backward for the inputs and for the weights. Of the forward
-pass of an image:
+A training step counts as 3 × the forward pass: forward, and backward for the inputs and for the weights. The forward
+pass of one image counts as follows:
 
-* MixMAE: the encoder on every mixed image, of which there are as many as images, with plain attention's multiply-adds
-  (masked attention has fewer); the decoder on all units once for each image that is reconstructed from it.
+* MixMAE: the encoder on one mixed image (there are as many as images), with plain attention's multiply-adds (masked
+  attention has fewer); the decoder on all units, once for each image that is reconstructed from the mixed one.
 * MAE: the encoder's multiply-adds × the share of units that stay (attention has fewer still); the decoder once.
 * SimMIM: the encoder on the whole image, and a linear layer.
-* Classifying: the encoder and a linear layer.
+* Classification: the encoder and a linear layer.
 
-Left out: norms, activations, softmax, the loss, the optimiser, and what activation checkpointing computes again.
+Norms, activations, softmax, the loss, the optimiser and the recomputation of activation checkpointing are left out.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,14 @@ LEFT_OUT = (
     "queueing, start-up, data loading, saving, the optimiser's step, the time that processes wait for each other, "
     "the linear classifiers of linear jobs and the neighbour search of knn jobs"
 )
-"""What no estimate holds."""
+"""What estimates leave out, as they say themselves."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of an encoder at one image size, with or without head: multiply-adds of an image's forward pass, and parameters.
-    exact: counted at this size and with these windows, else scaled from the counted size by the number of pixels."""
+    """The costs of an encoder at one image size, with or without head. forward: multiply-adds of one image's forward
+    pass. params: number of parameters. exact: whether they were counted at this size and with these windows, else they
+    were scaled from the nearest counted size by the number of pixels."""
 
     forward: int
     params: int
@@ -45,7 +46,7 @@ class Costs:
 
 @cache
 def encoder_costs(encoder: EncoderModel, image_size: tuple[int, int]) -> Costs | None:
-    """Without head; None where no variant of the table has the encoder's shape."""
+    """Returns the costs without head; None where no variant of the table has the encoder's shape."""
     row = _rows().get(encoder.name)
     if row is None or encoder.shape != (usual := resolved_encoder(encoder.name, row["image_size"])).shape:
         return None
@@ -53,12 +54,12 @@ def encoder_costs(encoder: EncoderModel, image_size: tuple[int, int]) -> Costs |
     for other in row["other_sizes"]:
         resolved = resolved_encoder(encoder.name, other["image_size"])
         counted.append((other, families[encoder.family].with_windows(resolved, tuple(other["windows"]))))
-    for found, config in counted:
-        if image_size == (found["image_size"],) * 2 and encoder.attends == config.attends:
-            return Costs(found["macs"], found["params"], True)
+    for size, config in counted:
+        if image_size == (size["image_size"],) * 2 and encoder.attends == config.attends:
+            return Costs(size["macs"], size["params"], True)
     pixels = image_size[0] * image_size[1]
-    found = min((found for found, _ in counted), key=lambda found: abs(found["image_size"] ** 2 - pixels))
-    return Costs(round(found["macs"] * pixels / found["image_size"] ** 2), found["params"], False)
+    nearest = min((size for size, _ in counted), key=lambda size: abs(size["image_size"] ** 2 - pixels))
+    return Costs(round(nearest["macs"] * pixels / nearest["image_size"] ** 2), nearest["params"], False)
 
 
 @cache
@@ -67,16 +68,18 @@ def _rows() -> dict[str, dict[str, Any]]:
 
 
 def classifier_costs(job: Any) -> Costs | None:
-    """With a linear head for the classes of the job's data; None as of `encoder_costs`, or without an encoder."""
-    found = encoder_costs(job.encoder, job.image_size) if job.encoder else None
-    if found is None:
+    """Returns the costs with a linear head for the classes of the job's data; None without an encoder, or where
+    `encoder_costs` knows none."""
+    costs = encoder_costs(job.encoder, job.image_size) if job.encoder else None
+    if costs is None:
         return None
     width, classes = job.encoder.out_width, len(sources[job.data.name].counts(job.data, "train"))
-    return Costs(found.forward + width * classes, found.params + (width + 1) * classes, found.exact)
+    return Costs(costs.forward + width * classes, costs.params + (width + 1) * classes, costs.exact)
 
 
 def frozen_work(job: Any) -> Work | None:
-    """Of an evaluation that passes the images of both splits once through a frozen encoder."""
+    """Returns the work of an evaluation that passes both splits once through a frozen encoder; None where its costs are
+    not known."""
     costs, head = encoder_costs(job.encoder, job.image_size) if job.encoder else None, classifier_costs(job)
     if costs is None or head is None:
         return None
@@ -88,7 +91,7 @@ def frozen_work(job: Any) -> Work | None:
 
 
 def pretraining_step(job: Any) -> int | None:
-    """Multiply-adds of an image's part of a step, whatever the data; None as of `encoder_costs`."""
+    """Returns the multiply-adds of a pretraining step for one of its images; None where `encoder_costs` knows none."""
     encoder = encoder_costs(job.encoder, job.image_size)
     if encoder is None:
         return None
@@ -105,7 +108,7 @@ def _units(job: Any) -> int:
 
 
 def trained_images(job: Any) -> int:
-    """Through a training step, over all epochs, full batches only."""
+    """Returns how many images pass through training steps over all epochs, counting full batches only."""
     batch = job.recipe.batch
     return job.recipe.epochs * (training_images(job.data, job.recipe.subset) // batch * batch)
 

@@ -1,4 +1,4 @@
-"""What a training step costs: images a second, multiply-adds, peak memory, and the time against plain attention."""
+"""Measures a training step: images per second, multiply-adds, peak memory, and the time against plain attention."""
 
 import statistics
 import time
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixmae.cost.encoders import CLASSES
 from mixmae.cost.measured import processor
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.experiment import Experiment
@@ -26,8 +28,6 @@ from mixmae.methods.building import build_method
 from mixmae.methods.classifier import Classifier
 from mixmae.methods.methods import methods
 
-CLASSES = 1000
-"""Of the head of `supervised`."""
 _GROWTH = "growth of a fresh process's peak resident memory: model, data and one step"
 
 
@@ -46,43 +46,43 @@ class Benchmark:
     compare: str | None = None
 
 
-def step(asked: Benchmark) -> dict:
-    """Measures forward and backward of one step of a method on an encoder; plain numbers, for JSON.
+def step(benchmark: Benchmark) -> dict[str, Any]:
+    """Measures forward and backward pass of one step of a method on an encoder; returns plain numbers, for JSON.
 
-    The batch is one chunk of random images; every repeat draws another mask, and making its layout is part of the time.
-    The GPU is used where there is one, in bfloat16 if it has it; else `threads` CPU threads in float32.
+    The batch is one chunk of random images. Every repeat draws another mask, and the time to make its layout counts.
+    Runs on the GPU where there is one, in bfloat16 if it can; else on `threads` CPU threads in float32.
 
     seconds: {"min", "median"} over the repeats, after a step that is not timed. images_per_s: from the median. macs:
-    multiply-adds of an image, forward and backward. peak_memory: bytes (None where they cannot be had), and
+    multiply-adds of an image, forward and backward. peak_memory: bytes (None where they cannot be measured).
     peak_memory_is: how they were measured.
 
-    compare="dense" adds `dense`: the encoder of the method alone (visible tokens, masked attention), decoder apart,
-    against the same encoder's plain forward and backward at the same batch, one after the other in every repeat;
-    `ratio` is that of the times of one repeat, {"min", "median"} over the repeats.
+    compare="dense" adds `dense`: the time of the method's encoder without decoder (visible tokens, masked attention)
+    against that of the same encoder's plain forward and backward pass at the same batch, one after the other in every
+    repeat. Its `ratio` divides the two times of a repeat: {"min", "median"} over the repeats.
 
     Raises ConfigError where the combination cannot run.
     """
-    _check(asked)
-    batch, experiment = asked.batch, _experiment(asked)
+    _check(benchmark)
+    batch, experiment = benchmark.batch, _experiment(benchmark)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     memory = None if device.type == "cuda" else _peak_growth(experiment, batch)
-    with _threads(asked.threads):
+    with _threads(benchmark.threads):
         bench = _Bench(experiment, batch, device)
         result = {
-            "method": asked.method,
-            "encoder": asked.encoder,
-            "image_size": asked.image_size,
+            "method": benchmark.method,
+            "encoder": benchmark.encoder,
+            "image_size": benchmark.image_size,
             "batch": batch,
             "ratio": experiment.method.model_dump().get("ratio"),
-            "repeats": asked.repeats,
+            "repeats": benchmark.repeats,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "processor": processor(),
-            "threads": asked.threads,
+            "threads": benchmark.threads,
             "precision": "bfloat16" if bench.bfloat16 else "float32",
             "torch": torch.__version__,
             "macs": bench.macs() // batch,
         }
-        times = [bench.timed(bench.step, repeat) for repeat in range(asked.repeats)]
+        times = [bench.timed(bench.step, repeat) for repeat in range(benchmark.repeats)]
         result |= {"seconds": _spread(times), "images_per_s": batch / statistics.median(times)}
         if device.type == "cuda":
             result |= {
@@ -91,29 +91,29 @@ def step(asked: Benchmark) -> dict:
             }
         else:
             result |= {"peak_memory": memory, "peak_memory_is": _GROWTH if memory else "not measured: needs Linux"}
-        if asked.compare:
-            result["dense"] = bench.against_dense(asked.repeats)
+        if benchmark.compare:
+            result["dense"] = bench.against_dense(benchmark.repeats)
     return result
 
 
-def _check(asked: Benchmark) -> None:
-    if asked.compare not in (None, "dense"):
-        raise ConfigError([f"compare: {asked.compare!r} is not known; write dense"])
-    if asked.compare and asked.method in methods and not methods[asked.method].pretrains:
+def _check(benchmark: Benchmark) -> None:
+    if benchmark.compare not in (None, "dense"):
+        raise ConfigError([f"compare: {benchmark.compare!r} is not known; write dense"])
+    if benchmark.compare and benchmark.method in methods and not methods[benchmark.method].pretrains:
         pretrains = ", ".join(spec.name for spec in methods if spec.pretrains)
-        raise ConfigError([f"compare: {asked.method} is dense itself; write one of {pretrains}"])
-    if asked.repeats < 1 or asked.threads < 1:
+        raise ConfigError([f"compare: {benchmark.method} is dense itself; write one of {pretrains}"])
+    if benchmark.repeats < 1 or benchmark.threads < 1:
         raise ConfigError(["repeats, threads: expected a number above 0"])
 
 
-def _experiment(asked: Benchmark) -> Experiment:
-    """The checked experiment. Raises ConfigError as a file with the same mistakes would, without a place."""
-    training = {"epochs": 1, "batch": asked.batch, "base_lr": 1e-3}
+def _experiment(benchmark: Benchmark) -> Experiment:
+    """Returns the benchmark's experiment. Raises ConfigError as a file with the same mistakes would, without a line."""
+    training = {"epochs": 1, "batch": benchmark.batch, "base_lr": 1e-3}
     trained = next(spec for spec in stages if spec.measures and spec.leaves_encoder)
     written = {
-        "method": {"name": asked.method, **({} if asked.ratio is None else {"ratio": asked.ratio})},
-        "encoder": asked.encoder,
-        "image_size": asked.image_size,
+        "method": {"name": benchmark.method, **({} if benchmark.ratio is None else {"ratio": benchmark.ratio})},
+        "encoder": benchmark.encoder,
+        "image_size": benchmark.image_size,
         "pretrain": training,
         "evaluations": {trained.name: {**training, "mixup": 0.0, "cutmix": 0.0}},
     }
@@ -145,11 +145,11 @@ class _Bench:
         torch.manual_seed(0)
         self.device = device
         self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        job = stage_jobs(experiment, lambda data: "")[0].job
+        job: Any = stage_jobs(experiment, lambda data: "")[0].job
         encoder = build_encoder(job.encoder, job.image_size)
         self.pretrains = isinstance(job, PretrainJob)
         model = build_method(job.method, encoder) if self.pretrains else Classifier(encoder, CLASSES)
-        self.model: nn.Module = model.to(device)
+        self.model: Any = model.to(device)
         self.images = torch.randn(batch, 3, *job.image_size).to(device)
         self.targets = torch.randint(CLASSES, (batch,)).to(device)
 
@@ -174,11 +174,11 @@ class _Bench:
             tokens = self.model.encoder(self.images)
         tokens.float().mean().backward()
 
-    def _autocast(self):
+    def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def timed(self, run: Callable[[int], None], repeat: int) -> float:
-        """Seconds of `run(repeat)`, from an idle device to an idle device."""
+        """Returns the seconds that `run(repeat)` takes, from an idle device to an idle device."""
         self.model.zero_grad(set_to_none=True)
         self._wait()
         start = time.perf_counter()
@@ -191,7 +191,7 @@ class _Bench:
             torch.cuda.synchronize()
 
     def macs(self) -> int:
-        """Multiply-adds of a step of the whole batch, half of what torch's flop counter says."""
+        """Returns the multiply-adds of a step of the whole batch: half of what torch's flop counter says."""
         with FlopCounterMode(display=False) as counter:
             self.step(0)
         return counter.get_total_flops() // 2
@@ -202,11 +202,12 @@ class _Bench:
         self.step(0)
         return torch.cuda.max_memory_allocated()
 
-    def against_dense(self, repeats: int) -> dict:
-        """The method's encoder and the plain one by turns; who begins changes from repeat to repeat."""
+    def against_dense(self, repeats: int) -> dict[str, Any]:
+        """Times the method's encoder and the plain one by turns; which of them begins alternates between repeats."""
         for run in (self._encode, self._encode_dense):
             self.timed(run, 0)
-        own, dense = [], []
+        own: list[float] = []
+        dense: list[float] = []
         for repeat in range(repeats):
             pair = [(self._encode, own), (self._encode_dense, dense)]
             for run, times in pair if repeat % 2 else reversed(pair):
@@ -216,9 +217,9 @@ class _Bench:
 
 
 def _peak_growth(experiment: Experiment, batch: int) -> int | None:
-    """Bytes by which one step raises the peak resident memory of a process that did nothing before.
+    """Returns the bytes by which one step raises the peak resident memory of a process that did nothing before.
 
-    None where the kernel does not tell: only Linux lets a process set its peak back.
+    None where that cannot be measured: only Linux lets a process reset its peak.
     """
     if not _PEAK_RESET.exists():
         return None
@@ -233,7 +234,7 @@ def _growth_here(experiment: Experiment, batch: int) -> int:
     torch.set_num_threads(1)
     weight = torch.randn(64, 64, requires_grad=True)
     nn.functional.linear(torch.randn(64, 64), weight).sum().backward()
-    # getrusage's ru_maxrss would not do: a new process starts with that of the one that made it.
+    # getrusage's ru_maxrss is no use here: a new process inherits that of its parent.
     _PEAK_RESET.write_text("5")
     before = _peak_resident()
     _Bench(experiment, batch, torch.device("cpu")).step(0)

@@ -1,9 +1,9 @@
 """Features of whole splits under the central crop, from a frozen encoder or from the pixels themselves."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
 from mixmae.data.batches import Samples, evaluation_keys, load_batches
 from mixmae.training.session import Session
@@ -16,7 +16,7 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1)
 
 
-def frozen(encoder: nn.Module, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+def frozen(encoder: Any, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The pooled features of `encoder`: (B, 3, H, W) -> (B, width)."""
     return encoder.to(device).eval().requires_grad_(False).features
 
@@ -27,15 +27,13 @@ def extract(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, width) float32 features and (N,) labels of the samples at `indices`, in order, on every process; each takes
     whole batches. Raises Stopped."""
-    processes, found, labels = session.processes, [], []
-    for images, targets in load_batches(
-        samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers
-    ):
+    processes, rows, labels = session.processes, [], []
+    for images, targets in load_batches(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
         if session.stop():
             break
-        found.append(features(images.to(session.device)).float())
+        rows.append(features(images.to(session.device)).float())
         labels.append(targets.to(session.device))
     session.check_stop("extracting features")
-    for unreadable in processes.each(samples.unreadable):
+    for unreadable in processes.all_gather_objects(samples.unreadable):
         samples.note(unreadable)
-    return processes.gathered(found), processes.gathered(labels)
+    return processes.all_gather(rows), processes.all_gather(labels)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -31,10 +32,11 @@ def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str
     tables: how relative position tables are resized, as of `mixmae.weights.resizing.fitted`. Raises NotReady where
     what it starts from is not done: nothing is ever evaluated from random weights instead.
     """
+    assert job.encoder is not None, "no encoder for a job that looks at pixels alone"
     seed_everything(job.seed, "init")
     encoder = build_encoder(job.encoder, job.image_size, drop_path=drop_path)
     if job.weights is not None:
-        _load_imported(encoder, job, tables)
+        _load_imported(encoder, job.weights, tables)
     elif job.start is not None:
         _load_run(encoder, RunFolder(run.root, *job.start), tables)
     return encoder
@@ -54,16 +56,18 @@ def _load_run(encoder: nn.Module, start: RunFolder, tables: str) -> None:
     log.info("encoder of %s %s", label, start.id)
 
 
-def _load_imported(encoder: nn.Module, job: EvaluationJob, tables: str) -> None:
-    path = Path(job.weights.path)
-    if sha256(path) != job.weights.sha256:
-        raise ValueError(f"{path}: not the file that was planned (sha256 {job.weights.sha256}); plan again")
+def _load_imported(encoder: nn.Module, weights: Any, tables: str) -> None:
+    """weights: the config of a method whose spec says that it `reads_weights`."""
+    path = Path(weights.path)
+    if sha256(path) != weights.sha256:
+        raise ValueError(f"{path}: not the file that was planned (sha256 {weights.sha256}); plan again")
     load_encoder(encoder, path, about(path)[0].image_size, tables)
     log.info("encoder of %s", path.name)
 
 
 def central_crops(job: EvaluationJob) -> tuple[Samples, Samples]:
     """The train and the val split under the central crop."""
-    transform = evaluation_transform(job.image_size, job.recipe.eval_crop)
+    recipe: Any = job.recipe
+    transform = evaluation_transform(job.image_size, recipe.eval_crop)
     train, val = (Samples(open_split(job.data, split), transform, job.seed) for split in ("train", "val"))
     return train, val

@@ -1,6 +1,7 @@
 """How well a classifier from a file does on a data set's validation images."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,6 +22,7 @@ def evaluate(path: Path, data: DataModel, eval_crop: float, batch: int, workers:
     eval_crop: side of the central crop as a share of the resized image. Raises ValueError where the file is no
     classifier, or one of another number of classes.
     """
+    model: Any
     model, description = stored.load(path)
     if description.classes is None:
         raise ValueError(f"{path}: an {description.part}, not a classifier; fine-tune it (mixmae run)")

@@ -6,7 +6,8 @@ from zipfile import ZipFile
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, by the checksums torch.save stores and torch.load does not look at.
+    """Returns what is wrong with a checkpoint by the checksums that torch.save stores and torch.load does not verify;
+    None where they all hold.
 
     Raises OSError where the file system fails.
     """
@@ -17,6 +18,6 @@ def damage(path: Path) -> str | None:
         if error.errno not in (None, errno.EINVAL):  # an offset that damage made negative
             raise
         return str(error)
-    except Exception as error:  # of a damaged archive nearly any, such as zlib.error and NotImplementedError
+    except Exception as error:  # a damaged archive raises nearly any, such as zlib.error and NotImplementedError
         return str(error) or type(error).__name__
     return f"damaged at {bad}" if bad else None

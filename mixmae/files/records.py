@@ -21,7 +21,8 @@ CHECKSUM = "checksum"
 """The last key of every JSON document written here: a hash of the rest. Older documents have none."""
 
 
-DIGITS = 16
+CHECKSUM_DIGITS = 16
+"""Hex digits of it."""
 
 
 class NewerSchema(ValueError):
@@ -33,9 +34,10 @@ class Damaged(ValueError):
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write(temporary)` in the same folder, flushes, renames: `path` is the old or the new, never half.
+    """Calls `write(temporary)` on a file in the same folder, flushes it and renames it to `path`, which therefore holds
+    the old or the new content, never half of one.
 
-    Tried again where the file system fails for a moment. Raises OSError naming `path` where it cannot be written.
+    Retries where the file system fails for a moment. Raises OSError naming `path` where it cannot be written.
     """
     retried(lambda: _write_once(path, write))
 
@@ -64,7 +66,7 @@ def _umask() -> int:
 
 
 UMASK = _umask()
-"""Of this process; asked for once, since asking changes it for a moment, which other threads would notice."""
+"""This process's umask, read once: reading it changes it for a moment, which other threads would notice."""
 
 
 def _flush_folder(folder: Path) -> None:
@@ -76,26 +78,26 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sealed(data: dict[str, Any]) -> dict[str, Any]:
-    """`data` with its checksum."""
+    """Returns `data` with its checksum."""
     return {**data, CHECKSUM: _checksum(data)}
 
 
 def _checksum(data: dict[str, Any]) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
 
 
 def _unsealed(content: bytes) -> dict[str, Any]:
-    """The object in `content`, its checksum checked and left out. Raises ValueError where it is not what was sealed."""
+    """Returns the object in `content` without its checksum. Raises ValueError where the checksum does not match."""
     data = json.loads(content)
     if not isinstance(data, dict):
         raise ValueError("no JSON object")
     if isinstance(schema := data.get("schema"), int) and schema > SCHEMA:
         raise NewerSchema(f"schema {schema}, this version reads up to {SCHEMA}; upgrade mixmae")
     last = next(reversed(data.values()), None)
-    found = data.pop(CHECKSUM, None)
-    if found is not None:
-        if found != _checksum(data):
+    checksum = data.pop(CHECKSUM, None)
+    if checksum is not None:
+        if checksum != _checksum(data):
             raise ValueError("its checksum is another")
     elif isinstance(last, str):  # no older document ends in a string
         raise ValueError("its checksum has lost its name")
@@ -103,17 +105,17 @@ def _unsealed(content: bytes) -> dict[str, Any]:
 
 
 def document_of(data: dict[str, Any]) -> str:
-    """The text of a `.json` file."""
+    """Returns `data` as the text of a `.json` file."""
     return json.dumps(sealed({"schema": SCHEMA, **data}), indent=1, ensure_ascii=False) + "\n"
 
 
-def write_json(path: Path, data: dict) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     text = document_of(data)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The document at `path`, without its checksum.
+    """Returns the document at `path`, without its checksum.
 
     Raises FileNotFoundError, Damaged where it is not what was written, or NewerSchema where a newer version wrote it.
     """
@@ -127,12 +129,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def line_of(data: dict[str, Any]) -> str:
-    """One line of a `.jsonl` file."""
+    """Returns `data` as one line of a `.jsonl` file."""
     return json.dumps(sealed(data)) + "\n"
 
 
-def read_lines(path: Path) -> list[dict]:
-    """The objects of a `.jsonl` file, one a line; none where there is no file. A half-written line is left.
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the objects of a `.jsonl` file, one a line; none where there is no file. Ignores a half-written last
+    line.
 
     Raises Damaged naming the line that is not what was written.
     """
@@ -142,17 +145,17 @@ def read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def whole_lines(path: Path) -> tuple[list[dict], list[int]]:
-    """The objects of a `.jsonl` file that are what was written, and the numbers, from 1, of the lines that are not."""
+def whole_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """Returns the undamaged objects of a `.jsonl` file, and the line numbers, from 1, of the damaged ones."""
     try:
         content = retried(path.read_bytes)
     except FileNotFoundError:
         return [], []
-    found = content.split(b"\n")[:-1]
-    if all(map(_is_plain_and_whole, found)):
-        return [_without_checksum(data) for data in json.loads(b"[" + b",".join(found) + b"]")], []
+    complete = content.split(b"\n")[:-1]
+    if all(map(_is_plain_and_whole, complete)):
+        return [_without_checksum(data) for data in json.loads(b"[" + b",".join(complete) + b"]")], []
     lines, damaged = [], []
-    for number, line in enumerate(found, start=1):
+    for number, line in enumerate(complete, start=1):
         try:
             lines.append(_unsealed(line))
         except ValueError:
@@ -161,17 +164,17 @@ def whole_lines(path: Path) -> tuple[list[dict], list[int]]:
 
 
 def _is_plain_and_whole(line: bytes) -> bool:
-    """Whether `line` is what `line_of` wrote of plain names and values: seen without parsing, in a fifth of the time.
+    """Whether `line` is undamaged, decided without parsing it, in a fifth of the time; False means "unknown".
 
-    Its parts, sorted and without their spaces, are then what was hashed. Of lists, objects and texts with such spaces
-    they are not: False says nothing.
+    Where names and values are plain, the parts of the line, sorted and without spaces, are the text that was hashed. A
+    line that holds lists, objects or texts with ", " or ": " needs parsing.
     """
     *parts, seal = line[1:-1].split(b", ")
     text = b"{" + b",".join(sorted(parts)) + b"}"
     if text.count(b": ") != len(parts) or not (line.startswith(b"{") and line.endswith(b"}")):
         return False
-    found = hashlib.blake2b(text.replace(b": ", b":"), digest_size=DIGITS // 2).hexdigest()
-    return seal == f'"{CHECKSUM}": "{found}"'.encode()
+    checksum = hashlib.blake2b(text.replace(b": ", b":"), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
+    return seal == f'"{CHECKSUM}": "{checksum}"'.encode()
 
 
 def _without_checksum(data: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def _without_checksum(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits of the file's content."""
+    """Returns the SHA-256 of the file's content as 64 hex digits."""
 
     def digest() -> str:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What is tried again when the file system fails for a while, and errors of the system told from all others (no torch).
+"""Retries while a file system fails, and tells system errors from all others (no torch).
 
 Network file systems (NFS, Lustre, FUSE) fail for seconds when a server restarts or a mount is renewed.
 """
@@ -27,16 +27,16 @@ TRANSIENT = (
     errno.EREMOTEIO,
     errno.EINTR,
 )
-"""Errors that may be gone a moment later."""
+"""Numbers of errors that may be gone a moment later."""
 OF_THE_MACHINE = (*TRANSIENT, errno.ENXIO, errno.EMFILE, errno.ENFILE)
-"""Errors that say nothing of the file they were met at."""
+"""Numbers of errors that are the machine's or the mount's, not those of the file that was opened."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DELAYS_S = (1, 2, 4, 8)
 
 
 def retried(action: Callable[[], T]) -> T:
-    """What `action()` returns. It is called again after each of `DELAYS_S` while it raises an OSError of `TRANSIENT`;
-    the last error is raised."""
+    """Returns what `action()` returns. Calls it again after each of `DELAYS_S` while it raises an OSError of
+    `TRANSIENT`; raises the last error."""
     for delay in DELAYS_S:
         try:
             return action()
@@ -50,7 +50,7 @@ def retried(action: Callable[[], T]) -> T:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turns whatever error of the system is raised within, also behind another, into an OSError that names `path`."""
+    """Turns a system error raised in the block, even one hidden behind another error, into an OSError naming `path`."""
     try:
         yield
     except Exception as error:
@@ -62,11 +62,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _number(error: BaseException | None) -> int | None:
-    """torch.save hides the error of the file it writes to behind one of its own, safetensors puts it into words."""
+    """Returns the errno behind `error`, if any. torch.save hides a system error behind one of its own; safetensors
+    writes its number into the message."""
     if error is None:
         return None
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    if said := re.search(r"\(os error (\d+)\)", str(error)):
-        return int(said[1])
+    if match := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(match[1])
     return _number(error.__cause__ or error.__context__)

@@ -1,7 +1,7 @@
 """Why a run ended or waits: one word that programs decide by, beside the sentence for people (no torch).
 
-The job writes its own word into `state.json` where it can. Of a job that could not, the scheduler's accounting is asked
-(see ablations.slurm.policy). Nothing is ever decided by a sentence of this program's.
+The job writes its cause into `state.json` where it can. Where it could not, the scheduler's accounting tells it (see
+ablations.slurm.policy). Nothing is ever decided by the sentence.
 """
 
 import errno
@@ -62,7 +62,8 @@ _RETRIES: dict[Cause, RetryKey] = {
 
 
 def cause_of(error: BaseException) -> Cause:
-    """What an exception that ended a job means. Exceptions of this program say it in an attribute `cause`."""
+    """Returns the cause that an exception which ended a job stands for. This program's own have an attribute
+    `cause`."""
     if word := getattr(error, "cause", None):
         return Cause(word)
     if isinstance(error, KeyboardInterrupt):
@@ -75,12 +76,12 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """torch's error of a GPU has this name and is a RuntimeError."""
+    """Recognises torch's error of a full GPU by its name, since importing torch takes seconds."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def recorded_cause(state: dict[str, Any]) -> Cause | None:
-    """The cause in a `state.json`; of one that an older version wrote, by the sentences of that version."""
+    """Returns the cause in a `state.json`. Older versions wrote none: there it follows from the sentence."""
     if word := state.get("cause"):
         return Cause(word) if word in set(Cause) else Cause.ERROR
     name, reason = state.get("state"), state.get("reason") or ""

@@ -1,4 +1,4 @@
-"""A run by the beginning of its id (no torch)."""
+"""Finds a run by the beginning of its id (no torch)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ class NoSuchRun(ValueError):
 
 
 def find_run(root: Path, prefix: str) -> RunFolder:
-    """The run whose id begins with `prefix`. Raises NoSuchRun."""
+    """Returns the run whose id begins with `prefix`. Raises NoSuchRun."""
     runs = [run for run in all_runs(root) if run.id.startswith(prefix)]
     if len(runs) == 1:
         return runs[0]

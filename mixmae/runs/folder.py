@@ -1,4 +1,4 @@
-"""The run folder, shared by writers and readers: its layout, states, lease and atomic JSON (no torch).
+"""The run folder: where its files lie, how they are read, written and checked, and who holds it (no torch).
 
 `ROOT/<stage>/<id>/` holds `config.json` (the stage job), `environment.json`, `launch.json` (written by the launcher
 alone), `state.json` (by the job alone), `metrics.jsonl` and `result.json` (repeatable bit for bit), `timing.jsonl` (all
@@ -57,7 +57,8 @@ class RunFolder:
         return self.checkpoints / "final.safetensors"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """`config`, `state`, `launch`, `result` or `environment`; None where it is not written yet. Raises Damaged."""
+        """Returns the document `config`, `state`, `launch`, `result` or `environment`; None where it is not written
+        yet. Raises Damaged."""
         try:
             return read_json(self.path / f"{name}.json")
         except FileNotFoundError:
@@ -66,8 +67,8 @@ class RunFolder:
             raise Damaged(f"{error}; {ADVICE[name]}") from None
 
     def recovered(self, name: str) -> dict[str, Any]:
-        """A document that this program can write anew: {} where there is none, and, the file put aside under another
-        name and a warning given, where it is damaged."""
+        """Returns a document that this program can write anew; {} where there is none. A damaged one is renamed, with a
+        warning, and counts as none."""
         path = self.path / f"{name}.json"
         try:
             return self.read(name) or {}
@@ -77,12 +78,12 @@ class RunFolder:
             path.replace(aside)
             return {}
 
-    def write(self, name: str, data: dict) -> None:
+    def write(self, name: str, data: dict[str, Any]) -> None:
         write_json(self.path / f"{name}.json", data)
 
     def commit(self, figures: dict[str, Any], more: Iterable[Path] = ()) -> None:
-        """Writes `result.json`, which makes the run done: the figures, and under "files" the sha256 of what else the
-        run leaves behind: its metrics, its weights and `more`."""
+        """Writes `result.json`, which makes the run done: the figures, and under "files" the sha256 of the other files
+        that the run leaves: its metrics, its weights and `more`."""
         written = [*(path for path in (self.metrics, self.weights) if path.exists()), *more]
         files = {path.relative_to(self.path).as_posix(): sha256(path) for path in written}
         self.write("result", {**figures, "files": files})
@@ -97,30 +98,30 @@ class RunFolder:
             return
         if not path.is_file():
             raise Damaged(f"{path}: missing; {advice}")
-        if (found := sha256(path)) != wanted:
-            raise Damaged(f"{path}: damaged or changed (sha256 {found}, result.json says {wanted}); {advice}")
+        if (digest := sha256(path)) != wanted:
+            raise Damaged(f"{path}: damaged or changed (sha256 {digest}, result.json says {wanted}); {advice}")
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
         """Holds the run for this process. Raises Held."""
-        found = take(self.path, listed)
+        lease = take(self.path, listed)
         try:
-            yield found
+            yield lease
         finally:
-            found.release()
+            lease.release()
 
     def is_held(self) -> bool:
-        """Whether a process runs it."""
+        """Whether a process runs this run now."""
         return is_held(self.path, self.root)
 
 
 def newest_step(run: RunFolder) -> int:
-    """Of its newest checkpoint within an unfinished training; -1 where there is none."""
-    steps = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
-    return max((int(found[1]) for found in steps if found), default=-1)
+    """Returns the step of the newest checkpoint of an unfinished training; -1 where there is none."""
+    names = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in run.checkpoints.glob("step-*.pt"))
+    return max((int(match[1]) for match in names if match), default=-1)
 
 
 def all_runs(root: Path) -> Iterator[RunFolder]:
-    """Every run folder under `root`, by stage and id."""
+    """Yields every run folder under `root`, ordered by stage and id."""
     for config in sorted(root.glob("*/*/config.json")):
         yield RunFolder(root, config.parent.parent.name, config.parent.name)

@@ -1,12 +1,13 @@
-"""Who may run a run: one process, decided by the run folder alone, also over NFS (no torch).
+"""Leases: at most one process executes a run, decided by files in the run folder, also over NFS (no torch).
 
-Leases are files `lease-000001`, `lease-000002`, …; the newest counts. One is taken by linking a file of one's own to
-the next number, which only one process can, and which the link count confirms even where the answer was lost. Its
-owner beats by setting its time, which the file server does by its own clock. A run is free where the newest lease was
-released, where its owner's process is gone (on this machine), or where it has not beaten for STALE_S and a scheduler
-that answers does not list its job. Older files stay, so that a number is never given twice.
+Leases are files `lease-000001`, `lease-000002`, …; the newest counts. A process takes a run by hard-linking a file of
+its own to the next number. Only one process can do so, and the link count confirms it even where NFS lost the answer.
+The owner's heartbeat sets the lease file's time, which the file server does by its own clock. A run is free where the
+newest lease was released, where its owner's process is gone (seen on the same machine), or where the heartbeat is older
+than STALE_S and a scheduler that answers does not list the owner's job. Older files stay, so that no number is used
+twice.
 
-An owner that was frozen and wakes finds a newer number: `check` before everything it writes.
+An owner that was frozen and wakes up finds a newer number; therefore it calls `check` before everything it writes.
 """
 
 import json
@@ -29,10 +30,10 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 10.0
 STALE_S = 90.0
-DIGITS = 6
+NUMBER_DIGITS = 6
 
 CLOCK_S = 30.0
-"""How long a server's clock is taken to be as far ahead of this machine's as when it was asked."""
+"""How long a measured offset between the file server's clock and this machine's is used before it is measured again."""
 _clocks: dict[Path, tuple[float, float]] = {}
 
 Listed = Callable[[str], bool | None]
@@ -51,7 +52,8 @@ class Lost(RuntimeError):
 
 @dataclass(frozen=True)
 class Owner:
-    """token: of this one lease. boot, space, pid, began: name a process. job: the scheduler's number, if any."""
+    """The process that holds a lease. token: unique to the lease. boot, space, pid, began: identify the process. job:
+    its number in the scheduler, if any."""
 
     token: str
     host: str
@@ -76,7 +78,8 @@ class Owner:
 
 
 class Lease:
-    """The hold on `folder` under `number`; beats until released."""
+    """This process's hold on `folder`, by the lease file `number`; a thread writes its heartbeat until it is
+    released."""
 
     def __init__(self, folder: Path, number: int, owner: Owner):
         self.folder, self.number, self.owner = folder, number, owner
@@ -92,7 +95,7 @@ class Lease:
             raise Lost(f"{self.folder}: taken over by {by} while this process stood still; nothing more is written")
 
     def release(self) -> None:
-        """Frees the run, unless it is another's by now."""
+        """Frees the run, unless another process has taken it over."""
         self._over.set()
         self._thread.join()
         try:
@@ -114,7 +117,7 @@ class Lease:
 
 
 def take(folder: Path, listed: Listed) -> Lease:
-    """Holds the run in `folder` for this process. Raises Held, or OSError where the file system has no hard links."""
+    """Takes the run in `folder` for this process. Raises Held, or OSError where the file system has no hard links."""
     owner = Owner.this_process()
     own = folder / f".lease.{owner.token}"
     try:
@@ -136,7 +139,7 @@ def _link(own: Path, target: Path) -> None:
     try:
         os.link(own, target)
     except FileExistsError:
-        return  # perhaps it is this process's, and the file server's first answer was lost: the link count tells
+        return  # it may be this process's own, the file server's first answer being lost: the link count decides
     except OSError as error:
         what = f"{error.strerror}: the run folder's file system must have hard links; choose another root"
         raise OSError(error.errno, what, str(target)) from error
@@ -157,7 +160,7 @@ def is_free(folder: Path, number: int, owner: Owner | None, now: float, listed: 
 
 
 def newest(folder: Path) -> tuple[int, Owner | None]:
-    """The highest number, 0 where there is no lease, and its owner; None where that cannot be read."""
+    """Returns the newest lease's number (0: there is none) and its owner (None where that cannot be read)."""
     names = [name for name in retried(lambda: os.listdir(folder)) if name.startswith("lease-") and name[6:].isdigit()]
     number = max((int(name[6:]) for name in names), default=0)
     if not number:
@@ -169,7 +172,7 @@ def newest(folder: Path) -> tuple[int, Owner | None]:
 
 
 def is_held(folder: Path, root: Path) -> bool:
-    """Whether a process runs the run, as seen by a reader: by its process here, by its beats elsewhere."""
+    """Whether a process holds the run: seen by the process itself on this machine, else by its heartbeat."""
     try:
         number, owner = newest(folder)
         if not number or (owner and (owner.released or owner.is_gone())):
@@ -182,7 +185,8 @@ def is_held(folder: Path, root: Path) -> bool:
 
 
 def server_time(root: Path) -> float:
-    """Now, by the clock of the server that `root` lies on, in s since 1970; the local clock where it is read-only."""
+    """Returns the time in s since 1970 by the clock of the file server of `root`; by this machine's where it is
+    read-only."""
     asked_at, ahead = _clocks.get(root, (-CLOCK_S, 0.0))
     if time.monotonic() - asked_at > CLOCK_S:
         probe = root / f".clock.{uuid.uuid4().hex}"
@@ -205,7 +209,7 @@ def _name(owner: Owner | None) -> str:
 
 
 def _path(folder: Path, number: int) -> Path:
-    return folder / f"lease-{number:0{DIGITS}d}"
+    return folder / f"lease-{number:0{NUMBER_DIGITS}d}"
 
 
 def _write(path: Path, owner: Owner) -> None:
@@ -226,7 +230,7 @@ def _replace(path: Path, owner: Owner) -> None:
 
 @cache
 def _boot() -> str:
-    """Of the kernel that runs this machine."""
+    """Returns the id that this machine's kernel drew when it started."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -234,7 +238,7 @@ def _boot() -> str:
 
 
 def _process_space() -> str:
-    """Containers of one machine number their processes anew."""
+    """Returns the PID namespace: containers on one machine number their processes separately."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -242,7 +246,8 @@ def _process_space() -> str:
 
 
 def _began(pid: int) -> int | None:
-    """When the process began, in the kernel's ticks, so that a number given twice is told apart; None: it has ended."""
+    """Returns when the process began, in the kernel's ticks, which tells apart two with the same pid; None where it has
+    ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):

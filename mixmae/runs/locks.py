@@ -1,16 +1,14 @@
-"""Locks that the system lets go of however a process ends (no torch)."""
+"""File locks, which the system releases however their process ends (no torch)."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# -------------------------------------------------------------------------------------------------------------- locks
-
 
 @contextmanager
 def lock(path: Path) -> Iterator[bool]:
-    """Yields whether the lock at `path` is this process's until the block ends."""
+    """Yields whether this process got the lock at `path`, which it then holds until the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -22,7 +20,8 @@ def lock(path: Path) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock at `path`. Asks with a shared lock, which readers do not deny each other."""
+    """Whether some process holds the lock at `path`. Tries a shared lock, so that two readers do not exclude each
+    other."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What Slurm says of jobs, and what it is asked to do: one call of a program each (no torch)."""
+"""Slurm's programs: squeue, sacct, scontrol and scancel, called one at a time (no torch)."""
 
 import getpass
 import logging
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
+"""How long a program of Slurm may take."""
 NO_NODE = "None assigned"
-"""As sacct writes it of a task that never began."""
+"""The node that sacct writes for a task that never began."""
 PREFIX = "mixmae-"
-"""Of the names of the jobs this program submits."""
+"""The beginning of the names of the jobs that this program submits."""
 DEFAULT_MAX_ARRAY_SIZE = 1001
-"""Slurm's own."""
+"""Slurm's own default of MaxArraySize."""
 
 
 class NoAnswer(RuntimeError):
@@ -26,7 +27,8 @@ class NoAnswer(RuntimeError):
 
 @dataclass(frozen=True)
 class Queued:
-    """A task in the queue. state: as squeue says it: PENDING, RUNNING, … reason: of a pending one. node: of another."""
+    """A task in the queue. state: squeue's, such as PENDING. reason: why it is pending. node: where it runs
+    otherwise."""
 
     state: str
     reason: str
@@ -36,7 +38,8 @@ class Queued:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task as accounting has it. state: such as OUT_OF_MEMORY. signal: that ended it, or 0. code: of its exit."""
+    """A task in Slurm's accounting. state: such as OUT_OF_MEMORY. signal: the one that ended it, or 0. code: its exit
+    code."""
 
     state: str
     signal: int
@@ -49,28 +52,30 @@ def available() -> bool:
 
 
 def listed(job: str) -> bool | None:
-    """Whether Slurm still lists the job, an element of an array by the number of its own (SLURM_JOB_ID), which of one
-    element is that of the whole array; None where it does not answer (down, or no Slurm here)."""
+    """Whether Slurm still lists the job; None where Slurm does not answer (down, or not installed here).
+
+    job: the number in SLURM_JOB_ID. Every element of an array has one of its own; one element has the array's.
+    """
     try:
-        return job in _said("squeue", "--noheader", "--array", "--jobs", job, "--format", "%A").split()
+        return job in _output("squeue", "--noheader", "--array", "--jobs", job, "--format", "%A").split()
     except NoAnswer as error:
         return False if "Invalid job id" in str(error) else None
 
 
 def queue() -> dict[str, Queued] | None:
-    """Our tasks in the queue by "JOB" or "ARRAY_TASK", in one call; None where Slurm does not answer."""
+    """Returns our tasks in the queue by "JOB" or "ARRAY_TASK", in one call; None where Slurm does not answer."""
     command = ["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r|%N|%j"]
     try:
-        said = _said(*command)
+        lines = _output(*command).splitlines()
     except NoAnswer as error:
         log.warning("%s", error)
         return None
-    rows = (line.strip().split("|", 4) for line in said.splitlines() if line.count("|") >= 4)
+    rows = (line.strip().split("|", 4) for line in lines if line.count("|") >= 4)
     return {id: Queued(state, reason, node, name) for id, state, reason, node, name in rows if name.startswith(PREFIX)}
 
 
 def ended(jobs: Iterable[str]) -> dict[str, Ended] | None:
-    """`accounted`; None without accounting."""
+    """Returns what `accounted` returns; None, with a warning, where accounting does not answer."""
     try:
         return accounted(jobs)
     except NoAnswer as error:
@@ -79,43 +84,43 @@ def ended(jobs: Iterable[str]) -> dict[str, Ended] | None:
 
 
 def accounted(jobs: Iterable[str]) -> dict[str, Ended]:
-    """What accounting says of all tasks of these jobs ("17", not "17_3"), in one call. Raises NoAnswer."""
+    """Returns the accounting of all tasks of these jobs ("17", not "17_3"), by task, in one call. Raises NoAnswer."""
     if not (jobs := sorted(set(jobs))):
         return {}
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State,ExitCode,NodeList"]
-    found = {}
-    for line in _said(*command, "--jobs", ",".join(jobs)).splitlines():
+    tasks = {}
+    for line in _output(*command, "--jobs", ",".join(jobs)).splitlines():
         id, state, code, node = line.split("|")[:4]
         exit, _, signal = code.partition(":")
-        found[id] = Ended(state.split()[0], int(signal or 0), int(exit or 0), "" if node == NO_NODE else node)
-    return found
+        tasks[id] = Ended(state.split()[0], int(signal or 0), int(exit or 0), "" if node == NO_NODE else node)
+    return tasks
 
 
 def max_array_size() -> int:
-    """The site's MaxArraySize: one more than the highest index of a task."""
+    """Returns the site's MaxArraySize: one more than the highest index of a task."""
     try:
-        found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
+        match = re.search(r"MaxArraySize\s*=\s*(\d+)", _output("scontrol", "show", "config"))
     except NoAnswer as error:
         log.warning("%s; arrays are kept below Slurm's own limit", error)
-        found = None
-    return int(found[1]) if found else DEFAULT_MAX_ARRAY_SIZE
+        match = None
+    return int(match[1]) if match else DEFAULT_MAX_ARRAY_SIZE
 
 
 def wait_for(task: str, needed: Iterable[str]) -> None:
-    """The held task starts when all `needed` ones have ended well."""
-    _said("scontrol", "update", f"jobid={task}", f"dependency={':'.join(('afterok', *needed))}")
+    """Makes the held task wait until all `needed` ones have succeeded (afterok)."""
+    _output("scontrol", "update", f"jobid={task}", f"dependency={':'.join(('afterok', *needed))}")
 
 
 def release(job: str) -> None:
-    _said("scontrol", "release", job)
+    _output("scontrol", "release", job)
 
 
 def requeue() -> bool:
-    """Asks for this process's own task to be started again; whether Slurm agreed."""
+    """Requeues this process's own task; returns whether Slurm agreed."""
     array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
     task = f"{array}_{index}" if array else os.environ.get("SLURM_JOB_ID", "")
     try:
-        _said("scontrol", "requeue", task)
+        _output("scontrol", "requeue", task)
     except NoAnswer as error:
         log.warning("not requeued: %s", error)
         return False
@@ -123,23 +128,23 @@ def requeue() -> bool:
 
 
 def cancel(tasks: Iterable[str]) -> None:
-    """Takes them out of the queue; running ones get TERM first, and time to save."""
+    """Cancels the tasks; running ones get SIGTERM first, and time to save."""
     if tasks := sorted(tasks):
-        _said("scancel", *tasks)
+        _output("scancel", *tasks)
 
 
 def cancel_named(name: str) -> None:
-    _said("scancel", "--user", getpass.getuser(), "--name", name)
+    _output("scancel", "--user", getpass.getuser(), "--name", name)
 
 
-def _said(*command: str) -> str:
-    """What the program wrote. Raises NoAnswer."""
+def _output(*command: str) -> str:
+    """Returns what the program wrote to standard output. Raises NoAnswer."""
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except FileNotFoundError:
         raise NoAnswer(f"{command[0]} is not there: no Slurm on this machine?") from None
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{command[0]} has not answered for {PATIENCE_S} s") from None
-    if found.returncode:
-        raise NoAnswer(f"{command[0]}: {' '.join(found.stderr.split()) or f'exit code {found.returncode}'}")
-    return found.stdout
+        raise NoAnswer(f"{command[0]} has not answered for {TIMEOUT_S} s") from None
+    if answer.returncode:
+        raise NoAnswer(f"{command[0]}: {' '.join(answer.stderr.split()) or f'exit code {answer.returncode}'}")
+    return answer.stdout

@@ -1,4 +1,4 @@
-"""How a run stands, by what its folder says (no torch)."""
+"""The state of a run, read from its folder (no torch)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ STATES = ("planned", "waiting", "pending", "running", "stopped", "done", "failed
 
 @dataclass(frozen=True)
 class RunState:
-    """What `state.json` and `launch.json` together say of a run."""
+    """The state of a run, by `state.json` and `launch.json` together."""
 
     state: str
     cause: Cause | None = None
-    """Why, for programs."""
+    """Why it is in this state, for programs."""
     reason: str | None = None
-    """Why, in a sentence for people."""
+    """The same in a sentence for people."""
     queued: str | None = None
-    """Why the scheduler has not started it, in the scheduler's own word."""
+    """Why the scheduler has not started it, in the scheduler's own word, such as "Priority"."""
     epoch: int | None = None
     epochs: int | None = None
     loss: float | None = None
@@ -31,10 +31,10 @@ class RunState:
 
 
 def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
-    """The state of `run`; `needs` is that of the run it starts from, where there is one.
+    """Returns the state of `run`; `needs` is the state of the run that it starts from, if any.
 
-    `launch.json` asks for `tries` starts; `state.json` counts the starts made. A failed or stopped run that is asked
-    for once more is pending again. One with a damaged file has failed.
+    `launch.json` holds how many starts (`tries`) are wanted, `state.json` how many were made. A failed or stopped run
+    with a start left is pending again. A run with a damaged file has failed.
     """
     try:
         launch, state = run.read("launch") or {}, run.read("state") or {}
@@ -48,21 +48,22 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
 def state_by(
     launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
 ) -> RunState:
-    """`run_state` by the contents of `launch.json` and `state.json`, {} where there is none."""
-    said = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
-    said |= {"tries": state.get("tries", 0)}
-    name, why = state.get("state"), {"cause": recorded_cause(state), "reason": state.get("reason")}
+    """Returns what `run_state` returns, given the contents of `launch.json` and `state.json` ({}: no such file)."""
+    figures: dict[str, Any] = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
+    figures |= {"tries": state.get("tries", 0)}
+    name = state.get("state")
+    why: dict[str, Any] = {"cause": recorded_cause(state), "reason": state.get("reason")}
     if name == "running" and not is_held():
         name, why = "stopped", {"cause": Cause.KILLED, "reason": "its process died"}
     if name in ("running", "done"):
-        return RunState(name, **why, **said)
+        return RunState(name, **why, **figures)
     if launch.get("cancelled"):
-        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **said)
-    if name and launch.get("tries", 0) <= said["tries"]:
-        return RunState(name, **why, **said)
+        return RunState("cancelled", cause=Cause.CANCELLED, reason="grid cancel", **figures)
+    if name and launch.get("tries", 0) <= figures["tries"]:
+        return RunState(name, **why, **figures)
     if needs and needs.state in ("failed", "blocked", "cancelled"):
-        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **said)
+        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **figures)
     if not launch:
-        return RunState(name or "planned", **why, **said)
+        return RunState(name or "planned", **why, **figures)
     waits = needs and needs.state != "done"
-    return RunState("waiting" if waits else "pending", **said)
+    return RunState("waiting" if waits else "pending", **figures)

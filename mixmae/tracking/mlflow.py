@@ -1,6 +1,6 @@
-"""MLflow: where MLFLOW_TRACKING_URI says, else in ROOT/mlflow.db.
+"""Writes to MLflow: to MLFLOW_TRACKING_URI, else to ROOT/mlflow.db.
 
-Ids of MLflow's runs cannot be chosen: ours is the tag `mixmae.id`, by which an interrupted run is found again.
+MLflow chooses the ids of its runs. A resumed run is found again by our id, which is the tag `mixmae.id`.
 """
 
 import os
@@ -16,36 +16,36 @@ from mixmae.tracking.tracker import Tracked
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 MOST_PARAMS = 100
-"""That MLflow takes at once."""
+"""The most parameters that MLflow takes in one call."""
 LONGEST_PARAM = 6000
-"""Characters."""
+"""The most characters of a parameter's value."""
 
 
 class MLflow:
-    """An experiment a method and encoder, or the one that MLFLOW_EXPERIMENT_NAME says."""
+    """A run in the experiment of its method and encoder, or in the one that MLFLOW_EXPERIMENT_NAME names."""
 
     def __init__(self, tracked: Tracked, steps: list[int]):
         local = None if mlflow.is_tracking_uri_set() else f"sqlite:///{tracked.run.root / 'mlflow.db'}"
         self._client = mlflow.MlflowClient(local)
         experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME") or tracked.experiment)
         self._run = self._continued(experiment, tracked) or self._begun(experiment, tracked)
-        self._held = {found.step for found in self._client.get_metric_history(self._run, "epoch")}
+        self._held = {metric.step for metric in self._client.get_metric_history(self._run, "epoch")}
         self.where = f"{self._client.tracking_uri}, run {self._run}"
 
     def _experiment(self, name: str) -> str:
-        if found := self._client.get_experiment_by_name(name):
-            return found.experiment_id
+        if experiment := self._client.get_experiment_by_name(name):
+            return experiment.experiment_id
         try:
             return self._client.create_experiment(name)
         except MlflowException:  # another process has just made it
-            if found := self._client.get_experiment_by_name(name):
-                return found.experiment_id
+            if experiment := self._client.get_experiment_by_name(name):
+                return experiment.experiment_id
             raise
 
     def _continued(self, experiment: str, tracked: Tracked) -> str | None:
-        for found in self._client.search_runs([experiment], f"tags.`mixmae.id` = '{tracked.run.id}'", max_results=1):
-            self._client.update_run(found.info.run_id, status="RUNNING")
-            return found.info.run_id
+        for run in self._client.search_runs([experiment], f"tags.`mixmae.id` = '{tracked.run.id}'", max_results=1):
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return run.info.run_id
         return None
 
     def _begun(self, experiment: str, tracked: Tracked) -> str:
@@ -68,7 +68,7 @@ class MLflow:
 
 
 def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every field."""
+    """Yields (dotted name, value) of every field."""
     for name, value in config.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")

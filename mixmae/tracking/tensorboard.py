@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run folder, so that they go where it goes."""
+"""Writes TensorBoard's event files into the run folder, so that they move with it."""
 
 from itertools import takewhile
 from pathlib import Path
@@ -11,8 +11,8 @@ from mixmae.tracking.tracker import Tracked
 
 
 class TensorBoard:
-    """A new file a start. It hides (`purge_step`) what earlier ones hold beyond the epochs gone on from, or beyond a
-    gap in them."""
+    """Each start of the run writes a new event file. Its `purge_step` hides what earlier files hold after the epoch
+    that the run resumes from, or after a gap."""
 
     def __init__(self, tracked: Tracked, steps: list[int]):
         folder = tracked.run.path / "tensorboard"
@@ -27,7 +27,7 @@ class TensorBoard:
         return step in self._held
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        """`epoch` last: an epoch that has it is whole."""
+        """Writes the scalar `epoch` last: an epoch that has it is complete."""
         for name in sorted(figures, key="epoch".__eq__):
             self._writer.add_scalar(name, figures[name], step)
         self._writer.flush()
@@ -37,7 +37,7 @@ class TensorBoard:
 
 
 def _steps(folder: Path) -> set[int]:
-    """Of the epochs that files in `folder` hold and do not hide."""
+    """Returns the steps of the epochs that the files in `folder` hold and do not hide."""
     if not folder.is_dir():
         return set()
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()

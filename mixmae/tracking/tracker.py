@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is told of a run beside its figures (no torch)."""
+"""The interface of trackers, and the run that they follow (no torch)."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from mixmae.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run as trackers know it. Its id, in `run`, is what an interrupted run is found by again."""
+    """A run as trackers show it. The id in `run` identifies it, also after an interruption."""
 
     run: RunFolder
     name: str
@@ -21,37 +21,37 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """One run's curves in one tracker; `where` says where they are seen.
+    """One run's curves in one tracker; `where` says where a user finds them.
 
-    `Tracker(tracked, steps)` opens what there is of the run, or begins it. steps: of the epochs that the run goes on
-    from. What the tracker was told of later ones will be told once more; it may let go of it.
+    `Tracker(tracked, steps)` opens the tracker's record of the run, or begins one. steps: those of the epochs that the
+    run resumes from. Later epochs will be added once more, so the tracker may drop what it has of them.
     """
 
     where: str
 
     def holds(self, step: int) -> bool:
-        """Whether it has the epoch that ends with this step."""
+        """Whether the tracker has the epoch that ends with this step."""
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        """The figures of an epoch that it does not hold. Steps only grow."""
+        """Adds the figures of an epoch that the tracker does not hold. Steps only grow."""
 
     def close(self, ended: str) -> None:
-        """No more follows now. ended: "done", "failed", or "stopped", which will be gone on with."""
+        """Ends the record for now. ended: "done", "failed", or "stopped" (the run will resume)."""
 
 
 def tracked(run: RunFolder) -> Tracked:
-    """Raises where the run's config cannot be read."""
+    """Returns `run` as trackers show it. Raises where its config cannot be read."""
     config = run.read("config")
     if config is None:
         raise FileNotFoundError(f"{run.path / 'config.json'}: missing")
     job, encoder = config["job"], config["job"]["encoder"]
     label = encoder["family"] if encoder["name"] == "custom" else encoder["name"]
-    told = {**job, "data_fingerprint": config["data_fingerprint"]}
+    shown = {**job, "data_fingerprint": config["data_fingerprint"]}
     method = method_of(chain_of(job, lambda key: job_in(RunFolder(run.root, *key)))).replace(" ", "-")
-    return Tracked(run, f"{run.stage}/{run.id[:8]}", f"{method}-{label}", told)
+    return Tracked(run, f"{run.stage}/{run.id[:8]}", f"{method}-{label}", shown)
 
 
 def job_in(run: RunFolder) -> dict[str, Any] | None:
-    """The job of a run, as plain data; None where there is none."""
+    """Returns the job of a run as plain data; None where it has no config."""
     config = run.read("config")
     return config and config["job"]

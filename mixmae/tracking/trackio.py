@@ -1,5 +1,5 @@
-"""Trackio: a run of the project mixmae where TRACKIO_DIR, TRACKIO_SPACE_ID or TRACKIO_SERVER_URL say, else where
-Trackio keeps its own and `trackio show` looks.
+"""Writes to Trackio, project "mixmae": to TRACKIO_DIR, TRACKIO_SPACE_ID or TRACKIO_SERVER_URL, else to Trackio's own
+folder, where `trackio show` looks.
 
 Trackio finds a run by its name, which therefore holds our whole id.
 """
@@ -19,7 +19,7 @@ class Trackio:
             resume="allow",
             embed=False,
         )
-        # The only place that says so for a folder, a server and a Space alike.
+        # Private, but the only attribute that is right for a folder, a server and a Space alike.
         self._next = self._run._next_step
         self.where = f"project {self._run.project}, run {self._run.name}"
 

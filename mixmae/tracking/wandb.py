@@ -1,19 +1,20 @@
-"""Weights & Biases: a run with our id, online where the user is logged in, else kept in the run folder.
+"""Writes to Weights & Biases: a run with our id, online where the user is logged in, else kept in the run folder.
 
-W&B's own variables hold, WANDB_MODE, WANDB_PROJECT (default: mixmae), WANDB_ENTITY and WANDB_DIR among them. It takes
-no step that is not larger than the last, so an epoch that is computed anew after a kill, to the same bits on a CPU,
-stays as it was told first.
+W&B's own environment variables count, WANDB_MODE, WANDB_PROJECT (default: mixmae), WANDB_ENTITY and WANDB_DIR among
+them. W&B takes only steps larger than the last. An epoch that is computed again after a kill (to the same bits on a
+CPU) therefore stays as it was first added.
 """
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import wandb
 
 from mixmae.tracking.tracker import Tracked
 
 FINISH_S = 50.0
-"""How long W&B may go on sending at the end; what is not sent by then `wandb sync` sends."""
+"""How long W&B may upload at the end; `wandb sync` uploads the rest."""
 
 
 class WeightsAndBiases:
@@ -38,7 +39,7 @@ class WeightsAndBiases:
         self.where = self._run.url if online else f"{Path(self._run.dir).parent}, which wandb sync sends"
 
     def holds(self, step: int) -> bool:
-        """What the server has of the run; a new one kept here holds nothing and is told all."""
+        """Whether the server has the step; an offline run begins empty and gets every epoch."""
         return step < self._run.starting_step
 
     def add(self, step: int, figures: dict[str, float]) -> None:
@@ -50,15 +51,15 @@ class WeightsAndBiases:
         self._run.finish(exit_code=0 if ended == "done" else 1)
 
 
-def _mode() -> str | None:
-    """Of a user who said none and is not logged in: offline, for a job cannot ask."""
-    said = wandb.setup().settings.mode
-    return "offline" if said == "online" and not wandb.login(prompt=False, verify=False) else None
+def _mode() -> Literal["offline"] | None:
+    """Returns "offline" where W&B would go online but the user is not logged in, since a job cannot ask for a key."""
+    mode = wandb.setup().settings.mode
+    return "offline" if mode == "online" and not wandb.login(prompt=False, verify=False) else None
 
 
 def _set_aside(folder: Path, id: str) -> None:
-    """Of the starts of a run only the last is sent by `wandb sync`: it holds the whole curve. The others are numbered,
-    for W&B calls two starts within one second the same."""
+    """Renames earlier offline starts of the run, so that `wandb sync` uploads only the last, which holds the whole
+    curve. They are numbered, since W&B gives two starts within one second the same name."""
     for path in folder.glob(f"offline-run-*-{id}"):
         number = 1 + sum(1 for _ in folder.glob(f"set-aside-*-{id}"))
         path.rename(path.with_name(f"set-aside-{number}-{path.name}"))

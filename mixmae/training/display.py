@@ -104,7 +104,7 @@ class Display:
         self._paused_s = self._paused_since_step_s = 0.0
         self._epochs_ended = 0
         self._stepped_at = self._shown_at = clock()
-        self._shown = self._last
+        self._shown: _Step | None = None
         self._terminal = _Terminal.of(stream or sys.stderr, self._frame)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float, memory_gb: float, waited_s: float) -> None:
@@ -162,7 +162,7 @@ class Display:
             return [*place, "starting"]
         step_s = self._window.step_seconds()
         speed = _plain(self._images_per_step / step_s) if step_s else "?"
-        return [*place, f"{speed} images/s", f"ETA {_duration(self._seconds_left(step_s)) if step_s else '?'}"]
+        return [*place, f"{speed} images/s", f"ETA {_duration(self._seconds_left(done, step_s)) if step_s else '?'}"]
 
     def _figures(self, lr: str, norm: str, memory: str) -> list[str]:
         """What the steps said, each with its unit, under these names."""
@@ -177,9 +177,9 @@ class Display:
             f"data wait {'?' if share is None else round(100 * share)} %",
         ]
 
-    def _seconds_left(self, step_s: float) -> float:
-        steps_left = self._epochs * self._steps_per_epoch - self._last.number
-        epochs_left = self._epochs - self._last.number // self._steps_per_epoch
+    def _seconds_left(self, done: int, step_s: float) -> float:
+        steps_left = self._epochs * self._steps_per_epoch - done
+        epochs_left = self._epochs - done // self._steps_per_epoch
         paused_an_epoch = self._paused_s / self._epochs_ended if self._epochs_ended else 0.0
         return steps_left * step_s + epochs_left * paused_an_epoch
 
@@ -212,7 +212,8 @@ class _Terminal:
             redirect_stderr=stream is sys.stderr,
         )
         self._stream = stream
-        self._led = [handler for handler in _handlers(log) if getattr(handler, "stream", None) is stream]
+        handlers = (handler for handler in _handlers(log) if isinstance(handler, logging.StreamHandler))
+        self._led = [handler for handler in handlers if handler.stream is stream]
         self._live.start(refresh=True)
         console.show_cursor(True)
         for handler in self._led:

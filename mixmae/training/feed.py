@@ -29,21 +29,21 @@ class Feed:
             raise ValueError(f"{what} ({processes.count}); start fewer, or write chunk: {most} or a smaller divisor")
 
     def batches(self, start: int, reshuffles: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's part of every batch from step `start` on: (images (b, 3, H, W), labels (b,)), b whole chunks.
-        Raises what `load_batches` does."""
+        """Yields this process's part of every batch from step `start` on: (images (b, 3, H, W), labels (b,)), where b
+        images are whole chunks. Raises what `load_batches` raises."""
         self.samples.reshuffles = reshuffles
         part = slice(self.chunks.start * self.chunk, self.chunks.stop * self.chunk)
         return load_batches(self.samples, (keys[part] for keys in self._keys(start, reshuffles)), workers)
 
     def names(self, step: int, reshuffles: int) -> list[str]:
-        """Of the images planned for the whole batch of a step."""
+        """Returns the names of the images planned for the whole batch of a step."""
         return [self.samples.split.name(index) for _, index in next(self._keys(step, reshuffles))]
 
     def exchange(self) -> None:
-        """Counts the unreadable images that any process has found. Raises Unreadable when they are too many."""
-        found = self._processes.each(self.samples.fresh)
+        """Counts the unreadable images that any rank has met. Raises Unreadable when they are too many."""
+        from_all = self._processes.all_gather_objects(self.samples.fresh)
         self.samples.fresh = {}
-        for unreadable in found:
+        for unreadable in from_all:
             self.samples.note(unreadable)
         self.samples.fresh = {}
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from difflib import get_close_matches
 from fnmatch import filter as filter_names
+from typing import Any
 
 import torch
 from timm.optim import param_groups_weight_decay
@@ -22,7 +23,7 @@ def pretraining_optimizer(method: nn.Module, recipe: Optimisation) -> torch.opti
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
 
 
-def spared(model: nn.Module, recipe: Optimisation) -> Collection[str]:
+def spared(model: Any, recipe: Optimisation) -> Collection[str]:
     """Patterns of the names of parameters that have no weight decay besides vectors and biases."""
     if recipe.no_decay is None:
         return model.no_weight_decay()
@@ -48,16 +49,16 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Optimisation, steps_per_e
             optimizer,
             decay_t=sorted(epoch * steps_per_epoch + 1 for epoch in recipe.decay_epochs),
             decay_rate=recipe.decay_rate,
-            warmup_t=warmup,
+            warmup_t=warmup,  # type: ignore[arg-type]  # timm computes with floats
             warmup_lr_init=recipe.warmup_lr,
             warmup_prefix=False,
             t_in_epochs=False,
         )
     return CosineLRScheduler(
         optimizer,
-        t_initial=recipe.epochs * steps_per_epoch - warmup,
+        t_initial=recipe.epochs * steps_per_epoch - warmup,  # type: ignore[arg-type]  # timm computes with floats
         lr_min=recipe.min_lr,
-        warmup_t=warmup,
+        warmup_t=warmup,  # type: ignore[arg-type]
         warmup_lr_init=recipe.warmup_lr,
         warmup_prefix=True,
         t_in_epochs=False,

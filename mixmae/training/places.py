@@ -50,5 +50,6 @@ def _of_slurm() -> Place | None:
 
 def first_host(nodes: str) -> str:
     """Of a node list as Slurm writes it: "gpu[07-09,12],login1" -> "gpu07"."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes).group()
-    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    assert first is not None, "a node list is never empty"
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first[0])

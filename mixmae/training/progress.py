@@ -106,7 +106,7 @@ class Progress:
             self.feed.exchange()
         if stop:
             self.save()
-            self.processes.together()
+            self.processes.barrier()
             raise Stopped(f"saved at step {self.step} of {self.steps}")
         self.model.train()
         self.schedule.step_update(self.step)
@@ -119,7 +119,7 @@ class Progress:
     def accumulate(self, number: int, images: Tensor, given: Tensor) -> None:
         """Adds the gradient of chunk `number` of the batch. given: the model's second argument."""
         last = number == self.feed.chunks[-1]
-        with self.processes.adding(self.network, last):
+        with self.processes.no_sync(self.network, last):
             with computation(self.session.device, self.recipe.precision):
                 share = self.network(images, given).loss.float() / self.feed.parts
             self.loss += share.detach()
@@ -134,7 +134,7 @@ class Progress:
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         loss = self.processes.sum(self.loss)
         if torch.isfinite(loss + norm):
             if self.recipe.clip_grad is not None:
@@ -266,7 +266,7 @@ class Progress:
             self.session.check_lease()
             checkpoints.remove_half_written(folder)
         saved = checkpoints.load_newest(folder) if self.processes.leads else None
-        step = self.processes.told(saved and saved["step"])
+        step = self.processes.broadcast(saved and saved["step"])
         if step is None:
             self._begin_anew()
             return

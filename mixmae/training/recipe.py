@@ -1,6 +1,6 @@
 """What a training is told, whatever it trains (no torch)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
@@ -63,7 +63,7 @@ class Optimisation(Model):
         return self.base_lr * self.batch / self.base_batch
 
     @model_validator(mode="after")
-    def _warmup_ends_before_training_does(self):
+    def _warmup_ends_before_training_does(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
@@ -77,7 +77,7 @@ class Optimisation(Model):
         return self
 
     @model_validator(mode="after")
-    def _chunks_fill_the_batch(self):
+    def _chunks_fill_the_batch(self) -> Self:
         if self.chunk and self.batch % self.chunk:
             raise impossible(("chunk",), f"does not divide the batch of {self.batch}; write a divisor of {self.batch}")
         return self

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mixmae.runs.cause import Cause
 from mixmae.runs.folder import RunFolder
@@ -54,7 +53,7 @@ class Session:
     def workers(self) -> int:
         return self.resources.workers
 
-    def prepared(self, model: nn.Module) -> nn.Module:
+    def prepared(self, model: Any) -> Any:
         """`model` on the device, its blocks run as the resources say; `model.encoder` is its encoder."""
         if self.resources.checkpoint_activations:
             model.encoder.checkpoint_blocks(True)

@@ -1,6 +1,6 @@
 """Runs one stage job in its folder: lease, states, environment, log. Loads torch only when called.
 
-On several processes the first does all of this; the others `follow` it: they compute with it and write nothing.
+Where a run has several processes, rank 0 does all of this; the others `follow` it: they compute and write nothing.
 """
 
 import logging
@@ -30,7 +30,9 @@ from mixmae.training.places import node
 from mixmae.training.resources import Resources
 
 if TYPE_CHECKING:
-    from mixmae.training.processes import Ending
+    import torch
+
+    from mixmae.training.processes import Ending, Processes
     from mixmae.training.session import Outcome
 
 log = logging.getLogger(__name__)
@@ -38,21 +40,24 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
 """state.json is rewritten after an epoch, but not more often than this."""
 ROOM = 1 << 16
-"""Bytes that a run keeps in its folder, and gives back to say what ended it, should the disk be full."""
+"""Bytes that a run reserves in its folder; freed, they let state.json say what ended the run on a full disk."""
 
 
-def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], processes=None) -> str:
+def execute(
+    run: RunFolder, resources: Resources, stop: Callable[[], bool], processes: "Processes | None" = None
+) -> str:
     """Runs the stage job of `run/config.json` and returns "done", "stopped" or "failed"; a done run is left as it is.
 
-    A stopped run is gone on with. `stop()` is asked between steps. processes: training.processes.Processes, where there
-    are several; what does not end as done ends them all. The reason of a failure is in state.json, its traceback in
-    log.txt. Raises lease.Held where another process has the run.
+    A stopped run resumes. `stop()` is called between steps. processes: those of the run, where there are several; a run
+    that does not end as done ends them all. The reason of a failure is in state.json, its traceback in log.txt. Raises
+    lease.Held where another process has the run.
     """
     from mixmae.training.processes import Ending, Processes
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
-        state, trackers, ended = _State(run, lease), Trackers(run, resources.track), "stopped"
+        state, trackers = _State(run, lease), Trackers(run, resources.track)
+        ended: str | None = "stopped"
         try:
             if run.read("result") is None:
                 state.start()
@@ -64,7 +69,7 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
         except Lost as error:
             processes.ends(Ending("failed", cause_of(error), str(error)), error)
             log.error("%s", error)
-            ended = None  # its trackers are the other's too
+            ended = None  # the trackers too belong to the process that took the run over
         except KeyboardInterrupt:
             state.end(Ending("stopped", Cause.SIGNAL, "interrupted; goes on from its last checkpoint"))
             raise
@@ -75,15 +80,15 @@ def execute(run: RunFolder, resources: Resources, stop: Callable[[], bool], proc
         return ended or "failed"
 
 
-def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
-    """Computes what process 0 executes, until there is nothing more: "done"; or until something ends it: "stopped" or
-    "failed", which process 0 is told and writes down."""
+def follow(resources: Resources, stop: Callable[[], bool], processes: "Processes") -> str:
+    """Computes along with rank 0, run after run, and returns "done" when there is nothing more. Where something ends
+    this rank, reports it to rank 0, which records it, and returns "stopped" or "failed"."""
     import torch
 
     torch.set_num_threads(resources.threads)
     try:
-        while (told := processes.told(None)) is not None:
-            run = RunFolder(Path(told["root"]), told["stage"], told["id"])
+        while (place := processes.broadcast(None)) is not None:
+            run = RunFolder(Path(place["root"]), place["stage"], place["id"])
             _compute(run, resources, stop, _UNLEASED, processes, Trackers(run, ()))
         processes.leave()
     except Exception as error:
@@ -93,13 +98,13 @@ def follow(resources: Resources, stop: Callable[[], bool], processes) -> str:
     return "done"
 
 
-def _nothing(**_) -> None:
+def _nothing(**_: object) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class _Leased:
-    """What the process that holds a run's lease does beside training: reports where it is, and checks the lease before
+    """What the process that holds a run's lease does besides training: it reports progress, and checks the lease before
     anything is saved."""
 
     report: Callable[..., None]
@@ -107,7 +112,7 @@ class _Leased:
 
 
 _UNLEASED = _Leased(_nothing, _nothing)
-"""Of the other processes."""
+"""What the other processes do: neither."""
 
 
 def _done(run: RunFolder, state: "_State") -> str:
@@ -119,42 +124,57 @@ def _done(run: RunFolder, state: "_State") -> str:
 
 
 def _result(
-    run: RunFolder, resources: Resources, stop: Callable[[], bool], state: "_State", processes, trackers: Trackers
+    run: RunFolder,
+    resources: Resources,
+    stop: Callable[[], bool],
+    state: "_State",
+    processes: "Processes",
+    trackers: Trackers,
 ) -> "Outcome":
     import torch
 
     torch.set_num_threads(resources.threads)
     job = _check_config(run)
     _record_environment(run, resources, processes, plugins_of(job))
-    processes.told({"root": str(run.root), "stage": run.stage, "id": run.id})
+    processes.broadcast({"root": str(run.root), "stage": run.stage, "id": run.id})
     return _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
 
 
 def _compute(
-    run: RunFolder, resources: Resources, stop: Callable[[], bool], leased: "_Leased", processes, trackers: Trackers
+    run: RunFolder,
+    resources: Resources,
+    stop: Callable[[], bool],
+    leased: "_Leased",
+    processes: "Processes",
+    trackers: Trackers,
 ) -> "Outcome":
     from mixmae.training.session import Session
 
-    job = job_of(run.read("config")["job"])
-    if not processes.leads:  # process 0 knows it from the fingerprint
+    config = run.read("config")
+    assert config is not None, "rank 0 has checked it"
+    job = job_of(config["job"])
+    if not processes.leads:  # rank 0 knows them since it computed the fingerprint
         sources[job.data.name].recall(job.data, run.root)
-    on = f"{processes.device}, {resources.threads} threads" + (f", {processes.count} processes" * (processes.count > 1))
-    log.info("%s %s on %s", job.stage, run.id, on)
+    place = f"{processes.device}, {resources.threads} threads" + (
+        f", {processes.count} processes" * (processes.count > 1)
+    )
+    log.info("%s %s on %s", job.stage, run.id, place)
     session = Session(run, job.spec.main.name, resources, processes, stop, leased.report, leased.check, trackers)
     return resolve(job.spec.run)(session, job)
 
 
 def _check_config(run: RunFolder) -> StageJob:
-    """The job. Raises where the config is missing or damaged, another run's, or of data that have changed."""
+    """Returns the job. Raises where the config is missing, damaged or another run's, or where the data has changed
+    since planning."""
     config = run.read("config")
     if config is None:
         raise FileNotFoundError(f"{run.path / 'config.json'}: missing; plan the run again")
     job = job_of(config["job"])
-    found = sources[job.data.name].fingerprint(job.data, run.root)
-    if found != config["data_fingerprint"]:
-        what = f"planned with fingerprint {config['data_fingerprint']}, now {found}"
+    fingerprint = sources[job.data.name].fingerprint(job.data, run.root)
+    if fingerprint != config["data_fingerprint"]:
+        what = f"planned with fingerprint {config['data_fingerprint']}, now {fingerprint}"
         raise DataChanged(f"the data has changed: {what}; plan again")
-    if job_id(job, found) != run.id:
+    if job_id(job, fingerprint) != run.id:
         raise ValueError(f"{run.path / 'config.json'}: altered, or another run's (its id is not {run.id}); plan again")
     return job
 
@@ -166,7 +186,7 @@ class DataChanged(ValueError):
 
 
 def _ending_of(error: Exception) -> "Ending":
-    """How an exception ends the run."""
+    """Returns how an exception ends the run."""
     from mixmae.training.processes import Ending
     from mixmae.training.session import Stopped
 
@@ -174,7 +194,8 @@ def _ending_of(error: Exception) -> "Ending":
     return Ending("stopped" if stopped else "failed", cause_of(error), _reason(error, stopped))
 
 
-def _ended_early(error: Exception, state: "_State", processes) -> str:
+def _ended_early(error: Exception, state: "_State", processes: "Processes") -> str:
+    """Records how `error` ends the run, and returns that state."""
     state.give_room()
     ending = processes.ends(_ending_of(error), error)
     if ending.state == "failed":
@@ -188,7 +209,7 @@ def _ended_early(error: Exception, state: "_State", processes) -> str:
 
 
 def _reason(error: Exception, stopped: bool) -> str:
-    """One line."""
+    """Returns the error's message as one line."""
     lines = str(error).strip().splitlines() or ["no message"]
     if _came_from_a_loading_process(lines):
         return lines[-1].removeprefix("ValueError: ")
@@ -198,18 +219,24 @@ def _reason(error: Exception, stopped: bool) -> str:
 
 
 def _came_from_a_loading_process(lines: list[str]) -> bool:
-    """torch hands an error of a data loading process on with its traceback as the message, whose last line says it."""
+    """Whether torch raised the error again for a data loading process: its message is then that process's traceback,
+    whose last line is the error."""
     return "DataLoader worker" in lines[0]
 
 
 class _State:
-    """state.json, which this process alone writes."""
+    """Writes state.json, which no other process writes."""
 
     def __init__(self, run: RunFolder, lease: Lease):
         self._run, self.lease, self._room = run, lease, run.path / ".room"
         known = run.recovered("state")
         names = ("epoch", "epochs", "loss", "metric", "node", "pid")
-        self._data = {"state": None, "cause": None, "reason": None, **{name: known.get(name) for name in names}}
+        self._data: dict[str, Any] = {
+            "state": None,
+            "cause": None,
+            "reason": None,
+            **{name: known.get(name) for name in names},
+        }
         self._data["tries"] = known.get("tries", 0)
         self._written_at = 0.0
 
@@ -220,6 +247,7 @@ class _State:
             self._room.write_bytes(os.urandom(ROOM))
 
     def give_room(self) -> None:
+        """Frees the reserved bytes."""
         with suppress(OSError):  # gone already, or read-only by now
             self._room.unlink()
 
@@ -238,7 +266,7 @@ class _State:
         self._write(state="done", cause=None, reason=None)
         log.info("done")
 
-    def _write(self, **changed) -> None:
+    def _write(self, **changed: Any) -> None:
         self._data.update(changed)
         self.lease.check()
         self._run.write("state", self._data)
@@ -248,9 +276,11 @@ class _State:
 # --------------------------------------------------------------------------------------------------------- environment
 
 
-def _record_environment(run: RunFolder, resources: Resources, processes, plugins: list[dict[str, Any]]) -> None:
-    """Writes environment.json; one that differs is kept under "earlier", and versions that differ are warned of, as are
-    plug-ins that are not those of the plan."""
+def _record_environment(
+    run: RunFolder, resources: Resources, processes: "Processes", plugins: list[dict[str, Any]]
+) -> None:
+    """Writes environment.json. An older one that differs is kept under "earlier"; what may change results is warned of,
+    as are plug-ins that are not those of the plan."""
     now = {
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "timm", "numpy")},
@@ -287,16 +317,17 @@ def _origin(plugin: Mapping[str, Any]) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of a checkout this runs from, "-dirty" after it where files differ; None for an installed package."""
+    """Returns the commit of the checkout this runs from, with "-dirty" where files differ; None for an installed
+    package."""
     checkout = Path(mixmae.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None
+    return answer.stdout.strip() or None
 
 
 def _cpu() -> str:
@@ -307,19 +338,19 @@ def _cpu() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _device_name(device) -> str:
+def _device_name(device: "torch.device") -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 class _LogFile(logging.FileHandler):
-    """A full disk loses lines, which standard error shows too, not the run."""
+    """Drops lines that a full disk cannot take, instead of ending the run; standard error shows them too."""
 
-    def handleError(self, record):  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
 
-    def close(self):
+    def close(self) -> None:
         with suppress(OSError):
             super().close()
 

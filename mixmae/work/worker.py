@@ -1,8 +1,8 @@
-"""What a slot runs: one process that takes stage jobs off a shared list, one after another (torch loads once).
+"""Runs a worker: one process that takes stage jobs off a shared list, one after another, so that torch loads once.
 
-A work list is a small JSON file of run folders under one root, best first. Whoever may run a job holds two locks, both
-let go by the system however the process ends: `claim` in the run folder, for taking it off the list, and the run's
-lease, for running it. Where the launcher is gone (its lock is free), no new job is taken.
+A work list is a small JSON file of run folders under one root, in the order to run them. A worker that runs a job holds
+the lock `claim` in the run folder, for taking it off the list, and the run's lease, for running it; both are free again
+however the process ends. Where the launcher is gone (its lock is free), a worker takes no new job.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixmae.experiment.jobs import start_of
 from mixmae.fields.identity import Key
@@ -21,7 +22,11 @@ from mixmae.runs.locks import is_locked, lock
 from mixmae.runs.state import RunState, run_state
 from mixmae.training.resources import Resources
 
+if TYPE_CHECKING:
+    from mixmae.training.processes import Processes
+
 POLL_S = 0.3
+"""How long a worker waits before it looks at the list again."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,17 @@ class Item:
     stage: str
     id: str
     needs: Key | None
-    """The run it waits for."""
+    """The run that must be done first."""
 
 
 @dataclass(frozen=True)
 class WorkList:
-    """Lies in ROOT/grids/NAME/worklist.json, so that ROOT need not be written in it."""
+    """The contents of ROOT/grids/NAME/worklist.json; ROOT follows from its path."""
 
     items: tuple[Item, ...]
     resources: Resources
     visible_devices: str | None
-    """CUDA_VISIBLE_DEVICES as the launcher found it, which submitit's local executor empties; None: not set."""
+    """CUDA_VISIBLE_DEVICES in the launcher (None: not set), since submitit's local executor empties it in workers."""
 
     def write(self, path: Path) -> None:
         items = [asdict(item) for item in self.items]
@@ -49,7 +54,7 @@ class WorkList:
     @classmethod
     def read(cls, path: Path) -> "WorkList":
         data = read_json(path)
-        items = tuple(Item(one["stage"], one["id"], one["needs"] and tuple(one["needs"])) for one in data["items"])
+        items = tuple(Item(item["stage"], item["id"], item["needs"] and tuple(item["needs"])) for item in data["items"])
         return cls(items, Resources.model_validate(data["resources"]), data["visible_devices"])
 
 
@@ -61,14 +66,14 @@ def root_of(worklist: Path) -> Path:
 
 
 class StopFlag:
-    """Raised by a signal; asked between steps. A second Ctrl-C ends the process at once."""
+    """A flag that signals raise and that is read between steps. A second Ctrl-C ends the process at once."""
 
     def __init__(self, *signals: signal.Signals):
         self.raised: signal.Signals | None = None
         for number in signals:
             signal.signal(number, self._raise)
 
-    def _raise(self, number: int, frame) -> None:
+    def _raise(self, number: int, frame: object) -> None:
         self.raised = self.raised or signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
@@ -78,7 +83,8 @@ class StopFlag:
 
 
 def work(path: str) -> None:
-    """Runs jobs of the work list at `path` until none is left that this process could run, or a signal says stop."""
+    """Runs jobs of the work list at `path` until none is left that this process could run, or a signal raises the
+    flag."""
     _own_session()
     worklist = WorkList.read(Path(path))
     _show_devices(worklist.visible_devices)
@@ -92,7 +98,7 @@ def work(path: str) -> None:
 
 
 def _own_session() -> None:
-    """Leaves the terminal's process group, so that one group is one worker and its data loaders."""
+    """Leaves the terminal's process group, so that the worker and its data loaders are a group of their own."""
     if os.getpid() != os.getsid(0):
         os.setsid()
 
@@ -107,30 +113,30 @@ def _show_devices(visible: str | None) -> None:
 def _work(worklist: WorkList, root: Path, launcher: Path, stop: StopFlag) -> None:
     done: dict[Item, RunState] = {}
     while not stop() and is_locked(launcher):
-        found = _states(worklist, root, done)
-        ready = [item for item, state in found.items() if state.state == "pending"]
+        states = _states(worklist, root, done)
+        ready = [item for item, state in states.items() if state.state == "pending"]
         if any(_take(item, root, worklist.resources, stop) for item in ready):
             continue
-        if not ready and "running" not in {state.state for state in found.values()}:
+        if not ready and "running" not in {state.state for state in states.values()}:
             return
         time.sleep(POLL_S)
 
 
 def _states(worklist: WorkList, root: Path, done: dict[Item, RunState]) -> dict[Item, RunState]:
-    """How each item that is not done stands; `done` keeps the others, which need no second look."""
+    """Returns the state of each item that is not done; collects the others in `done`, which are not read again."""
     by_key: dict[Key, RunState] = {}
-    found: dict[Item, RunState] = {}
+    states: dict[Item, RunState] = {}
     for item in worklist.items:
         if item not in done:
             needs = _state_of(root, item.needs, by_key) if item.needs else None
-            found[item] = by_key[item.stage, item.id] = run_state(RunFolder(root, item.stage, item.id), needs)
-            if found[item].state == "done":
-                done[item] = found[item]
-    return found
+            states[item] = by_key[item.stage, item.id] = run_state(RunFolder(root, item.stage, item.id), needs)
+            if states[item].state == "done":
+                done[item] = states[item]
+    return states
 
 
 def _state_of(root: Path, key: Key, by_key: dict[Key, RunState]) -> RunState:
-    """Of a run that another waits for. It may itself wait for one: a chain is followed to its beginning."""
+    """Returns the state of a run that another waits for, following the chain of runs that it waits for itself."""
     if key not in by_key:
         run = RunFolder(root, *key)
         config = run.read("config") or {}
@@ -140,7 +146,7 @@ def _state_of(root: Path, key: Key, by_key: dict[Key, RunState]) -> RunState:
 
 
 def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
-    """Runs the job unless another process has it or had it; says whether it ran here."""
+    """Runs the job unless another process runs it or has run it; returns whether it ran here."""
     run = RunFolder(root, item.stage, item.id)
     with lock(run.path / "claim") as free:
         needs = _state_of(root, item.needs, {}) if item.needs else None
@@ -154,8 +160,9 @@ def _take(item: Item, root: Path, resources: Resources, stop: StopFlag) -> bool:
     return True
 
 
-def run_job(run: RunFolder, resources: Resources, stop: StopFlag, processes=None) -> str:
-    """Runs one stage job in its folder; "done", "stopped" or "failed". Raises Held where another process runs it."""
+def run_job(run: RunFolder, resources: Resources, stop: StopFlag, processes: "Processes | None" = None) -> str:
+    """Runs one stage job in its folder; returns "done", "stopped" or "failed". Raises Held where another process runs
+    it."""
     from mixmae.work.execution import execute
 
     os.chdir(run.path)

@@ -1,6 +1,7 @@
 """The classification loop: fine-tuning and training from scratch, with the val split measured after every epoch."""
 
 import logging
+from typing import Any
 
 import torch
 from timm.data.mixup import Mixup, mixup_target
@@ -28,7 +29,8 @@ def classify(
     "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
     one. Raises Stopped.
     """
-    recipe, device = job.recipe, session.device
+    recipe: Any = job.recipe
+    device = session.device
     feed = Feed(train, indices, recipe, job.seed, session.processes)
     soften = Softening(recipe, len(train.split.classes))
     optimizer = finetuning_optimizer(session.prepared(model), recipe)
@@ -38,15 +40,15 @@ def classify(
     with progress.shown():
         for images, labels in progress.batches():
             chunks = zip(feed.chunks, images.split(feed.chunk), labels.split(feed.chunk), strict=True)
-            for number, some, wanted in chunks:
+            for number, chunk, chunk_labels in chunks:
                 seed_everything(job.seed, "mixup", progress.step, number)
-                some, targets = soften(some.to(device), wanted.to(device))
+                mixed, targets = soften(chunk.to(device), chunk_labels.to(device))
                 seed_everything(job.seed, "forward", progress.step, number)
-                progress.accumulate(number, some, targets)
+                progress.accumulate(number, mixed, targets)
             if progress.end_step():
                 with progress.pause("validating"):
-                    found = validate(session, progress.measured, val, recipe)
-                progress.end_epoch(**found)
+                    figures = validate(session, progress.measured, val, recipe)
+                progress.end_epoch(**figures)
     last = progress.finish()
     return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
 
@@ -80,9 +82,9 @@ def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneR
         with computation(session.device, recipe.precision):
             logits.append(model(images, targets).prediction.float())
         labels.append(targets)
-    for unreadable in processes.each(val.unreadable):
+    for unreadable in processes.all_gather_objects(val.unreadable):
         val.note(unreadable)
-    return scores(processes.gathered(logits), processes.gathered(labels))
+    return scores(processes.all_gather(logits), processes.all_gather(labels))
 
 
 def _announce(recipe: FinetuneRecipe, images: int, steps_per_epoch: int) -> None:

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from timm.optim import param_groups_layer_decay
-from torch import nn
 
 from mixmae.evaluations.finetune.spec import FinetuneRecipe
 from mixmae.training.optimisation import spared
 
 
-def finetuning_optimizer(model: nn.Module, recipe: FinetuneRecipe) -> torch.optim.AdamW:
+def finetuning_optimizer(model: Any, recipe: FinetuneRecipe) -> torch.optim.AdamW:
     """As for pretraining, each layer's `lr_scale` being layer_decay ** (layers above it)."""
-    layers = SimpleNamespace(
+    layers: Any = SimpleNamespace(
         named_parameters=model.named_parameters, group_matcher=lambda coarse: _layers(model, recipe)
     )
     groups = param_groups_layer_decay(
@@ -27,7 +27,7 @@ def finetuning_optimizer(model: nn.Module, recipe: FinetuneRecipe) -> torch.opti
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
 
 
-def _layers(model: nn.Module, recipe: FinetuneRecipe) -> Callable[[str], int]:
+def _layers(model: Any, recipe: FinetuneRecipe) -> Callable[[str], int]:
     """Layer id of a parameter's name. What leads from one stage to the next is counted to the block before it, or,
     where the recipe says so, to the one after it."""
     layer = model.group_matcher()

@@ -1,5 +1,7 @@
 """Stage job: fine-tuning a pretrained encoder, or training it from scratch where there is no pretraining."""
 
+from typing import Any
+
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import subset
 from mixmae.data.transforms import evaluation_transform
@@ -14,7 +16,7 @@ from mixmae.training.session import Outcome, Session
 def run(session: Session, job: EvaluationJob) -> Outcome:
     """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Leaves the classifier's weights in the
     run folder. Raises Stopped."""
-    recipe = job.recipe
+    recipe: Any = job.recipe
     train, val = open_split(job.data, "train"), open_split(job.data, "val")
     indices = subset(train.labels, recipe.subset, job.seed)
     encoder = encoder_of(job, session.run, recipe.drop_path, recipe.table_resize)

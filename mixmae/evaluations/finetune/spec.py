@@ -1,7 +1,7 @@
 """Fine-tuning a pretrained encoder with a linear head, or training both from scratch (no torch)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,7 +59,7 @@ class FinetuneRecipe(Optimisation):
         return self.ema_decay
 
     @model_validator(mode="after")
-    def _mixup_pairs_images(self):
+    def _mixup_pairs_images(self) -> Self:
         field = "chunk" if self.chunk else "batch"
         size = self.images_at_once
         if size % 2 and (self.mixup or self.cutmix):

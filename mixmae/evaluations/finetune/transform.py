@@ -3,7 +3,7 @@
 from PIL import Image
 from timm.data import create_transform
 from timm.data.auto_augment import RandAugment, posterize
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose  # type: ignore[import-untyped]
 
 from mixmae.data.transforms import Transform, crop_and_flip
 from mixmae.evaluations.finetune.spec import FinetuneRecipe
@@ -15,7 +15,7 @@ def finetuning_transform(recipe: FinetuneRecipe, size: tuple[int, int]) -> Trans
         size,
         is_training=True,
         auto_augment=recipe.rand_augment,
-        color_jitter=recipe.color_jitter,
+        color_jitter=recipe.color_jitter,  # type: ignore[arg-type]  # None: no jitter
         re_prob=recipe.erase,
         re_mode="pixel",
         **crop_and_flip(recipe.crop_scale, recipe.crop_ratio, recipe.flip, "bicubic"),

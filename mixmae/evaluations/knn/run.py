@@ -1,5 +1,7 @@
 """Stage job: weighted k nearest neighbours (Wu et al. 2018, section 3.4), on frozen features or on raw pixels."""
 
+from typing import Any
+
 import torch
 from timm.utils import accuracy
 from torch.nn import functional as F
@@ -17,15 +19,13 @@ CHUNK = 256
 def run(session: Session, job: EvaluationJob) -> Outcome:
     """Figures: top1, top5 (percent) of the val split; loss is None: votes are no probabilities. Raises Stopped, and
     ValueError where there are fewer than k training images."""
-    recipe = job.recipe
+    recipe: Any = job.recipe
     train, val = central_crops(job)
     indices = subset(train.split.labels, recipe.subset, job.seed)
     if recipe.k > len(indices):
         raise ValueError(f"k: {recipe.k} neighbours among {len(indices)} training images; write {len(indices)} or less")
-    if recipe.features == "pixels":
-        features = pixels
-    else:
-        features = frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
+    at_pixels = recipe.features == "pixels"
+    features = pixels if at_pixels else frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
     known, known_labels = extract(session, features, train, indices)
     asked, asked_labels = extract(session, features, val, list(range(len(val.split))))
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import torch
 from timm.optim import Lars
@@ -30,13 +31,14 @@ LARS_MOMENTUM = 0.9
 def run(session: Session, job: EvaluationJob) -> Outcome:
     """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Raises Stopped, and Diverged where the
     loss is not finite."""
+    recipe: Any = job.recipe
     train, val = central_crops(job)
-    indices = subset(train.split.labels, job.recipe.subset, job.seed)
-    steps_per_epoch(len(indices), job.recipe)
+    indices = subset(train.split.labels, recipe.subset, job.seed)
+    steps_per_epoch(len(indices), recipe)
     features = frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
     seen, seen_labels = extract(session, features, train, indices)
     unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
-    if job.recipe.standardise == "train":
+    if recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
     return Outcome(_train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels)))
 
@@ -62,7 +64,8 @@ def steps_per_epoch(images: int, recipe: LinearRecipe) -> int:
 
 def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> dict:
     """`train` and `val` are (features, labels)."""
-    recipe, (features, labels) = job.recipe, train
+    recipe: Any = job.recipe
+    features, labels = train
     model = _classifier(features.shape[1], classes, job, session.processes).to(session.device)
     optimizer = optimizer_of(model, recipe)
     steps = steps_per_epoch(len(labels), recipe)
@@ -85,6 +88,7 @@ def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val
             optimizer.zero_grad()
             loss.backward()
             for parameter in model.parameters():
+                assert parameter.grad is not None
                 processes.sum(parameter.grad)
             optimizer.step()
             loss_sum += total * len(batch)
@@ -107,11 +111,12 @@ def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _classifier(width: int, classes: int, job: EvaluationJob, processes: Processes) -> nn.Module:
+    recipe: Any = job.recipe
     seed_everything(job.seed, "head")
     head = nn.Linear(width, classes)
     nn.init.normal_(head.weight, std=HEAD_INIT_STD)
     nn.init.zeros_(head.bias)
-    if job.recipe.standardise == "train":
+    if recipe.standardise == "train":
         return head
     return nn.Sequential(BatchNorm(width, processes), head)
 
@@ -122,6 +127,9 @@ class BatchNorm(nn.Module):
     Its input has no gradient, so nothing flows back through the exchange. Raises ValueError where a batch in training
     is a single image.
     """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, width: int, processes: Processes):
         super().__init__()
@@ -166,7 +174,11 @@ def schedule_of(optimizer: torch.optim.Optimizer, recipe: LinearRecipe, steps: i
     """A step at a time: linear from zero over the warm-up, then half a cosine to zero. steps: an epoch."""
     warmup = recipe.warmup_epochs * steps
     return CosineLRScheduler(
-        optimizer, t_initial=recipe.epochs * steps - warmup, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
+        optimizer,
+        t_initial=recipe.epochs * steps - warmup,  # type: ignore[arg-type]  # timm computes with floats
+        warmup_t=warmup,  # type: ignore[arg-type]
+        warmup_prefix=True,
+        t_in_epochs=False,
     )
 
 

@@ -1,6 +1,6 @@
 """A linear classifier on frozen features (no torch)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,14 +33,14 @@ class LinearRecipe(Model):
     subset: Subset = Subset()
 
     @model_validator(mode="after")
-    def _warmup_ends_before_training_does(self):
+    def _warmup_ends_before_training_does(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
         return self
 
     @model_validator(mode="after")
-    def _a_batch_has_a_deviation(self):
+    def _a_batch_has_a_deviation(self) -> Self:
         if self.standardise == "batch_norm" and self.batch < 2:
             raise impossible(("batch",), "standardise: batch_norm needs two images a batch; write 2 or more")
         return self

@@ -1,8 +1,7 @@
 """The pretraining loop, the same for every method."""
 
 import logging
-
-from torch import nn
+from typing import Any
 
 from mixmae.data.batches import Samples
 from mixmae.data.draws import generator, seed_everything
@@ -16,13 +15,13 @@ from mixmae.training.session import Session
 log = logging.getLogger(__name__)
 
 
-def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Samples, indices: list[int]) -> dict:
+def pretrain(session: Session, job: PretrainJob, method: Any, samples: Samples, indices: list[int]) -> dict:
     """Trains `method` on the samples at `indices`, from its newest checkpoint if it has one.
 
     The batch is cut, in order, into chunks; a chunk has one mask and one seed for what the forward pass draws (drop
     path, noise). Returns {"loss", "epochs", "steps", "images"}, the loss being the last epoch's mean. Raises Stopped.
     """
-    recipe = job.recipe
+    recipe: Any = job.recipe
     feed = Feed(samples, indices, recipe, job.seed, session.processes)
     optimizer = pretraining_optimizer(session.prepared(method), recipe)
     progress = Progress(session, method, optimizer, recipe, feed)
@@ -41,7 +40,9 @@ def pretrain(session: Session, job: PretrainJob, method: nn.Module, samples: Sam
 
 
 def _announce(job: PretrainJob, images: int, steps_per_epoch: int) -> None:
-    recipe, spec = job.recipe, methods[job.method.name]
+    assert job.encoder is not None
+    recipe: Any = job.recipe
+    spec = methods[job.method.name]
     unit = spec.mask_unit(job.method, job.encoder)
     cells = (job.image_size[0] // unit) * (job.image_size[1] // unit)
     log.info("learning rate %g (%g x %d / %d)", recipe.lr, recipe.base_lr, recipe.batch, recipe.base_batch)

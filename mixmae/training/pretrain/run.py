@@ -1,5 +1,7 @@
 """Stage job: masked image modelling on the train split."""
 
+from typing import Any
+
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import seed_everything, subset
 from mixmae.encoders.building import build_encoder
@@ -12,9 +14,11 @@ from mixmae.training.session import Outcome, Session
 
 def run(session: Session, job: PretrainJob) -> Outcome:
     """Figures: loss, epochs, steps, images. Leaves the method's weights in the run folder. Raises Stopped."""
+    assert job.encoder is not None
+    recipe: Any = job.recipe
     split = open_split(job.data, "train")
-    indices = subset(split.labels, job.recipe.subset, job.seed)
-    samples = Samples(split, pretraining_transform(job.recipe, job.image_size), job.seed, indices)
+    indices = subset(split.labels, recipe.subset, job.seed)
+    samples = Samples(split, pretraining_transform(recipe, job.image_size), job.seed, indices)
     seed_everything(job.seed, "init")
-    method = build_method(job.method, build_encoder(job.encoder, job.image_size, job.recipe.drop_path))
+    method = build_method(job.method, build_encoder(job.encoder, job.image_size, recipe.drop_path))
     return Outcome(pretrain(session, job, method, samples, indices))
