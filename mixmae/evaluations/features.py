@@ -28,7 +28,8 @@ def extract(
     """(N, width) float32 features and (N,) labels of the samples at `indices`, in order, on every process; each takes
     whole batches. Raises Stopped."""
     processes, rows, labels = session.processes, [], []
-    for images, targets in load_batches(samples, processes.share(list(evaluation_keys(indices, BATCH))), session.workers):
+    batches = processes.share(list(evaluation_keys(indices, BATCH)))
+    for images, targets in load_batches(samples, batches, session.workers):
         if session.stop():
             break
         rows.append(features(images.to(session.device)).float())

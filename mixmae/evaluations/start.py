@@ -4,12 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import seed_everything
 from mixmae.data.transforms import evaluation_transform
 from mixmae.encoders.building import build_encoder
+from mixmae.encoders.encoder import Encoder
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.experiment.stages import stages
 from mixmae.files.records import sha256
@@ -26,7 +25,7 @@ class NotReady(ValueError):
     cause = "dependency"
 
 
-def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str = "geometric") -> nn.Module:
+def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str = "geometric") -> Encoder:
     """The job's encoder, its random weights drawn by (seed, "init"), then those of what it starts from, if anything.
 
     tables: how relative position tables are resized, as of `mixmae.weights.resizing.fitted`. Raises NotReady where
@@ -42,7 +41,7 @@ def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str
     return encoder
 
 
-def _load_run(encoder: nn.Module, start: RunFolder, tables: str) -> None:
+def _load_run(encoder: Encoder, start: RunFolder, tables: str) -> None:
     label = stages[start.stage].label
     state = (start.read("state") or {"state": "not started"})["state"]
     if state != "done" or not start.weights.exists():
@@ -56,7 +55,7 @@ def _load_run(encoder: nn.Module, start: RunFolder, tables: str) -> None:
     log.info("encoder of %s %s", label, start.id)
 
 
-def _load_imported(encoder: nn.Module, weights: Any, tables: str) -> None:
+def _load_imported(encoder: Encoder, weights: Any, tables: str) -> None:
     """weights: the config of a method whose spec says that it `reads_weights`."""
     path = Path(weights.path)
     if sha256(path) != weights.sha256:

@@ -2,15 +2,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixmae.methods.output import Output, draw_hidden, fresh_rng
+from mixmae.encoders.encoder import Encoder
+from mixmae.methods.output import Method, Output, draw_hidden, fresh_rng
 from mixmae.methods.target import unit_pixels
 from toybox.context_spec import ContextConfig
 
 
-class Context(nn.Module):
+class Context(Method):
     """Called with images (B, 3, H, W) and a mask (B, units); `Output.prediction` is (B, units, unit² * 3)."""
 
-    def __init__(self, encoder: nn.Module, config: ContextConfig):
+    def __init__(self, encoder: Encoder, config: ContextConfig):
         super().__init__()
         self.encoder, self.share = encoder, config.share
         self.decoder = nn.Linear(encoder.width, encoder.unit**2 * 3)

@@ -2,13 +2,16 @@ from timm.layers import calculate_drop_path_rates
 from timm.models.mlp_mixer import MixerBlock
 from torch import Tensor, nn
 
+from mixmae.encoders.encoder import Encoder
 from toybox.mixer_spec import MixerConfig
 
 
-class Mixer(nn.Module):
+class Mixer(Encoder):
     """One stage of mixer blocks on the patches of images of one size."""
 
     hierarchical = False
+    stages = 1
+    extra_tokens = 0
 
     def __init__(self, config: MixerConfig, image_size: tuple[int, int], drop_path: float = 0.0):
         super().__init__()
@@ -29,9 +32,6 @@ class Mixer(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         return self(images).mean(1)
-
-    def train_positions(self) -> None:
-        """It has none."""
 
     def no_weight_decay(self) -> set[str]:
         return set()
