@@ -1,5 +1,6 @@
 """The commands `mixmae grid`, `runs`, `run` and `doctor`. Imports no torch until a command needs it."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -61,6 +62,18 @@ def grid_list(as_json: AsJson = False) -> None:
     for grid in grids:
         table.add_row(grid["name"], grid["title"], grid.get("cost", "").partition(" in float16")[0])
     show(table)
+
+
+@grid_app.command("reference")
+def grid_reference(
+    schema: Annotated[
+        Literal["grid", "experiment"] | None, typer.Option(help="Print the JSON schema of such a file instead.")
+    ] = None,
+) -> None:
+    """Print every key of grid and experiment files, with what it means, as Markdown."""
+    from ablations.grid.reference import reference, schemas
+
+    print(json.dumps(schemas()[schema], indent=1, ensure_ascii=False) if schema else reference(), end="")
 
 
 @grid_app.command("plan")

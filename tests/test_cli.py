@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ["--data", "--json", "--site", "--submit"],
     "grid list": ["--json"],
     "grid plan": ["--executor", "--json", "--scale", "FILE"],
+    "grid reference": ["--schema"],
     "grid run": ["--executor", "--scale", "--slots", "FILE"],
     "grid status": ["--every", "--json", "--scale", "--watch", "FILE"],
     "grid watch": ["--every", "--scale", "FILE"],

@@ -27,7 +27,7 @@ def examples(page: str, language: str = "yaml") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGES[page].read_text(encoding="utf-8"), re.DOTALL)
 
 
-EXPERIMENT, SMALL_GRID, ON_SLURM = examples("README.md")
+EXPERIMENT, SMALL_GRID, ON_SLURM, _ = examples("README.md")
 (GRID,) = examples("docs/grids.md")
 SITE, CLUSTER = examples("docs/cluster.md")
 (SCALES,) = examples("docs/paper.md")
@@ -95,7 +95,7 @@ def test_the_small_grid_says_what_it_asks_of_slurm(tmp_path):
 
 
 def test_the_python_example_runs():
-    (code,) = examples("README.md", "python")
+    code, _ = examples("README.md", "python")
     names: dict = {}
     exec(code.replace("swin_base_w14", "swin_nano").replace("224", "32"), names)
     assert [tuple(stage.shape) for stage in names["maps"]] == [(1, 32, 16, 16), (1, 64, 8, 8), (1, 128, 4, 4)]

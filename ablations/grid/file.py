@@ -39,6 +39,7 @@ class Sweep(Model):
     """A block of cases: `product`, `zip` and `list` crossed with one another. Names are dotted paths."""
 
     name: str
+    """By which tables and plots choose it."""
     set: dict[str, Any] = Field({})
     """Laid over the base in this sweep only."""
     exclude: tuple[dict[str, Any], ...] = Field((), strict=False)
@@ -62,14 +63,19 @@ class GridFile(Model):
     """A grid as a user writes it."""
 
     title: str = ""
+    """Heading of its report and tables."""
     base: str
     """A recipe's name, or a path from this file's folder."""
     set: dict[str, Any] = Field({})
     """Laid over the base in every sweep."""
     sweeps: Annotated[tuple[Sweep, ...], Field(strict=False, min_length=1)]
+    """Its blocks of cases; equal experiments of several run once."""
     resources: GridResources = GridResources()
+    """How and where jobs run; never part of an id."""
     tables: Annotated[tuple[TableSpec, ...], Field(strict=False)] = ()
+    """Tables to write."""
     plots: Annotated[tuple[PlotConfig, ...], Field(strict=False)] = ()
+    """Figures to draw."""
     expected: Annotated[tuple[Expected, ...], Field(strict=False)] = ()
     """What its runs should reach, for `mixmae results check`."""
     scales: dict[str, AtScale] = Field({})

@@ -106,5 +106,7 @@ def _words(field: _Schema) -> str:
         return f"list of {_words(items)}" if items else "list"
     if "properties" in field:
         return "mapping, see below"
+    if isinstance(kinds := field.get("type", ""), list):
+        return " or ".join(_KINDS[kind] for kind in kinds)
     bounds = [f"{sign} {field[name]:g}" for name, sign in _BOUNDS.items() if name in field]
-    return " ".join([_KINDS.get(field.get("type", ""), "anything"), *bounds])
+    return " ".join([_KINDS.get(kinds, "anything"), *bounds])

@@ -26,10 +26,15 @@ class Divisors(Model):
     """What the numbers of a grid are divided by; the quotients are rounded up."""
 
     epochs: Positive
+    """Of pretraining and of evaluations."""
     batch: Positive
+    """Images of a step."""
     decoder_depth: Positive
+    """Blocks of decoders."""
     decoder_width: Positive
+    """Channels of decoders."""
     decoder_heads: Positive
+    """Attention heads of decoders."""
 
 
 class Scale(Model):
@@ -38,6 +43,7 @@ class Scale(Model):
     encoders: dict[str, str]
     """The variant that stands for each family; default: the family's small one."""
     divide: Divisors
+    """What the grid's own numbers are divided by."""
 
 
 def scale_names() -> list[str]:

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from ablations.slurm.quantities import TIME, Pairs, memory_text, minutes, pairs
 from ablations.slurm.sites import site_profile
@@ -45,6 +45,7 @@ class Retry(Model):
     """Whether a job that ended for one cause is started again: always, never, or while it gets further each time."""
 
     when: Literal["always", "progress", "never"]
+    """always, never, or while the job gets further each time."""
     most: Positive = 3
     """Retries at most."""
 
@@ -53,43 +54,70 @@ def _worded(value: Any) -> Any:
     return {"when": value} if isinstance(value, str) else value
 
 
-Retried = Annotated[Retry, BeforeValidator(_worded)]
+_WORDS = {"enum": ["always", "progress", "never"]}
+_RETRY = {"type": "object", "properties": {"when": _WORDS, "most": {"type": "integer", "minimum": 1}}}
+
+Retried = Annotated[
+    Retry,
+    BeforeValidator(_worded),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _WORDS,
+                {"type": "object", "properties": {"when": _WORDS, "most": {"type": "integer", "minimum": 1}}},
+            ]
+        }
+    ),
+]
 
 
 class Retries(Model):
     """When a job is started again, by what ended it; a bare word stands for {when: word}."""
 
     preempted: Retried = Retry(when="always", most=100)
+    """The job was preempted."""
     node_failure: Retried = Retry(when="always", most=10)
+    """Its node failed."""
     timeout: Retried = Retry(when="progress", most=100)
+    """It reached its time limit."""
     out_of_memory: Retried = Retry(when="never")
+    """It took more memory than it had asked for."""
     failed: Retried = Retry(when="never")
+    """It failed by an error of its own."""
 
 
 class Slurm(Model):
     """What a job asks of Slurm."""
 
     partition: str | None = None
+    """As of sbatch."""
     account: str | None = None
+    """As of sbatch."""
     qos: str | None = None
+    """As of sbatch."""
     constraint: str | None = None
+    """Features that nodes must have, as of sbatch."""
     exclude: str | None = None
     """Nodes not to use, as Slurm lists them: node[1-3],node7."""
-    time: Annotated[int, BeforeValidator(minutes)] | None = None
+    time: Annotated[int, BeforeValidator(minutes), WithJsonSchema({"type": ["string", "integer"]})] | None = None
     """Limit of a task; here in minutes."""
     memory: Annotated[str, BeforeValidator(memory_text)] | None = None
     """A node; default: what the site gives."""
     nodes: Positive = 1
+    """Nodes of a job."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    """GPUs of each node."""
     cpus_per_gpu: Positive | None = None
+    """CPUs for each GPU."""
     cpus_per_task: Positive | None = None
+    """CPUs of a process; default: its threads and workers."""
     tasks_per_node: Positive | None = None
     """Processes of the job on each node; default: one a GPU, else 1."""
     max_running: Positive = 256
     """Tasks of an array at once."""
     pack: Positive = 1
     """Stage jobs, one after the other, in one task of an array."""
-    directives: Annotated[Pairs, BeforeValidator(pairs), PlainSerializer(dict)] = ()
+    directives: Annotated[Pairs, BeforeValidator(pairs), PlainSerializer(dict), WithJsonSchema({"type": "object"})] = ()
     """Further options of sbatch, by their long names; true for an option without a value."""
     signal_seconds: Positive = 120
     """How long before the limit a task is told to save; Slurm may do it up to 60 s earlier."""
@@ -98,6 +126,7 @@ class Slurm(Model):
     device: str | None = None
     """What torch calls the GPU, as the records of `mixmae bench step` do; for estimates only."""
     retries: Retries = Retries()
+    """Which jobs are submitted again, by what ended them."""
 
     @property
     def tasks(self) -> int:
@@ -128,11 +157,13 @@ class Override(Model):
     """What differs for the jobs that match all that is given of `stage`, `encoder` and `method`."""
 
     stage: Annotated[str, AfterValidator(_known_stage)] | None = None
+    """The name of a stage: pretrain, or a kind of evaluation."""
     encoder: str | None = None
     """A pattern (fnmatch) on the variant's name."""
     method: str | None = None
     """The name of the method whose encoder the job trains or evaluates; a pattern, too."""
     set: Slurm
+    """What these jobs ask for otherwise."""
 
 
 class GridSlurm(Slurm):
@@ -141,6 +172,7 @@ class GridSlurm(Slurm):
     site: str | None = None
     """The name of a site profile."""
     overrides: Annotated[tuple[Override, ...], Field(strict=False)] = ()
+    """What some of the jobs ask for otherwise, the later the stronger."""
 
 
 # --------------------------------------------------------------------------------------------- from layers to resources

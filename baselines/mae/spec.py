@@ -23,9 +23,13 @@ class MaeConfig(MethodModel):
     decoder_depth: Positive = 8
     """Blocks."""
     decoder_width: Positive = 512
+    """Channels of the decoder."""
     decoder_heads: Positive = 16
+    """Attention heads of the decoder's blocks."""
     decoder_mlp_ratio: Annotated[Positive, Neutral(4)] = 4
+    """Width of the hidden layer of the decoder's MLPs, over its own."""
     decoder_norm_eps: Annotated[NotNegative, Neutral(1e-6)] = 1e-6
+    """Epsilon of the decoder's layer norms."""
 
     @model_validator(mode="after")
     def _decoder_fits(self) -> Self:

@@ -67,9 +67,11 @@ class Hierarchical(EncoderModel):
     patch_size: Positive = 4
     """Side in pixels of a token of the first stage."""
     widths: Ints
+    """Channels."""
     depths: Ints
     """Blocks."""
     heads: Ints
+    """Attention heads."""
     mlp_ratios: Ints
     """Width of the hidden layer of each block's MLP, over the stage's; default: 4 everywhere."""
 

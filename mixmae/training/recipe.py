@@ -12,21 +12,29 @@ class Optimisation(Model):
     """AdamW with warm-up and decay a step; the absolute learning rate is base_lr * batch / base_batch."""
 
     epochs: Positive
+    """Passes over the training images."""
     batch: Positive
     """Images an optimiser step, over all processes."""
     base_lr: Annotated[float, Field(gt=0)]
+    """The learning rate at a batch of base_batch images."""
     base_batch: Positive = 256
+    """The batch that base_lr is meant for."""
     min_lr: NotNegative = 0.0
     """Absolute, not scaled by the batch."""
     warmup_lr: NotNegative = 0.0
+    """The learning rate that warm-up starts from, absolute."""
     warmup_epochs: NotNegative = 0.0
+    """Epochs over which the learning rate grows linearly."""
     warmup_steps: Annotated[Positive | None, Neutral(None)] = None
     """Optimiser steps of warm-up, in place of warmup_epochs; fewer than the run has."""
     schedule: Literal["cosine", "multistep"] = "cosine"
+    """How the learning rate falls after warm-up, step by step."""
     decay_epochs: Annotated[tuple[StrictInt, ...], Field(strict=False)] = ()
     """multistep: the epochs after which the learning rate is multiplied by decay_rate."""
     decay_rate: Ratio = 0.1
+    """multistep: what the learning rate is multiplied by."""
     betas: Betas = (0.9, 0.999)
+    """AdamW's two decay rates."""
     weight_decay: NotNegative = 0.05
     """Not applied to biases, norms and what `no_decay` says."""
     no_decay: Annotated[tuple[str, ...] | None, Field(strict=False), Neutral(None)] = None

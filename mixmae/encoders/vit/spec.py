@@ -17,9 +17,11 @@ class VitConfig(EncoderModel):
     patch_size: Positive = 16
     """Side in pixels of a token."""
     width: Positive
+    """Channels of a token."""
     depth: Positive
     """Blocks."""
     heads: Positive
+    """Attention heads."""
     mlp_ratio: Positive = 4
     """Width of the hidden layer of each block's MLP, over the block's."""
     style: Literal["mae", "beit"] = "mae"

@@ -36,23 +36,32 @@ class FinetuneRecipe(Optimisation):
     """How relative position bias tables are resized when the window changes: as SimMIM's and BEiT's fine-tuning code,
     or as MixMAE's."""
     head_init_std: Annotated[float, Field(gt=0)] = 2e-5
+    """Standard deviation of the classifier's first weights."""
     ema_decay: Annotated[Ratio | None, Neutral(None)] = None
     """Decay a step of an exponential moving average of the weights (timm's ModelEmaV3); with it the averaged weights
     are what is measured and kept."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of a target that is spread over all classes."""
     mixup: NotNegative = 0.8
+    """Alpha of mixup; 0: off."""
     cutmix: NotNegative = 1.0
+    """Alpha of CutMix; 0: off."""
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
     """timm's RandAugment string."""
     color_jitter: NotNegative | None = None
+    """timm's colour jitter, where rand_augment is null."""
     erase: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Probability of random erasing."""
     crop_scale: Range = (0.08, 1.0)
+    """Least and largest share of the image that a random crop takes."""
     crop_ratio: Range = (3 / 4, 4 / 3)
+    """Least and largest width over height of a crop."""
     flip: bool = True
+    """Whether half of the images are flipped horizontally."""
     eval_crop: Fraction = 0.875
     """Side of the central crop of the resized validation image."""
     subset: Subset = Subset()
+    """The part of the training images that is used."""
 
     @property
     def average_decay(self) -> float | None:

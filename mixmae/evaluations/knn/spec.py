@@ -15,11 +15,15 @@ class KnnRecipe(Model):
     """Weighted k nearest neighbours (Wu et al. 2018): votes weighted by exp(cosine / temperature)."""
 
     k: Positive = 20
+    """How many of the nearest training images vote."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
+    """Of the votes: lower ones count near images more."""
     features: Literal["encoder", "pixels"] = "encoder"
     """"pixels": the raw normalised image, to read the encoder's figure against."""
     eval_crop: Fraction = 0.875
+    """Side of the central crop over that of the resized image."""
     subset: Subset = Subset()
+    """The training images that vote."""
 
 
 class Knn(StageSpec):

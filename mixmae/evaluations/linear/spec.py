@@ -15,22 +15,29 @@ class LinearRecipe(Model):
     """A linear classifier on frozen features, extracted once from the central crop and standardised."""
 
     epochs: Positive = 100
+    """Passes over the training features."""
     batch: Positive = 256
+    """Features of a step."""
     full_batches: Annotated[bool, Neutral(False)] = False
     """Leave out what does not fill the last batch of an epoch; else that batch is smaller."""
     optimizer: Annotated[Literal["adamw", "lars"], Neutral("adamw")] = "adamw"
     """lars: as for MAE's linear probe, with momentum 0.9 and a trust ratio of 0.001 |w| / |gradient| for the weights;
     the bias has neither trust ratio nor weight decay."""
     base_lr: Annotated[float, Field(gt=0)] = 1e-3
+    """The learning rate at a batch of base_batch."""
     base_batch: Positive = 256
+    """The batch that base_lr is meant for."""
     warmup_epochs: Annotated[NotNegative, Neutral(0.0)] = 0.0
     """Linear from zero, before the cosine."""
     weight_decay: NotNegative = 0.0
+    """Of the classifier's weights."""
     standardise: Annotated[Literal["train", "batch_norm"], Neutral("train")] = "train"
     """Features less the mean and over the deviation of the train split, or (MAE) of the batch: a BatchNorm without
     scale and shift before the classifier, whose running figures serve val."""
     eval_crop: Fraction = 0.875
+    """Side of the central crop over that of the resized image."""
     subset: Subset = Subset()
+    """The part of the training images that is used."""
 
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self) -> Self:

@@ -14,14 +14,19 @@ class PretrainRecipe(Optimisation):
     """How an encoder is pretrained."""
 
     betas: Betas = (0.9, 0.95)
+    """AdamW's two decay rates."""
     chunk: Positive | None = None
     """Consecutive images of a batch that share mask and mixing partners; default: the batch."""
     crop_scale: Range = (0.2, 1.0)
+    """Least and largest share of the image that a random crop takes."""
     crop_ratio: Range = (3 / 4, 4 / 3)
+    """Least and largest width over height of a crop."""
     interpolation: Annotated[Literal["bicubic", "bilinear"], Neutral("bicubic")] = "bicubic"
     """How crops are resized; SimMIM's pretraining does it bilinearly."""
     flip: bool = True
+    """Whether half of the images are flipped horizontally."""
     subset: Subset = Subset()
+    """The part of the training images that is used."""
 
 
 class Pretrain(StageSpec):
