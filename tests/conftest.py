@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from golden_folder import GOLDEN
+from support.checkout import GOLDEN
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

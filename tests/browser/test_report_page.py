@@ -9,7 +9,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.methods.building import build_method
@@ -20,6 +19,7 @@ from results.plots.loss.spec import LossPlot
 from results.report.writing import write_report
 from results.rows.collect import collect
 from results.tables import build_table, latex, markdown
+from support.made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
 
 PHONE = 360
 MISSING = "–"

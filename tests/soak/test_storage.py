@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from ablations.plan.queueing import queue
-from file_systems import fill
 from mixmae.files.records import Damaged, NewerSchema, read_lines
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Held
@@ -25,7 +24,8 @@ from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from results.plots.loss.draw import logged
 from results.rows.collect import collect
-from tiny_jobs import StopAfter, experiment, never, planned_runs
+from support.file_systems import fill
+from support.tiny_jobs import StopAfter, experiment, never, planned_runs
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
 WITHOUT_NUMBERS = ("log.txt", "lease-000001", "lease-000002")
