@@ -1,5 +1,6 @@
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,27 @@ def report(pytestconfig):
 def rounds(pytestconfig):
     """rounds(short, long): how much a soak test tries; the long form is for `make soak` and `make soak-slurm`."""
     return lambda short, long: long if pytestconfig.getoption("--long") else short
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """The command line called in this process; `support.program.mixmae` starts it as one of its own, for what is logged
+    and for other imports."""
+    import cli
+
+    # Else usage errors name `python -m pytest` as the program.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+
+    def call(*words: str, folder: Path, check: int = 0) -> tuple[str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["mixmae", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == check, said.err
+        return said.out, said.err
+
+    return call
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from mixmae.work.execution import execute
 from results.plots.loss.draw import logged
 from results.rows.collect import collect
 from support.file_systems import fill
+from support.program import COMMAND
 from support.tiny_jobs import StopAfter, experiment, never, planned_runs
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
@@ -261,7 +261,7 @@ def test_a_read_only_folder(undisturbed, mounted, tmp_path, report):
     mounted("--bind", str(root), over=root)
     subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
     before = tree(root)
-    command = [sys.executable, "-c", "import cli; cli.main()", "--root", str(root), "run", str(file)]
+    command = [*COMMAND, "--root", str(root), "run", str(file)]
     ended = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
     assert "Read-only file system" in ended.stderr and str(root) in ended.stderr

@@ -13,7 +13,6 @@ import ablations
 import cli
 import mixmae
 from support.program import COMMAND
-from support.program import mixmae as run
 
 GRID = "base: digits_nano\nsweeps: [{name: all, product: {seed: [0, 1]}}]\n"
 
@@ -101,12 +100,12 @@ def test_no_torch_and_no_pandas_is_imported(tmp_path, words):
     }
 
 
-def test_plan_and_status_as_json(tmp_path):
+def test_plan_and_status_as_json(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(GRID)
-    plan = json.loads(run("grid", "plan", "grid.yaml", "--json", folder=tmp_path, check=0)[0])
+    plan = json.loads(called("grid", "plan", "grid.yaml", "--json", folder=tmp_path, check=0)[0])
     assert (plan["schema"], plan["grid"], plan["experiments"], plan["outside"]) == (1, "grid", 2, [])
     assert {(job["seed"], tuple(job["sweeps"])) for job in plan["jobs"]} == {(0, ("all",)), (1, ("all",))}
-    status = json.loads(run("grid", "status", "grid.yaml", "--json", folder=tmp_path, check=0)[0])
+    status = json.loads(called("grid", "status", "grid.yaml", "--json", folder=tmp_path, check=0)[0])
     assert set(status) == {"schema", "grid", "jobs"}
     names = {
         "id",
@@ -129,9 +128,9 @@ def test_plan_and_status_as_json(tmp_path):
     assert not (tmp_path / "runs").exists(), "planning writes nothing"
 
 
-def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
+def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(GRID)
-    out, _ = run("grid", "plan", "grid.yaml", folder=tmp_path, check=0)
+    out, _ = called("grid", "plan", "grid.yaml", folder=tmp_path, check=0)
     assert (
         "│ 1 │ pretrain │ mixmae │ swin_nano │ 32x32 px, 20 epochs, batch 32, ratio 0.5, decoder 2 x 64 (4 heads) "
         in out
@@ -163,15 +162,15 @@ def test_plan_groups_seeds_and_numbers_what_is_needed(tmp_path):
         (["grid", "plan", "grid.yaml", "--debug"], "\n--debug goes before the command: mixmae --debug grid plan …\n"),
     ],
 )
-def test_bad_input_is_said_and_exits_2(tmp_path, words, message):
+def test_bad_input_is_said_and_exits_2(tmp_path, words, message, called):
     (tmp_path / "bad.yaml").write_text("base: digits_nano\nsweps: []\n")
     (tmp_path / "grid.yaml").write_text(GRID)
-    out, err = run(*words, folder=tmp_path, check=2)
+    out, err = called(*words, folder=tmp_path, check=2)
     assert message in err and out == "" and "Traceback" not in err
 
 
-def test_other_unknown_options_are_given_no_hint(tmp_path):
-    _, err = run("grid", "plan", "grid.yaml", "--rot", folder=tmp_path, check=2)
+def test_other_unknown_options_are_given_no_hint(tmp_path, called):
+    _, err = called("grid", "plan", "grid.yaml", "--rot", folder=tmp_path, check=2)
     assert "No such option: --rot" in err and "goes before" not in err
 
 
@@ -181,28 +180,28 @@ def test_debug_shows_where_an_error_comes_from(tmp_path):
     assert ended.returncode == 2 and "Traceback" in ended.stderr and "none.yaml: no such file" in ended.stderr
 
 
-def test_a_prefix_of_several_ids_is_refused(tmp_path):
+def test_a_prefix_of_several_ids_is_refused(tmp_path, called):
     for id in ("ab01", "ab02"):
         folder = tmp_path / "runs" / "knn" / id
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
-    _, err = run("grid", "logs", "ab", folder=tmp_path, check=2)
+    _, err = called("grid", "logs", "ab", folder=tmp_path, check=2)
     assert err.startswith("2 runs have ids that begin with 'ab' (knn/ab01, knn/ab02") and "more of the id" in err
 
 
-def test_the_root_is_the_option_else_the_variable_else_runs(tmp_path, monkeypatch):
+def test_the_root_is_the_option_else_the_variable_else_runs(tmp_path, monkeypatch, called):
     monkeypatch.setenv("MIXMAE_ROOT", str(tmp_path / "variable"))
-    assert f"no run under {tmp_path / 'variable'} " in run("grid", "logs", "ab", folder=tmp_path, check=2)[1]
-    assert "/option " in run("--root", "option", "grid", "logs", "ab", folder=tmp_path, check=2)[1]
+    assert f"no run under {tmp_path / 'variable'} " in called("grid", "logs", "ab", folder=tmp_path, check=2)[1]
+    assert "/option " in called("--root", "option", "grid", "logs", "ab", folder=tmp_path, check=2)[1]
     monkeypatch.delenv("MIXMAE_ROOT")
-    assert f"no run under {tmp_path / 'runs'} " in run("grid", "logs", "ab", folder=tmp_path, check=2)[1]
+    assert f"no run under {tmp_path / 'runs'} " in called("grid", "logs", "ab", folder=tmp_path, check=2)[1]
 
 
-def test_lists_and_version(tmp_path):
-    assert run("--version", folder=tmp_path, check=0)[0] == f"mixmae {mixmae.__version__}\n"
-    encoders = json.loads(run("encoders", "--json", folder=tmp_path, check=0)[0])["encoders"]
+def test_lists_and_version(tmp_path, called):
+    assert called("--version", folder=tmp_path, check=0)[0] == f"mixmae {mixmae.__version__}\n"
+    encoders = json.loads(called("encoders", "--json", folder=tmp_path, check=0)[0])["encoders"]
     assert {"swin_base_w14", "pvt_large", "vit_nano"} <= {row["name"] for row in encoders}
-    recipes = json.loads(run("recipes", "--json", folder=tmp_path, check=0)[0])["recipes"]
+    recipes = json.loads(called("recipes", "--json", folder=tmp_path, check=0)[0])["recipes"]
     assert "digits_nano" in {row["name"] for row in recipes} and all(row["title"] for row in recipes)
 
 
@@ -217,6 +216,6 @@ def test_the_users_own_files_do_not_shadow_ours(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["demo", "laptop"])
-def test_the_grids_that_come_with_it_plan(tmp_path, name):
-    out, _ = run("grid", "plan", str(Path(ablations.__file__).parent / f"{name}.yaml"), folder=tmp_path, check=0)
+def test_the_grids_that_come_with_it_plan(tmp_path, name, called):
+    out, _ = called("grid", "plan", str(Path(ablations.__file__).parent / f"{name}.yaml"), folder=tmp_path, check=0)
     assert " experiments, " in out

@@ -216,12 +216,12 @@ def test_only_runs_of_the_grids_that_are_named(tmp_path):
         find(tmp_path, [plan], True)
 
 
-def test_the_command_deletes_only_when_told(tmp_path):
+def test_the_command_deletes_only_when_told(tmp_path, called):
     run, _ = finished(tmp_path, 0)
     write_config(tmp_path, stage_jobs(experiment(seed=3, evaluations={}), lambda data: "f" * 16)[0])
-    command = [sys.executable, "-c", "import cli; cli.main()", "--root", str(tmp_path), "runs", "prune"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = ["--root", str(tmp_path), "runs", "prune"]
+    shown, _ = called(*command, folder=tmp_path)
     assert f"1 kB  pretrain/{run.id}/{STEP}  (optimizer state of a done run)\n" in shown
     assert shown.endswith("would delete 2 kB in 2 places; add --apply to delete it\n") and (run.path / STEP).exists()
-    done = subprocess.run([*command, "--apply"], capture_output=True, text=True, check=True).stdout
+    done, _ = called(*command, "--apply", folder=tmp_path)
     assert done.endswith("deleted: 2 kB in 2 places\n") and not (run.path / STEP).exists()

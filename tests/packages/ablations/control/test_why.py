@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -13,8 +12,8 @@ from mixmae.files.records import write_json
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from support import tiny_jobs
+from support.program import COMMAND
 
-COMMAND = [sys.executable, "-c", "import cli; cli.main()"]
 PATIENCE_S = 60
 
 

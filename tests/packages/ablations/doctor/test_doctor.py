@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -284,19 +282,16 @@ def test_a_job_that_fails_or_never_ends(tmp_path, node, commands, monkeypatch):
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 0), (["--submit"], 1), (["--site", "none"], 2)])
-def test_exit_codes(tmp_path, commands, words, code):
-    command = [sys.executable, str(CHECKOUT / "cli.py"), "--root", str(tmp_path / "runs"), "doctor", *words]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == code, ended.stderr
-    lines = ended.stdout.splitlines()
+def test_exit_codes(tmp_path, commands, called, words, code):
+    out, err = called("--root", str(tmp_path / "runs"), "doctor", *words, folder=tmp_path, check=code)
+    lines = out.splitlines()
     assert all(line[:6].strip() in ("ok", "warn", "fail") for line in lines)
     assert any(line.startswith("fail  sbatch: not on PATH. grid run submits with it") for line in lines) == (code == 1)
-    assert ("no site profile 'none'" in ended.stderr) == (code == 2)
+    assert ("no site profile 'none'" in err) == (code == 2)
 
 
-def test_as_json(tmp_path, commands):
-    command = [sys.executable, str(CHECKOUT / "cli.py"), "--root", str(tmp_path / "runs"), "doctor", "--json"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    findings = json.loads(ended.stdout)["findings"]
+def test_as_json(tmp_path, commands, called):
+    out, _ = called("--root", str(tmp_path / "runs"), "doctor", "--json", folder=tmp_path)
+    findings = json.loads(out)["findings"]
     assert {finding["level"] for finding in findings} <= {"ok", "warn"}
     assert set(findings[0]) == {"level", "about", "said", "advice"}

@@ -1,8 +1,6 @@
 """A scale makes of every experiment a smaller one by its rule, and the grid goes on telling what it declares."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from mixmae.fields.documents import ConfigError
 from mixmae.fields.identity import canonical
 from results.rows.collect import collect
 from support.made_runs import Made
+from support.program import mixmae
 
 FULL = """\
 title: Large
@@ -209,7 +208,7 @@ def test_a_file_goes_before_a_shipped_grid(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------- several grids as one
 
 
-def test_grids_run_together_run_what_they_share_once(tmp_path):
+def test_grids_run_together_run_what_they_share_once(tmp_path, called):
     """Real processes; raw pixels, so that nothing is trained."""
     grid = """\
 base: digits_nano
@@ -219,14 +218,10 @@ sweeps: [{name: all, product: {seed: SEEDS}}]
     for name, seeds in (("one", "[0, 1]"), ("two", "[1, 2]")):
         (tmp_path / f"{name}.yaml").write_text(grid.replace("SEEDS", seeds))
 
-    def mixmae(*words: str) -> str:
-        command = [sys.executable, "-m", "cli", "--root", str(tmp_path / "runs"), "grid", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-
-    assert "3 experiments" in mixmae("plan", "one.yaml", "two.yaml")
-    mixmae("run", "one.yaml", "two.yaml")
-    jobs = json.loads(mixmae("status", "one.yaml", "two.yaml", "--json"))["jobs"]
+    assert "3 experiments" in called("grid", "plan", "one.yaml", "two.yaml", folder=tmp_path)[0]
+    mixmae("grid", "run", "one.yaml", "two.yaml", folder=tmp_path, check=0)
+    jobs = json.loads(called("grid", "status", "one.yaml", "two.yaml", "--json", folder=tmp_path)[0])["jobs"]
     assert [(job["state"], job["tries"]) for job in jobs] == [("done", 1)] * 3
     for name in ("one", "two"):
-        alone = json.loads(mixmae("status", f"{name}.yaml", "--json"))["jobs"]
+        alone = json.loads(called("grid", "status", f"{name}.yaml", "--json", folder=tmp_path)[0])["jobs"]
         assert [job["state"] for job in alone] == ["done"] * 2

@@ -3,7 +3,6 @@
 import errno
 import json
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -37,6 +36,7 @@ from mixmae.training.journal import Journal
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from support.file_systems import fill
+from support.program import mixmae
 from support.tiny_jobs import FINETUNE, experiment, never, planned_runs
 
 
@@ -287,23 +287,12 @@ def test_a_damaged_run_does_not_hide_the_rest_of_its_grid(tmp_path):
     queue(create_run(first.root, entry.planned))
     (entry.run.path / "launch.json").write_text("{")
     (first.root / "grids" / "grid.json").write_text("{")
-    command = [
-        sys.executable,
-        "-c",
-        "import cli; cli.main()",
-        "--root",
-        "runs",
-        "grid",
-        "status",
-        "grid.yaml",
-        "--json",
-    ]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    jobs = json.loads(ended.stdout)["jobs"]
+    out, err = mixmae("--root", "runs", "grid", "status", "grid.yaml", "--json", folder=tmp_path, check=0)
+    jobs = json.loads(out)["jobs"]
     assert len(jobs) == len(first.entries) and jobs[0]["id"] == entry.planned.id
     assert jobs[0]["state"] == "failed" and "launch.json: damaged" in jobs[0]["reason"]
     assert {job["state"] for job in jobs[1:]} <= {"planned", "blocked"}
-    assert "grid.json: damaged" in ended.stderr and "Traceback" not in ended.stderr
+    assert "grid.json: damaged" in err and "Traceback" not in err
 
 
 def test_an_altered_config_is_refused(done, tmp_path):

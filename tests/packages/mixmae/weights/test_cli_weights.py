@@ -12,7 +12,6 @@ from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from support.checkout import GOLDEN
 from support.pickles import Runs
-from support.program import mixmae
 from support.tiny_jobs import experiment, never, planned_runs
 
 
@@ -26,41 +25,41 @@ def theirs(tmp_path):
     return tmp_path / "theirs.pth"
 
 
-def test_import_inspect_export(tmp_path, theirs):
+def test_import_inspect_export(tmp_path, theirs, called):
     words = ["weights", "import", "theirs.pth", "--as", "mixmae_classifier", "-o", "ours.safetensors"]
-    out, _ = mixmae(*words, folder=tmp_path, check=0)
+    out, _ = called(*words, folder=tmp_path, check=0)
     assert out.splitlines() == [
         "classifier of 10 classes: swin, 128 x 128 px, 0.38 M parameters",
         "83 tensors mapped, 0 recomputed, 0 left out",
         "ours.safetensors",
     ]
-    foreign = json.loads(mixmae("weights", "inspect", "theirs.pth", "--json", folder=tmp_path, check=0)[0])
+    foreign = json.loads(called("weights", "inspect", "theirs.pth", "--json", folder=tmp_path, check=0)[0])
     assert "mixmae_classifier" in json.dumps(foreign)
-    ours = mixmae("weights", "inspect", "ours.safetensors", folder=tmp_path, check=0)[0]
+    ours = called("weights", "inspect", "ours.safetensors", folder=tmp_path, check=0)[0]
     assert "classifier of 10 classes" in ours and "theirs.pth" in ours
-    out, _ = mixmae("weights", "export", "ours.safetensors", "--to", "safetensors", folder=tmp_path, check=0)
+    out, _ = called("weights", "export", "ours.safetensors", "--to", "safetensors", folder=tmp_path, check=0)
     written = [tmp_path / line for line in out.splitlines()]
     assert len(written) == 2 and all(path.is_file() for path in written)
 
 
-def test_a_run_is_exported_for_timm(tmp_path):
+def test_a_run_is_exported_for_timm(tmp_path, called):
     run = planned_runs(tmp_path / "runs", experiment("simmim", "twins_svt", pretrain={"epochs": 1, "warmup_epochs": 0}))
     assert execute(run["pretrain"], Resources(), never) == "done"
     words = ["weights", "export", run["pretrain"].id[:6], "--to", "timm", "--encoder-only", "-o", "encoder.safetensors"]
-    mixmae(*words, folder=tmp_path, check=0)
+    called(*words, folder=tmp_path, check=0)
     card = (tmp_path / "encoder.safetensors.md").read_text()
     assert run["pretrain"].id in card and "timm.create_model(" in card
 
 
-def test_a_config_is_a_yaml_file(tmp_path):
+def test_a_config_is_a_yaml_file(tmp_path, called):
     with safe_open(GOLDEN / "pvt_v1_64px.safetensors", "pt") as file:
         config = json.loads(file.metadata()["meta"])["config"]
         names = [name for name in file.keys() if name.startswith("weights.")]  # noqa: SIM118
         torch.save({name.removeprefix("weights."): file.get_tensor(name) for name in names}, tmp_path / "pvt.pth")
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     words = ["weights", "import", "pvt.pth", "--as", "pvt_classifier", "-o", "out.safetensors"]
-    assert "do not decide num_heads" in mixmae(*words, folder=tmp_path, check=2)[1]
-    mixmae(*words, "--config", "config.yaml", folder=tmp_path, check=0)
+    assert "do not decide num_heads" in called(*words, folder=tmp_path, check=2)[1]
+    called(*words, "--config", "config.yaml", folder=tmp_path, check=0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_a_config_is_a_yaml_file(tmp_path):
         ),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_the_output(tmp_path, theirs, words, message):
+def test_bad_input_is_one_line_and_leaves_the_output(tmp_path, theirs, words, message, called):
     (tmp_path / "text.pth").write_text("hello")
     (tmp_path / "cut.pth").write_bytes(theirs.read_bytes()[:-500])
     evil = Runs(os.system, f"touch {tmp_path / 'trace'}")
@@ -87,7 +86,7 @@ def test_bad_input_is_one_line_and_leaves_the_output(tmp_path, theirs, words, me
     (tmp_path / "raw.pth").write_bytes(pickle.dumps(evil))
     (tmp_path / "bad.yaml").write_text("depth: 3\n")
     (tmp_path / "out.safetensors").write_text("precious")
-    out, err = mixmae("weights", *words, "-o", "out.safetensors", folder=tmp_path, check=2)
+    out, err = called("weights", *words, "-o", "out.safetensors", folder=tmp_path, check=2)
     assert message in err and err.count("\n") == 1 and out == ""
     assert (tmp_path / "out.safetensors").read_text() == "precious" and not (tmp_path / "trace").exists()
 
@@ -101,11 +100,11 @@ def test_bad_input_is_one_line_and_leaves_the_output(tmp_path, theirs, words, me
         (["evaluate", "theirs.pth", "--data", "images"], "import it first"),
     ],
 )
-def test_what_cannot_be_is_said(tmp_path, theirs, words, message):
-    _, err = mixmae("weights", *words, folder=tmp_path, check=2)
+def test_what_cannot_be_is_said(tmp_path, theirs, words, message, called):
+    _, err = called("weights", *words, folder=tmp_path, check=2)
     assert message in err and err.count("\n") == 1
 
 
-def test_published_are_listed(tmp_path):
-    found = json.loads(mixmae("weights", "published", "--json", folder=tmp_path, check=0)[0])
+def test_published_are_listed(tmp_path, called):
+    found = json.loads(called("weights", "published", "--json", folder=tmp_path, check=0)[0])
     assert found["schema"] == 1 and len(found["checkpoints"]) > 30

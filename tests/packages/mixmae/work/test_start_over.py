@@ -1,8 +1,5 @@
 """A run none of whose checkpoints can be read: it begins anew only when told to, and nothing is thrown away."""
 
-import subprocess
-import sys
-
 import yaml
 
 from ablations.grid.file import Case
@@ -11,13 +8,9 @@ from ablations.plan.queueing import create_run
 from mixmae.experiment.reading import read_experiment
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
+from support.program import mixmae
 from support.tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
 from support.tiny_jobs import experiment as tiny
-
-
-def mixmae(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_it_begins_anew_only_when_told_to(tmp_path):
@@ -33,14 +26,14 @@ def test_it_begins_anew_only_when_told_to(tmp_path):
     saved = sorted(run.checkpoints.glob("step-*.pt"))
     for path in saved:
         path.write_bytes(path.read_bytes()[:-1000])
-    refused = mixmae("--root", root, "run", file)
-    assert refused.returncode == 1 and "Traceback" not in refused.stdout
-    assert "none of the checkpoints in" in refused.stderr and "mixmae run --start-over" in refused.stderr
+    command = ["--root", str(root), "run", str(file)]
+    shown, said = mixmae(*command, folder=tmp_path, check=1)
+    assert "Traceback" not in shown
+    assert "none of the checkpoints in" in said and "mixmae run --start-over" in said
     assert sorted(run.checkpoints.glob("step-*.pt")) == saved
-    told = mixmae("--root", root, "run", file, "--start-over")
-    assert told.returncode == 0, told.stderr
+    _, said = mixmae(*command, "--start-over", folder=tmp_path, check=0)
     aside = run.checkpoints / "set-aside-1"
-    assert f"set aside: {aside}" in told.stderr
+    assert f"set aside: {aside}" in said
     assert [path.name for path in sorted(aside.iterdir())] == [path.name for path in saved]
     assert (run.read("state") or {})["state"] == "done"
 

@@ -279,6 +279,6 @@ def test_the_command_draws_any_sources_on_any_images(done, stopped, tmp_path, mo
         ("nowhere/step-00000001.pt", "nowhere/step-00000001.pt: no such file or folder\n"),
     ],
 )
-def test_the_command_refuses_what_is_no_source(tmp_path, source, said):
-    _, error = mixmae("--root", str(tmp_path), "results", "gallery", source, folder=tmp_path, check=2)
+def test_the_command_refuses_what_is_no_source(tmp_path, source, said, called):
+    _, error = called("--root", str(tmp_path), "results", "gallery", source, folder=tmp_path, check=2)
     assert said in error

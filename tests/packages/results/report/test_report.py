@@ -278,16 +278,15 @@ tables: [{name: seeds, rows: [method], stages: [knn]}]
 """
 
 
-def test_the_command_merges_roots_and_says_how_to_make_the_page_again(tmp_path):
+def test_the_command_merges_roots_and_says_how_to_make_the_page_again(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(GRID)
     places = [tmp_path / "a", tmp_path / "b"]
     for place, entry in zip((0, 0, 1, 1), planned(tmp_path / "grid.yaml", places[0])[1].entries, strict=True):
         write = write_pretraining if entry.planned.stage == "pretrain" else write_evaluation
         write(places[place], entry.planned, 80.0 + place)
     words = ["--root", "a", "results", "report", "grid.yaml", "--root", "a", "--root", "b", "--out", "page.html"]
-    command = [sys.executable, "-m", "cli", *words]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ended.stdout.endswith(" MB; made anew: results, tables/seeds, page.html\n")
+    out, _ = called(*words, folder=tmp_path)
+    assert out.endswith(" MB; made anew: results, tables/seeds, page.html\n")
     found = Read((tmp_path / "page.html").read_text("utf-8"))
     assert found.text["title"] == ["Results: Two seeds"] and "4 done" in found.text["dd"]
     assert any(row[0] == "MixMAE" and row[1].startswith("80.50 ± 0.71 (n=2)") for row in found.rows)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,17 +160,14 @@ def test_a_root_named_twice_counts_once(made, tmp_path):
     assert set(frame["root"]) == {str(made.root)}
 
 
-def test_the_command_collects_several_roots(made, tmp_path):
+def test_the_command_collects_several_roots(made, tmp_path, called):
     other = tmp_path / "other"
     Made(other).add(experiment("mae"), knn=70.0)
-    command = [sys.executable, "-c", "import cli; cli.main()", "--root", "nowhere", "results", "collect"]
-    ended = subprocess.run(
-        [*command, "--root", str(other), "--root", "runs"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert ended.stdout.startswith(f"17 runs: {other / 'results' / 'results.parquet'}, ")
+    command = ["--root", "nowhere", "results", "collect"]
+    out, _ = called(*command, "--root", str(other), "--root", "runs", folder=tmp_path)
+    assert out.startswith(f"17 runs: {other / 'results' / 'results.parquet'}, ")
     assert len(pd.read_parquet(other / "results" / "results.parquet")) == 17
-    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2 and "nowhere: no such folder" in failed.stderr
+    assert "nowhere: no such folder" in called(*command, folder=tmp_path, check=2)[1]
 
 
 # ------------------------------------------------------------------------------------------------ what is no run folder
