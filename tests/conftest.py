@@ -1,9 +1,11 @@
+import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -89,7 +91,7 @@ def called(monkeypatch, capsys):
     def call(*words: str, folder: Path, check: int = 0) -> tuple[str, str]:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["mixmae", *words])
-        with pytest.raises(SystemExit) as ended:
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
         assert (ended.value.code or 0) == check, said.err

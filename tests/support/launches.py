@@ -1,11 +1,13 @@
 """A tiny grid that is really launched, by the program, in a folder of its own."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 from ablations.grid.file import read_grid
+from ablations.local.launching import signal_workers
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Plan, plan, states
 from mixmae.runs.locks import is_locked
@@ -72,6 +74,14 @@ class Launch:
     def _pretrainings(self):
         entries = [entry for entry in self.plan.entries if entry.planned.stage == "pretrain"]
         return states(entries).values()
+
+    def end(self) -> None:
+        """Leaves no process behind."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        signal_workers(self.control, signal.SIGKILL)
 
     def workers(self) -> list[int]:
         return [int(path.name) for path in (self.control / "workers").glob("*") if is_locked(path)]

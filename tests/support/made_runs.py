@@ -4,9 +4,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
+
+from mixmae.encoders.building import build_encoder
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import PlannedJob, stage_jobs
 from mixmae.files.records import line_of
+from mixmae.methods.building import build_method
 from mixmae.presentation.declaration import Declaration
 from mixmae.runs.folder import RunFolder
 
@@ -81,6 +86,14 @@ def write_pretraining(root: Path, planned: PlannedJob, loss: float) -> RunFolder
     run.write("result", {"loss": loss, "epochs": epochs, "steps": epochs * 22, "images": epochs * 1408})
     write_state(run, "done")
     return run
+
+
+def write_weights(run: RunFolder, planned: PlannedJob, seed: int = 0) -> None:
+    """The weights of a finished pretraining, untrained ones."""
+    torch.manual_seed(seed)
+    run.checkpoints.mkdir(exist_ok=True)
+    model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
+    save_file(model.state_dict(), run.weights)
 
 
 def write_evaluation(root: Path, planned: PlannedJob, top1: float) -> RunFolder:

@@ -1,12 +1,10 @@
 """Runs of a grid chosen by filters, cancelled and queued again, with a launcher at work and without."""
 
-import signal
 import subprocess
 
 import pytest
 
 from ablations.control.steering import Chosen, cancel_grid, retry_failed
-from ablations.local.launching import signal_workers
 from ablations.plan.queueing import create_run
 from support.launches import GRID, Launch, ended, until
 
@@ -22,11 +20,7 @@ sweeps:
 def grid(tmp_path):
     found = Launch(tmp_path, epochs=300, seeds=[0, 1])
     yield found
-    for process in found.processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    signal_workers(found.control, signal.SIGKILL)
+    found.end()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.runs import scheduler
 from mixmae.training.resources import Resources
+from support.program import mixmae
 
 DECODER = "{method.decoder_depth: 8, method.decoder_width: 512, method.decoder_heads: 16}"
 HEAD = f"base: digits_nano\nsweeps: [{{name: all, product: {{seed: [0, 1]}}, set: {DECODER}}}]\n"
@@ -300,23 +301,14 @@ def test_nothing_known_is_said_and_not_counted_as_nothing(tmp_path):
     assert any(line.endswith("; their hours are not known") for line in quote_lines(quoted))
 
 
-def test_what_bench_records_the_plan_uses(tmp_path):
+def test_what_bench_records_the_plan_uses(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(HEAD + "resources: {executor: slurm, slurm: {time: 60}}\n")
-    program = [sys.executable, str(Path(cli.__file__))]
     size = ["--image-size", "32", "--batch", "2", "--repeats", "1", "--record"]
-    bench = subprocess.run(
-        [*program, "bench", "step", "mixmae", "swin_nano", *size],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    measured = json.loads(bench.stdout)
-    assert bench.stderr.startswith(f"kept: {tmp_path / 'runs' / 'bench'}")
-    told = subprocess.run(
-        [*program, "grid", "plan", "grid.yaml", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    array = json.loads(told.stdout)["arrays"][0]
+    out, err = mixmae("bench", "step", "mixmae", "swin_nano", *size, folder=tmp_path, check=0)
+    measured = json.loads(out)
+    assert err.startswith(f"kept: {tmp_path / 'runs' / 'bench'}")
+    told, _ = called("grid", "plan", "grid.yaml", "--json", folder=tmp_path)
+    array = json.loads(told)["arrays"][0]
     assert array["sources"][0].startswith("measured: mixmae swin_nano 32 px, batch 2, ")
     images = 20 * (1442 // 32) * 32
     assert array["hours_a_job"] == [pytest.approx(images / measured["images_per_s"] / 3600)] * 2

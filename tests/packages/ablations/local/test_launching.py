@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ablations.local.launching import signal_workers
 from support.launches import GRID, Launch, ended, until
 
 
 @pytest.fixture
 def launch(tmp_path):
-    """Makes a Launch; leaves no process behind."""
+    """Makes a Launch."""
     made = []
 
     def make(epochs: int, seeds: list[int]) -> Launch:
@@ -23,11 +22,7 @@ def launch(tmp_path):
 
     yield make
     for one in made:
-        for process in one.processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        signal_workers(one.control, signal.SIGKILL)
+        one.end()
 
 
 def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):

@@ -2,13 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-import cli
+from support.program import mixmae
 
 SBATCH = 'for last; do :; done; cat "$last" >> "$SENT"; echo "Submitted batch job $(($(wc -l < "$SENT") + 1))"'
 GRID = """\
@@ -44,15 +41,12 @@ def sent(tmp_path, monkeypatch):
     return tmp_path / "sent"
 
 
-def test_the_plan_shows_what_is_sent(tmp_path, sent):
+def test_the_plan_shows_what_is_sent(tmp_path, sent, called):
     (tmp_path / "grid.yaml").write_text(GRID)
-    program = [sys.executable, str(Path(cli.__file__)), "grid"]
-    plan = subprocess.run([*program, "plan", "grid.yaml", "--json"], cwd=tmp_path, capture_output=True, text=True)
-    assert plan.returncode == 0, plan.stderr
+    plan, _ = called("grid", "plan", "grid.yaml", "--json", folder=tmp_path)
     assert sent.read_text() == "", "a plan submits nothing"
-    run = subprocess.run([*program, "run", "grid.yaml"], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    shown = [script for array in json.loads(plan.stdout)["arrays"] for script in array["sbatch"]]
+    mixmae("grid", "run", "grid.yaml", folder=tmp_path, check=0)
+    shown = [script for array in json.loads(plan)["arrays"] for script in array["sbatch"]]
     made = [script.splitlines() for script in sent.read_text().split("#!/bin/bash\n") if script]
     assert [len(shown), len(made)] == [2 + 2 + 1] * 2, "of 7, 7 and 2 tasks, of which 5 fit into an array"
     assert sorted(map(directives, made)) == sorted(map(directives, shown))

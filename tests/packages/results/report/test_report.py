@@ -9,14 +9,10 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from ablations.commands import planned
-from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.files.records import line_of
-from mixmae.methods.building import build_method
 from mixmae.presentation.declaration import Declaration, TableSpec
 from mixmae.runs.folder import RunFolder
 from results.plots.loss.spec import LossPlot
@@ -33,6 +29,7 @@ from support.made_runs import (
     write_evaluation,
     write_pretraining,
     write_state,
+    write_weights,
 )
 
 TABLE = TableSpec(name="main", title="Methods")
@@ -78,11 +75,6 @@ class Read(HTMLParser):
             self.text[tag][place] += data
             if tag in ("td", "th"):
                 self.rows[-1][-1] += data
-
-
-@pytest.fixture
-def made(tmp_path):
-    return two_methods_and_references(tmp_path / "runs")
 
 
 @pytest.fixture
@@ -347,18 +339,11 @@ def test_a_page_of_another_name_is_made_of_the_same_files(made, folder, tmp_path
 # ---------------------------------------------------------------------------------------------------- reconstructions
 
 
-def with_weights(run: RunFolder, planned, seed: int = 0) -> None:
-    torch.manual_seed(seed)
-    run.checkpoints.mkdir(exist_ok=True)
-    model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
-    save_file(model.state_dict(), run.weights)
-
-
 def test_a_gallery_is_drawn_once_for_the_same_weights(tmp_path, folder):
     made = Made(tmp_path / "runs")
     planned, other = (made.add(experiment("simmim", encoder))[0] for encoder in ("swin_nano", "pvt_nano"))
     run = RunFolder(made.root, planned.stage, planned.id)
-    with_weights(run, planned)
+    write_weights(run, planned)
 
     def again():
         return write_report(collect(made.root), [declared(made)], folder)
@@ -367,7 +352,7 @@ def test_a_gallery_is_drawn_once_for_the_same_weights(tmp_path, folder):
     assert any(f"pretrain/{other.id}: in no gallery, since" in line for line in page(folder).text["li"])
     assert page(folder).text["svg"][-1].replace("\xa0", " ").count("SimMIM · swin_nano · 20 epochs") == 1
     assert again() == []
-    with_weights(run, planned, seed=1)
+    write_weights(run, planned, seed=1)
     assert again() == ["gallery/swin_nano-32-digits", "index.html"]
 
 
@@ -395,7 +380,7 @@ def test_a_gallery_shows_each_method_as_it_is_meant(tmp_path):
 def test_damaged_weights_are_in_no_gallery(tmp_path):
     planned = stage_jobs(experiment("mixmae"), lambda data: FINGERPRINT)[0]
     run = write_pretraining(tmp_path, planned, 0.5)
-    with_weights(run, planned)
+    write_weights(run, planned)
     run.commit(run.read("result"))
     with run.weights.open("ab") as file:
         file.write(b"more")

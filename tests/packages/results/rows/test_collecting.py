@@ -25,11 +25,6 @@ from support.made_runs import (
 )
 
 
-@pytest.fixture
-def made(tmp_path):
-    return two_methods_and_references(tmp_path / "runs")
-
-
 def row_of(frame: pd.DataFrame, run: RunFolder) -> pd.Series:
     (row,) = (row for _, row in frame[(frame["stage"] == run.stage) & (frame["id"] == run.id)].iterrows())
     return row

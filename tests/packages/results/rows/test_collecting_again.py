@@ -26,15 +26,9 @@ from support.made_runs import (
     age,
     experiment,
     runs_of,
-    two_methods_and_references,
     write_state,
     write_timing,
 )
-
-
-@pytest.fixture
-def made(tmp_path):
-    return two_methods_and_references(tmp_path / "runs")
 
 
 def tree(root: Path) -> dict[Path, bytes]:

@@ -13,12 +13,7 @@ from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
 from results.rows.collect import COLUMNS, UNWRITTEN, collect, write
-from support.made_runs import FINGERPRINT, experiment, two_methods_and_references, write_config, write_state
-
-
-@pytest.fixture
-def made(tmp_path):
-    return two_methods_and_references(tmp_path / "runs")
+from support.made_runs import FINGERPRINT, experiment, write_config, write_state
 
 
 def row_of(frame, planned):

@@ -13,7 +13,6 @@ from support.made_runs import (
     Made,
     declared,
     experiment,
-    two_methods_and_references,
     write_config,
     write_state,
 )
@@ -28,11 +27,6 @@ DETECTABLE = (
     "Smallest detectable difference: found with 80 % power at the strictest corrected level, given the spread of the "
     "paired differences."
 )
-
-
-@pytest.fixture
-def made(tmp_path):
-    return two_methods_and_references(tmp_path / "runs")
 
 
 def built(made, spec=TABLE, **more):
