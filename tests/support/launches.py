@@ -43,7 +43,7 @@ class Launch:
 
     @property
     def control(self) -> Path:
-        return grid_folder(self.plan.root, "tiny")
+        return grid_folder(self.folder / "runs", "tiny")
 
     def start(self, *words: str) -> subprocess.Popen:
         """The command in a process group of its own, as a shell starts it."""
@@ -69,11 +69,8 @@ class Launch:
         return sorted((e.planned.stage, e.planned.job.seed, found[e.key].state) for e in self.plan.entries)
 
     def wait_for_epoch(self, epoch: int) -> None:
-        until(lambda: any(state.state == "running" and (state.epoch or 0) >= epoch for state in self._pretrainings()))
-
-    def _pretrainings(self):
         entries = [entry for entry in self.plan.entries if entry.planned.stage == "pretrain"]
-        return states(entries).values()
+        until(lambda: any(one.state == "running" and (one.epoch or 0) >= epoch for one in states(entries).values()))
 
     def end(self) -> None:
         """Leaves no process behind."""

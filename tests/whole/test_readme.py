@@ -67,6 +67,7 @@ def test_the_grid_on_a_cluster_asks_for_what_its_site_says(tmp_path, monkeypatch
     assert asked == {("pretrain", 1440, 1), ("knn", 10, 4)}
 
 
+@pytest.mark.slow
 def test_the_python_example_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict = {}

@@ -134,6 +134,7 @@ def test_other_meanings_are_of_names():
     assert set(OTHER_MEANINGS) <= NAMES and {word for _, word in ALLOWED} <= NAMES
 
 
+@pytest.mark.slow
 def test_the_library_offers_names_that_it_imports_when_they_are_asked_for():
     code = "import mixmae, sys; before = 'torch' in sys.modules; mixmae.load; print(before, 'torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False True\n"

@@ -54,6 +54,7 @@ def test_filters_are_combined_with_and(many, words, count):
         assert name not in words or {one[place] for one in found} == {words[name]}
 
 
+@pytest.mark.slow
 def test_a_filter_that_nothing_has_is_bad_input(many):
     code, out, err = many.finish("grid", "cancel", "tiny.yaml", "--method", "mae", "--seed", "7")
     assert (code, out) == (2, "")
@@ -62,6 +63,7 @@ def test_a_filter_that_nothing_has_is_bad_input(many):
     assert {state for _, _, state in many.states()} == {"planned"}
 
 
+@pytest.mark.slow
 def test_some_are_cancelled_and_some_queued_again(many):
     plan = many.plan
     done = cancel_grid(plan, Chosen(stage="pretrain", encoder="pvt*", seed=0))
@@ -83,6 +85,7 @@ def test_some_are_cancelled_and_some_queued_again(many):
     assert retry_failed(plan, Chosen(seed=0)) == (0, 2)
 
 
+@pytest.mark.slow
 def test_cancelling_one_running_job_leaves_the_other_running(grid):
     text = GRID.replace("knn: {subset: {labels_per_class: 20}}", "knn: null")
     grid.file.write_text(text.replace("EPOCHS", "30").replace("SEEDS", "[0, 1]"))
@@ -97,6 +100,7 @@ def test_cancelling_one_running_job_leaves_the_other_running(grid):
     assert grid.states() == [("pretrain", 0, "cancelled"), ("pretrain", 1, "done")]
 
 
+@pytest.mark.slow
 def test_a_cancel_waits_for_a_launch_on_slurm_to_end(many):
     """Which would submit anew what is being cancelled."""
     from ablations.plan.launched import grid_folder

@@ -301,6 +301,7 @@ def test_nothing_known_is_said_and_not_counted_as_nothing(tmp_path):
     assert any(line.endswith("; their hours are not known") for line in quote_lines(quoted))
 
 
+@pytest.mark.slow
 def test_what_bench_records_the_plan_uses(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(HEAD + "resources: {executor: slurm, slurm: {time: 60}}\n")
     size = ["--image-size", "32", "--batch", "2", "--repeats", "1", "--record"]
@@ -352,6 +353,7 @@ def test_the_records_that_come_with_it_are_whole():
 FINETUNE = {"epochs": 1, "batch": 4, "base_lr": 1e-3}
 
 
+@pytest.mark.slow
 def test_five_thousand_jobs_take_no_time_and_no_torch(tmp_path):
     many = """\
 base: digits_nano

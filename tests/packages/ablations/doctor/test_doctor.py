@@ -226,6 +226,7 @@ def node(tmp_path, commands, monkeypatch):
     return tmp_path / "calls"
 
 
+@pytest.mark.slow
 def test_a_job_that_sees_all(tmp_path, node, site, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     site("setup: [export MARK=1]\npartition: gpu\ntime: 12:00:00\nnodes: 4\nmemory: 4G\ncpus_per_task: 2\n")

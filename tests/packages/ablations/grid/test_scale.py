@@ -208,6 +208,7 @@ def test_a_file_goes_before_a_shipped_grid(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------- several grids as one
 
 
+@pytest.mark.slow
 def test_grids_run_together_run_what_they_share_once(tmp_path, called):
     """Real processes; raw pixels, so that nothing is trained."""
     grid = """\

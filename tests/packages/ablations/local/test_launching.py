@@ -10,6 +10,8 @@ import pytest
 
 from support.launches import GRID, Launch, ended, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def launch(tmp_path):

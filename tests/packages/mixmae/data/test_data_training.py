@@ -11,6 +11,8 @@ from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from support.tiny_jobs import DECODER, ENCODERS, FINETUNE, PRETRAIN, never, planned_runs
 
+pytestmark = pytest.mark.slow
+
 
 def hostile(folder) -> None:
     """Two classes, 24 images each to train on and 8 to validate; two of each class in train, one in val damaged."""

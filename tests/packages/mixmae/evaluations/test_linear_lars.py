@@ -159,6 +159,7 @@ def run(root, recipe: dict):
     return made
 
 
+@pytest.mark.slow
 def test_a_probe_as_maes_learns_and_repeats(tmp_path):
     small = {**MAE, "epochs": 40, "batch": 128, "base_lr": 8.0, "warmup_epochs": 4.0}
     first, second = (run(tmp_path / name, small) for name in "ab")

@@ -50,6 +50,7 @@ def name(request) -> str:
     return request.param
 
 
+@pytest.mark.slow
 def test_a_run_shows_every_epoch_with_all_its_figures(tmp_path, name):
     run = pretraining(tmp_path, name, seed=1)
     assert execute(run, Resources(track=(name,)), never) == "done"

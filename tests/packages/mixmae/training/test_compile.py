@@ -15,7 +15,10 @@ from mixmae.training.compilation import BLOCKS, compile_blocks
 from support.small import SIZE, pretrain_job, randomised
 
 COMPILER = next((found for name in ("g++", "clang++") if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="torch.compile on a CPU needs a C++ compiler; none is found")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(COMPILER is None, reason="torch.compile on a CPU needs a C++ compiler; none is found"),
+]
 
 ENCODER = dict(family="swin", patch_size=4, widths=(16, 16), depths=(1, 1), heads=(2, 2), windows=(3, 3))
 """One width, that of the decoders too: the fewest compilations in which masks change the groups of attention."""

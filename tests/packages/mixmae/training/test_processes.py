@@ -59,6 +59,7 @@ def together(request, tmp_path_factory):
     return request.param, runs
 
 
+@pytest.mark.slow
 def test_first_gradients_and_ten_losses_are_those_of_one_process(alone, together):
     count, runs = together
     for case in (case for case in runs if case not in FROZEN):
@@ -75,6 +76,7 @@ def test_first_gradients_and_ten_losses_are_those_of_one_process(alone, together
             np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5, err_msg=case)
 
 
+@pytest.mark.slow
 def test_frozen_evaluations_are_those_of_one_process(alone, together):
     _, runs = together
     assert runs["knn"][0].read("result") == alone["knn"][0].read("result")
@@ -83,6 +85,7 @@ def test_frozen_evaluations_are_those_of_one_process(alone, together):
     assert many[-1]["top1"] == pytest.approx(one[-1]["top1"], abs=0.3)
 
 
+@pytest.mark.slow
 def test_one_process_tells_the_trackers(together):
     _, runs = together
     for run in flat(runs):
@@ -149,6 +152,7 @@ def undisturbed(tmp_path_factory):
     return folder / "runs", done.stderr
 
 
+@pytest.mark.slow
 def test_torchrun_runs_an_experiment_and_one_process_writes(undisturbed):
     root, said = undisturbed
     assert sorted(path.parts[-3] for path in root.glob("*/*/result.json")) == ["finetune", "knn", "pretrain"]
@@ -158,6 +162,7 @@ def test_torchrun_runs_an_experiment_and_one_process_writes(undisturbed):
     assert len(lines(run_of(root, "pretrain") / "metrics.jsonl")) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(tmp_path, undisturbed, rank):
     file = case_file(tmp_path)
@@ -171,6 +176,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(tmp_path, und
     assert all_bytes(tmp_path / "runs") == all_bytes(undisturbed[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_takes_the_other_down_and_the_run_goes_on_bit_for_bit(tmp_path, undisturbed, rank):
     root, file = tmp_path / "runs", case_file(tmp_path)
@@ -189,6 +195,7 @@ def test_a_killed_process_takes_the_other_down_and_the_run_goes_on_bit_for_bit(t
     assert all_bytes(root) == all_bytes(undisturbed[0])
 
 
+@pytest.mark.slow
 def test_a_failure_of_one_process_is_in_the_log_with_its_traceback(tmp_path):
     """The unreadable image lies in the second chunk of the first step, which process 1 loads."""
     from mixmae.data.batches import epoch_order
@@ -209,6 +216,7 @@ def test_a_failure_of_one_process_is_in_the_log_with_its_traceback(tmp_path):
     assert "Traceback" in log and "feed.py" not in log and "data/batches.py" in log
 
 
+@pytest.mark.slow
 def test_bad_input_ends_every_process(tmp_path):
     codes, said = ends(begin(tmp_path / "runs", case_file(tmp_path, pretrain={**TRAINING, "batch": "many"})))
     assert codes == [2, 2] and "many" in said[0]
@@ -232,6 +240,7 @@ def small_images(folder: Path, count: int) -> None:
 # -------------------------------------------------------------------------------------------------------------- places
 
 
+@pytest.mark.slow
 def test_places_are_read_from_what_started_the_process(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "RANK", "WORLD_SIZE", "MASTER_"))]:
         monkeypatch.delenv(name)

@@ -204,6 +204,7 @@ CASES = [(method, "swin", "pretrain") for method in ("mixmae", "simmim", "mae")]
 CASES += [("mixmae", "twins_svt", "pretrain"), ("mixmae", "pvt", "pretrain"), ("supervised", "swin", "finetune")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "family", "stage"), CASES)
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, family, stage):
     exp = experiment(method, family, evaluations={"finetune": FINETUNE} if stage == "finetune" else {})
@@ -296,6 +297,7 @@ def test_a_loss_that_is_no_number_fails_and_is_not_saved(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- learning
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_log_says_what_is_done(tmp_path):
     exp = experiment(pretrain={"epochs": 8, "subset": {"fraction": 0.3}, "drop_path": 0.0, "clip_grad": 5.0})
     run = finished(tmp_path, exp, "pretrain")

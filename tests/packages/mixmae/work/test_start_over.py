@@ -1,5 +1,6 @@
 """A run none of whose checkpoints can be read: it begins anew only when told to, and nothing is thrown away."""
 
+import pytest
 import yaml
 
 from ablations.grid.file import Case
@@ -13,6 +14,7 @@ from support.tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, nev
 from support.tiny_jobs import experiment as tiny
 
 
+@pytest.mark.slow
 def test_it_begins_anew_only_when_told_to(tmp_path):
     file, root = tmp_path / "case.yaml", tmp_path / "runs"
     encoder = {name: list(value) if isinstance(value, tuple) else value for name, value in ENCODERS["swin"].items()}

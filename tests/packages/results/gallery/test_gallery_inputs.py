@@ -255,6 +255,7 @@ def test_of_an_oblong_image_the_middle_is_shown(done, tmp_path):
 # ----------------------------------------------------------------------------------------------------------- command
 
 
+@pytest.mark.slow
 def test_the_command_draws_any_sources_on_any_images(done, stopped, tmp_path, monkeypatch):
     folder = saved_pictures(tmp_path / "photos", plain("red", "lime", "blue"))
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")

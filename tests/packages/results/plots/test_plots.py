@@ -85,6 +85,7 @@ def named(spec: PlotModel) -> str:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [CURVE, LOSS, BARS, FOREST], ids=named)
 def test_files_are_there_and_the_same_bytes_again(runs, tmp_path, spec):
     declaration = runs.changed(plots=(of_knn(spec),)).declaration

@@ -339,6 +339,7 @@ def test_a_page_of_another_name_is_made_of_the_same_files(made, folder, tmp_path
 # ---------------------------------------------------------------------------------------------------- reconstructions
 
 
+@pytest.mark.slow
 def test_a_gallery_is_drawn_once_for_the_same_weights(tmp_path, folder):
     made = Made(tmp_path / "runs")
     planned, other = (made.add(experiment("simmim", encoder))[0] for encoder in ("swin_nano", "pvt_nano"))

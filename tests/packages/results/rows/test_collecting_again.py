@@ -219,6 +219,7 @@ def test_a_read_only_root_is_collected_all_the_same(made, mounted):
     assert not (made.root / ".collected").exists()
 
 
+@pytest.mark.slow
 def test_several_processes_collect_at_once(kept, opened):
     (kept / ".collected").unlink(missing_ok=True)
     code = "import sys, pathlib, results.rows.collect as it; print(len(it.collect(pathlib.Path(sys.argv[1]))))"
@@ -230,6 +231,7 @@ def test_several_processes_collect_at_once(kept, opened):
     assert [path.name for path in kept.iterdir() if path.name.startswith(".")] == [".collected"]
 
 
+@pytest.mark.slow
 def test_the_benchmark_makes_runs_and_collects_them():
     command = [sys.executable, "-m", "benchmarks.collecting", "9", "3"]
     found = json.loads(subprocess.check_output(command, cwd=CHECKOUT))
