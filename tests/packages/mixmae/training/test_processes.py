@@ -240,7 +240,6 @@ def small_images(folder: Path, count: int) -> None:
 # -------------------------------------------------------------------------------------------------------------- places
 
 
-@pytest.mark.slow
 def test_places_are_read_from_what_started_the_process(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "RANK", "WORLD_SIZE", "MASTER_"))]:
         monkeypatch.delenv(name)
