@@ -10,7 +10,7 @@ SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -
 demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
-test: $(VENV)/project $(VENV)/test-extra
+test: lint $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/project $(VENV)/test-extra

@@ -1,12 +1,16 @@
+import os
 import signal
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
-from golden_folder import GOLDEN
+from support.checkout import GOLDEN
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -14,6 +18,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAID = pytest.StashKey[list[str]]()
+SLOW = ("tests/browser/", "tests/frozen/", "tests/slurm/", "tests/soak/")
+"""Folders in which every test is marked as slow."""
 
 
 def pytest_addoption(parser):
@@ -25,29 +31,40 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[SAID] = []
-    config.addinivalue_line("markers", "long: only part of the long form of the soak tests")
+
+
+def scope(nodeid: str) -> str:
+    """What one process tests where several do (pytest-xdist): a module, and all of tests/slurm with its cluster."""
+    return "tests/slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where several processes test (pytest-xdist), one takes a module, and one all of tests/slurm and its cluster.
-
-    By a scheduler of our own: pytest-xdist 3.8 marks groups in node ids, which pytest 9.2 no longer lets it.
-    """
+    """By a scheduler of our own: pytest-xdist 3.8 marks groups in node ids, which pytest 9.2 no longer lets it."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class Modules(LoadScopeScheduling):
+    class Scopes(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
+            return scope(nodeid)
 
-    return Modules(config, log)
+    # Its own order is by the number of tests, with soak tests, which are few, last.
+    config.option.loadscopereorder = False
+    return Scopes(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    if hasattr(config, "workerinput"):
+        # The slowest first, so that no process waits for another in the end.
+        slow = Counter(scope(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[scope(item.nodeid)])
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +77,27 @@ def report(pytestconfig):
 def rounds(pytestconfig):
     """rounds(short, long): how much a soak test tries; the long form is for `make soak` and `make soak-slurm`."""
     return lambda short, long: long if pytestconfig.getoption("--long") else short
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """The command line called in this process; `support.program.mixmae` starts it as one of its own, for what is logged
+    and for other imports."""
+    import cli
+
+    # Else usage errors name `python -m pytest` as the program.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+
+    def call(*words: str, folder: Path, check: int = 0) -> tuple[str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["mixmae", *words])
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == check, said.err
+        return said.out, said.err
+
+    return call
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from needed import failed_where_needed, say_skipped
+from support.needed import failed_where_needed, say_skipped
 
 PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 """And the Debian packages they come with."""

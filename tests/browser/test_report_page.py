@@ -1,18 +1,13 @@
 """The report's page in a real browser: it renders, sorts, filters, copies, asks for nothing, and fits a phone."""
 
 import json
-from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state
-from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import stage_jobs
-from mixmae.methods.building import build_method
 from mixmae.presentation.declaration import TableSpec
 from mixmae.runs.folder import RunFolder
 from results.plots.curve.spec import CurvePlot
@@ -20,20 +15,13 @@ from results.plots.loss.spec import LossPlot
 from results.report.writing import write_report
 from results.rows.collect import collect
 from results.tables import build_table, latex, markdown
+from support.made_runs import FINGERPRINT, declared, experiment, two_methods_and_references, write_state, write_weights
 
 PHONE = 360
 MISSING = "–"
 HOSTILE = "</script><script>owned = 1</script><img src=x onerror='owned = 1'>\u202e\U0001f40d" + "long" * 100
 TABLE = TableSpec(name="main", title="Methods")
 PLOTS = (LossPlot(name="loss", title="Losses"), CurvePlot(name="top1", title=f"Top-1 {HOSTILE}"))
-
-
-def with_weights(root: Path, planned) -> None:
-    """Gives a finished pretraining weights, untrained ones."""
-    run = RunFolder(root, planned.stage, planned.id)
-    run.checkpoints.mkdir()
-    model = build_method(planned.job.method, build_encoder(planned.job.encoder, planned.job.image_size))
-    save_file(model.state_dict(), run.weights)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,8 @@ def shown(tmp_path_factory):
     write_state(run, "failed", HOSTILE)
     run.write("environment", {"commit": HOSTILE, "cpu": HOSTILE})
     (made.root / "pretrain" / "<img src=x onerror='owned = 1'>\udcff").mkdir()
-    with_weights(made.root, stage_jobs(experiment("simmim"), lambda data: FINGERPRINT)[0])
+    planned = stage_jobs(experiment("simmim"), lambda data: FINGERPRINT)[0]
+    write_weights(RunFolder(made.root, planned.stage, planned.id), planned)
     names = {"title": HOSTILE, "scale": HOSTILE, "commands": (HOSTILE, "mixmae results report made.yaml")}
     grid, frame = declared(made, tables=(TABLE,), plots=PLOTS, **names), collect(made.root)
     write_report(frame, [grid], folder)

@@ -14,7 +14,7 @@ from cluster import Cluster, missing_for_tests
 from cluster.handle import LEAKS, end_abandoned
 from scripted import Scripted, without_slurm
 
-from needed import failed_where_needed, say_skipped
+from support.needed import failed_where_needed, say_skipped
 
 CLUSTERS = Path(tempfile.gettempdir()) / "mixmae-slurm"
 

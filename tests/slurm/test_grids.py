@@ -12,8 +12,8 @@ import pytest
 import yaml
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
-import several
-from file_systems import fill
+from support import several
+from support.file_systems import fill
 
 LONG = {**BASE["pretrain"], "epochs": 100}
 """Some ten seconds, so that there is time to do something to it."""

@@ -32,7 +32,7 @@ from mixmae.training.pretrain.spec import PretrainRecipe
 from mixmae.training.pretrain.transform import pretraining_transform
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
-from tiny_jobs import experiment, never, planned_runs
+from support.tiny_jobs import experiment, never, planned_runs
 
 IMAGES = 12
 """In the train split, hostile ones included."""

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from ablations.plan.queueing import queue
-from file_systems import fill
 from mixmae.files.records import Damaged, NewerSchema, read_lines
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.lease import Held
@@ -25,7 +23,9 @@ from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
 from results.plots.loss.draw import logged
 from results.rows.collect import collect
-from tiny_jobs import StopAfter, experiment, never, planned_runs
+from support.file_systems import fill
+from support.program import COMMAND
+from support.tiny_jobs import StopAfter, experiment, never, planned_runs
 
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
 WITHOUT_NUMBERS = ("log.txt", "lease-000001", "lease-000002")
@@ -261,7 +261,7 @@ def test_a_read_only_folder(undisturbed, mounted, tmp_path, report):
     mounted("--bind", str(root), over=root)
     subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
     before = tree(root)
-    command = [sys.executable, "-c", "import cli; cli.main()", "--root", str(root), "run", str(file)]
+    command = [*COMMAND, "--root", str(root), "run", str(file)]
     ended = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
     assert "Read-only file system" in ended.stderr and str(root) in ended.stderr
