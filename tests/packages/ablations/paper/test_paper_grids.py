@@ -62,7 +62,7 @@ def test_what_it_expects_is_of_runs_it_has(name, monkeypatch, tmp_path):
         (tmp_path / split / "a").mkdir(parents=True)
     monkeypatch.setenv("IMAGENET", str(tmp_path))
     monkeypatch.setattr("ablations.plan.plan.too_few_images", lambda experiment: [])
-    monkeypatch.setattr("mixmae.data.image_folder.spec.ImageFolder.fingerprint", lambda spec, data, root: "0" * 16)
+    monkeypatch.setattr("mixmae.data.image_folder.spec.ImageFolderSpec.fingerprint", lambda spec, data, root: "0" * 16)
     grid = read_grid(shipped()[name])
     declaration = declare(grid, plan(grid.name, grid.cases, tmp_path))
     for expected in grid.spec.expected:
