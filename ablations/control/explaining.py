@@ -131,7 +131,8 @@ def _standing(chain: list[Known]) -> dict[Key, RunState]:
     """The state of each run, by their folders."""
     run_states: dict[Key, RunState] = {}
     for known in reversed(chain):
-        run_states[known.key] = run_state(known.run, run_states.get(known.needs) if known.needs else None)
+        needs = (run_states.get(known.needs), stage_label(known.needs[0])) if known.needs else (None,)
+        run_states[known.key] = run_state(known.run, *needs)
     return run_states
 
 

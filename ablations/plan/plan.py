@@ -16,7 +16,7 @@ from mixmae.experiment.jobs import PlannedJob, StageJob, stage_jobs
 from mixmae.fields.documents import ConfigError, mark_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import sha256
-from mixmae.presentation.row import Flat, chain_of, computed_of, row_of
+from mixmae.presentation.row import Flat, chain_of, computed_of, row_of, stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState, run_state
 from mixmae.weights.description import about
@@ -210,7 +210,8 @@ def states(entries: Iterable[Entry], settled: dict[Key, RunState] | None = None)
         if entry.key in settled:
             run_states[entry.key] = settled[entry.key]
             continue
-        state = run_state(entry.run, run_states.get(entry.needs) if entry.needs else None)
+        needs = (run_states.get(entry.needs), stage_label(entry.needs[0])) if entry.needs else (None,)
+        state = run_state(entry.run, *needs)
         run_states[entry.key] = state
         if state.state == "done":
             settled[entry.key] = state

@@ -8,7 +8,6 @@ from rich.table import Table
 from ablations.control.watching import remaining, span
 from ablations.plan.plan import Entry, Plan
 from ablations.slurm.submissions import Submission
-from mixmae.experiment.jobs import PretrainJob
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.texts import many
 from mixmae.methods.methods import MethodModel, methods
@@ -104,8 +103,8 @@ def settings(entry: Entry) -> str:
     words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
     if epochs := row.get("evaluation.epochs"):
         words.append(f"{epochs} epochs")
-    if isinstance(job, PretrainJob):
-        words += [f"batch {row['evaluation.batch']}", *_of_method(job.method)]
+    if job.trained_by is not None:
+        words += [f"batch {row['evaluation.batch']}", *_of_method(job.trained_by)]
     if fraction := row.get("evaluation.subset.fraction"):
         words.append(f"{fraction:.3g} of the images")
     if labels := row.get("evaluation.subset.labels_per_class"):

@@ -20,7 +20,7 @@ from mixmae.cost.encoders import CLASSES
 from mixmae.cost.measured import processor
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.jobs import PretrainJob, stage_jobs
+from mixmae.experiment.jobs import stage_jobs
 from mixmae.experiment.stages import stages
 from mixmae.fields.documents import ConfigError
 from mixmae.fields.messages import dotted, in_words
@@ -147,7 +147,7 @@ class _Bench:
         self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         job: Any = stage_jobs(experiment, lambda data: "")[0].job
         encoder = build_encoder(job.encoder, job.image_size)
-        self.pretrains = isinstance(job, PretrainJob)
+        self.pretrains = job.trained_by is not None
         model = build_method(job.method, encoder) if self.pretrains else Classifier(encoder, CLASSES)
         self.model: Any = model.to(device)
         self.images = torch.randn(batch, 3, *job.image_size).to(device)

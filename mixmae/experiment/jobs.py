@@ -44,11 +44,20 @@ class StageJob(Model):
         """The run whose encoder it starts from."""
         return None
 
+    @property
+    def trained_by(self) -> MethodModel | None:
+        """The method that trains the encoder; None: nothing is pretrained here."""
+        return None
+
 
 class PretrainJob(StageJob):
     """Trains an encoder by a method."""
 
     method: MethodConfig
+
+    @property
+    def trained_by(self) -> MethodModel | None:
+        return self.method
 
 
 class EvaluationJob(StageJob):
@@ -130,8 +139,8 @@ def _specs(job: StageJob) -> Iterator[Any]:
     yield sources[job.data.name]
     if job.encoder is not None:
         yield families[job.encoder.family]
-    if isinstance(job, PretrainJob):
-        yield methods[job.method.name]
+    if job.trained_by is not None:
+        yield methods[job.trained_by.name]
 
 
 def _pretrain_job(experiment: Experiment) -> PretrainJob:

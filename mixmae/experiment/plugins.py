@@ -9,7 +9,7 @@ from typing import Any
 
 from mixmae.data.sources import DataModel, DataSpec, sources
 from mixmae.encoders.families import EncoderModel, EncoderSpec, families
-from mixmae.experiment.jobs import PretrainJob, StageJob
+from mixmae.experiment.jobs import StageJob
 from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import StageSpec, stages
 from mixmae.fields.model import Model
@@ -38,8 +38,8 @@ def _named(job: StageJob) -> Iterator[tuple[Specs[Any], str]]:
     yield sources, job.data.name
     if job.encoder is not None:
         yield families, job.encoder.family
-    if isinstance(job, PretrainJob):
-        yield methods, job.method.name
+    if job.trained_by is not None:
+        yield methods, job.trained_by.name
 
 
 def recall(records: Iterable[Mapping[str, Any]]) -> None:

@@ -30,8 +30,9 @@ class RunState:
     tries: int = 0
 
 
-def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
-    """Returns the state of `run`; `needs` is the state of the run that it starts from, if any.
+def run_state(run: RunFolder, needs: RunState | None = None, needed: str = "pretraining") -> RunState:
+    """Returns the state of `run`; `needs` is the state of the run that it starts from, if any, and `needed` what that
+    run is, in a sentence.
 
     `launch.json` holds how many starts (`tries`) are wanted, `state.json` how many were made. A failed or stopped run
     with a start left is pending again. A run with a damaged file has failed.
@@ -42,11 +43,15 @@ def run_state(run: RunFolder, needs: RunState | None = None) -> RunState:
             run.read("result")
     except Damaged as error:
         return RunState("failed", Cause.DAMAGED, reason=str(error))
-    return state_by(launch, state, run.is_held, needs)
+    return state_by(launch, state, run.is_held, needs, needed)
 
 
 def state_by(
-    launch: dict[str, Any], state: dict[str, Any], is_held: Callable[[], bool], needs: RunState | None
+    launch: dict[str, Any],
+    state: dict[str, Any],
+    is_held: Callable[[], bool],
+    needs: RunState | None,
+    needed: str = "pretraining",
 ) -> RunState:
     """Returns what `run_state` returns, given the contents of `launch.json` and `state.json` ({}: no such file)."""
     figures: dict[str, Any] = {name: state.get(name) for name in ("epoch", "epochs", "loss", "metric", "node")}
@@ -62,7 +67,7 @@ def state_by(
     if name and launch.get("tries", 0) <= figures["tries"]:
         return RunState(name, **why, **figures)
     if needs and needs.state in ("failed", "blocked", "cancelled"):
-        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its pretraining: {needs.state}", **figures)
+        return RunState("blocked", cause=Cause.DEPENDENCY, reason=f"its {needed}: {needs.state}", **figures)
     if not launch:
         return RunState(name or "planned", **why, **figures)
     waits = needs and needs.state != "done"

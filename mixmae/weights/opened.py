@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mixmae.encoders.keys import some
-from mixmae.experiment.jobs import EvaluationJob, PretrainJob, StageJob, job_of
+from mixmae.experiment.jobs import EvaluationJob, StageJob, job_of
 from mixmae.files.records import sha256
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
@@ -62,7 +62,7 @@ def open_run(run: RunFolder) -> Opened:
     description = Description(
         encoder=job.encoder,
         image_size=job.image_size,
-        method=job.method if isinstance(job, PretrainJob) else None,
+        method=job.trained_by,
         classes=_classes(run.weights) if job.spec.measures else None,
     )
     return Opened(_load_model(run.weights, description), description, _facts(run, config, job))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mixmae.data.sources import DataModel
 from mixmae.data.sources import sources as data_sources
-from mixmae.experiment.jobs import PretrainJob, job_of
+from mixmae.experiment.jobs import StageJob, job_of
 from mixmae.experiment.stages import stages
 from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder, newest_step
@@ -119,7 +119,7 @@ def _of_step(path: Path, run: RunFolder) -> Source:
         raise ValueError(f"{path}: a checkpoint of format {saved.get('format', 1)}, this version reads {FORMAT}")
     assert job.encoder is not None  # a pretraining has one
     recipe: Any = job.recipe
-    description = Description(encoder=job.encoder, image_size=job.image_size, method=job.method)
+    description = Description(encoder=job.encoder, image_size=job.image_size, method=job.trained_by)
     model = build(description)
     try:
         model.load_state_dict(saved["model"])
@@ -155,12 +155,12 @@ def _of_file(path: Path) -> Source:
     return Source(path.stem, _label(description, path.name), model, description)
 
 
-def _pretrain_job(run: RunFolder) -> PretrainJob:
+def _pretrain_job(run: RunFolder) -> StageJob:
     config = run.read("config")
     if config is None:
         raise ValueError(f"no run in {run.path}: config.json is missing; {WANTED}")
     job = job_of(config["job"])
-    if not isinstance(job, PretrainJob):
+    if job.trained_by is None:
         instead = f"write that of its {stages[job.start[0]].label} {job.start[1]}" if job.start else WANTED
         raise ValueError(f"{run.stage}/{run.id}: is no pretraining and reconstructs nothing; {instead}")
     return job

@@ -22,7 +22,7 @@ from mixmae.fields.identity import Key, canonical
 from mixmae.files.records import NewerSchema, whole_lines
 from mixmae.files.retrying import retried
 from mixmae.presentation.columns import ALIASES
-from mixmae.presentation.row import Flat, row_of
+from mixmae.presentation.row import Flat, row_of, stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES, RunState, state_by
 
@@ -104,7 +104,8 @@ class Read:
             return RunState(self.state)
         launch, written, held = self.standing
         try:
-            state = state_by(launch, written, lambda: held, start)
+            needed = stage_label(self.start[0]) if self.start else ""
+            state = state_by(launch, written, lambda: held, start, needed)
         except (TypeError, ValueError, RecursionError) as error:
             raise Broken(f"state.json, launch.json or its lease cannot be read ({error})") from error
         if state.state not in STATES:

@@ -13,7 +13,7 @@ from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
 from results.rows.collect import COLUMNS, UNWRITTEN, collect, write
-from support.made_runs import FINGERPRINT, experiment, write_config, write_state
+from support.made_runs import FINETUNE, FINGERPRINT, experiment, write_config, write_pretraining, write_state
 
 
 def row_of(frame, planned):
@@ -124,6 +124,18 @@ def test_a_missing_pretraining_leaves_the_method_unknown(made):
     row = row_of(frame, finetune)
     assert (row["method"], row["top1"]) == ("unknown", 90.5)
     assert f"finetune/{finetune.id}: its pretraining {pretrain.id} is missing" in frame.attrs["problems"][0]
+
+
+def test_a_run_that_is_blocked_says_what_it_started_from(tmp_path):
+    after = {"knn": None, "linear": {"kind": "linear", "start": "finetune"}}
+    jobs = stage_jobs(experiment(evaluations={"finetune": FINETUNE, **after}), lambda data: FINGERPRINT)
+    pretrain, finetune, linear = jobs
+    write_pretraining(tmp_path, pretrain, 0.5)
+    write_state(write_config(tmp_path, finetune), "failed")
+    write_config(tmp_path, linear)
+    frame = collect(tmp_path)
+    row = row_of(frame, linear)
+    assert (row["state"], row["reason"]) == ("blocked", "its fine-tuning: failed")
 
 
 def test_a_damaged_pretraining_still_says_what_it_was(made):
