@@ -291,6 +291,8 @@ class _Watch(threading.Thread):
     def _end(self, ending: Ending) -> None:
         """Ends the process from this thread, since the main one may wait for ever."""
         try:
+            for line in ending.trace.splitlines():
+                log.error(line)
             log.error("%s: %s", ending.state, ending.reason)
             self.on_loss(ending)
         finally:
