@@ -36,7 +36,7 @@ def start(count: int, command: list, **environment: str) -> list[subprocess.Pope
     ]
 
 
-def finish(processes: list[subprocess.Popen], within_s: float = 120) -> list[str]:
+def finish(processes: list[subprocess.Popen], within_s: float = 600) -> list[str]:
     """Standard errors, by rank; all must end well."""
     said = [process.communicate(timeout=within_s)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
