@@ -74,24 +74,21 @@ class Specs(Generic[S_co]):
     def _entries(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in sorted(entry_points(group=self._group), key=lambda entry: entry.name)}
 
-    def _known(self) -> dict[str, S_co]:
-        return {**self._own, **self._stand_ins, **self._plugged_in}
-
     def __iter__(self) -> Iterator[S_co]:
         """Yields those of this program, then those of plug-ins that were asked for, or that something stands in for."""
-        return iter(self._known().values())
+        return iter({**self._own, **self._stand_ins, **self._plugged_in}.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
 
     def names(self) -> list[str]:
         """What a config can write, installed plug-ins included."""
-        return list(dict.fromkeys([*self._known(), *self._entries]))
+        return list(dict.fromkeys([*self._own, *self._plugged_in, *self._entries]))
 
     def get(self, name: str) -> S_co | None:
         """The spec of that name; None where it is of a plug-in that nothing here has asked for, or of a newer version.
         Imports no plug-in."""
-        return self._known().get(name)
+        return self._own.get(name) or self._plugged_in.get(name) or self._stand_ins.get(name)
 
     def __getitem__(self, name: str) -> S_co:
         """The spec of that name, or the object that `package.module:OBJECT` names. Raises UnknownName."""
@@ -109,7 +106,7 @@ class Specs(Generic[S_co]):
             spec: S_co = entry.load() if entry else resolve(name)
             if spec.name != name:
                 raise ValueError(f"it calls itself {spec.name!r}")
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # whatever a plug-in does when it is imported
             do = "mend or uninstall it" if entry else "install its package, or put its folder on PYTHONPATH"
             raise UnknownName(f"no {self.what} {name!r}: {error}; {do}") from error
         return spec
