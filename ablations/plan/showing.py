@@ -11,6 +11,8 @@ from ablations.slurm.submissions import Submission
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.texts import many
 from mixmae.methods.methods import MethodModel, methods
+from mixmae.presentation.columns import canonical as canonical_column
+from mixmae.presentation.columns import label, shown
 from mixmae.runs.state import STATES, RunState
 
 TELLING = ("running", "failed", "blocked", "stopped", "pending", "waiting", "cancelled", "planned", "done")
@@ -27,14 +29,14 @@ def plan_table(plan: Plan, run_states: dict[Key, RunState]) -> Table:
         groups.setdefault(texts[entry.key], []).append(entry)
     row_of = {entry.key: number for number, group in enumerate(groups.values(), start=1) for entry in group}
     table = Table("#", "stage", "method", "encoder", "settings", "seeds", "needs", "state")
+    words = all_settings(plan.entries)
     for number, group in enumerate(groups.values(), start=1):
         first = group[0]
         needs = f"#{row_of[first.needs]}" if first.needs else ""
         seeds = ", ".join(str(entry.job.seed) for entry in group)
         names = (first.planned.stage, first.method, first.encoder or "-")
-        table.add_row(
-            str(number), *names, settings(first), seeds, needs, _counts(run_states[entry.key] for entry in group)
-        )
+        counts = _counts(run_states[entry.key] for entry in group)
+        table.add_row(str(number), *names, words[first.key], seeds, needs, counts)
     return table
 
 
@@ -61,30 +63,31 @@ def most_telling(entries: Sequence[Entry], run_states: dict[Key, RunState], most
     return sorted(entries, key=lambda entry: order[run_states[entry.key].state])[:most]
 
 
-def status_table(entries: Iterable[Entry], run_states: dict[Key, RunState]) -> Table:
+def status_table(entries: Sequence[Entry], run_states: dict[Key, RunState]) -> Table:
     """A row a job, in columns that say something of at least one of them."""
     columns: dict[str, list[str]] = {}
+    words = all_settings(entries)
     for entry in entries:
-        for name, value in _status_row(entry, run_states[entry.key]).items():
+        for name, value in _status_row(entry, run_states[entry.key], words[entry.key]).items():
             columns.setdefault(name, []).append(value)
     columns = {name: values for name, values in columns.items() if any(values)}
     table = Table()
     for name in columns:
-        words = name in ("settings", "reason")
-        table.add_column(name, no_wrap=not words, min_width=16 if words else None)
+        is_text = name in ("settings", "reason")
+        table.add_column(name, no_wrap=not is_text, min_width=16 if is_text else None)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table
 
 
-def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
+def _status_row(entry: Entry, state: RunState, settings: str) -> dict[str, str]:
     after = f", after {entry.needs[1][:8]}" if entry.needs else ""
     return {
         "id": entry.planned.id[:8],
         "stage": entry.planned.stage,
         "method": entry.method,
         "encoder": entry.encoder or "-",
-        "settings": settings(entry) + after,
+        "settings": settings + after,
         "seed": str(entry.job.seed),
         "state": state.state,
         "epoch": f"{state.epoch}/{state.epochs}" if state.epochs else "",
@@ -97,8 +100,36 @@ def _status_row(entry: Entry, state: RunState) -> dict[str, str]:
     }
 
 
+def all_settings(entries: Sequence[Entry]) -> dict[Key, str]:
+    """The settings of each job in a few words: those that every grid has, and those by which alone jobs differ."""
+    alike: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        names = (entry.planned.stage, entry.method, entry.encoder or "", settings(entry))
+        alike.setdefault(names, []).append(entry)
+    return {
+        entry.key: ", ".join([names[-1], *_differing(entry, columns)])
+        for names, group in alike.items()
+        for columns in [_varying(group)]
+        for entry in group
+    }
+
+
+def _varying(entries: Sequence[Entry]) -> list[str]:
+    """The columns in which jobs differ that read alike, but for the seed."""
+    own = "evaluation." if entries[0].job.trained_by is not None else ""  # the same as pretrain.*
+    paths = dict.fromkeys(path for entry in entries for path in entry.row)
+    varying = (path for path in paths if len({entry.row.get(path) for entry in entries}) > 1)
+    return [path for path in varying if path != "seed" and not (own and path.startswith(own))]
+
+
+def _differing(entry: Entry, columns: Sequence[str]) -> Iterator[str]:
+    for column in columns:
+        if column in entry.row:
+            yield f"{label(canonical_column(column))} {shown(column, entry.row[column])}"
+
+
 def settings(entry: Entry) -> str:
-    """The settings that tell the jobs of a grid apart, in a few words."""
+    """The settings that jobs of most grids differ in, in a few words."""
     job, row = entry.job, entry.row
     words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
     if epochs := row.get("evaluation.epochs"):

@@ -61,7 +61,7 @@ def about(path: Path) -> tuple[Description, Origin | None]:
     """Reads the description in a file of ours. Raises ValueError where there is none, NewerSchema for newer files."""
     metadata = header(path).get("__metadata__", {}).get(METADATA)
     if metadata is None:
-        raise ValueError(f"{path}: says nothing of its model; import it first: mixmae weights import {path} --as KIND")
+        raise ValueError(f"{path}: says nothing of its model; {_instead(path)}")
     written = json.loads(metadata)
     if written["schema"] > SCHEMA:
         raise NewerSchema(f"{path}: schema {written['schema']}, this version reads up to {SCHEMA}; upgrade mixmae")
@@ -70,6 +70,18 @@ def about(path: Path) -> tuple[Description, Origin | None]:
         return description, written["origin"] and Origin.model_validate(written["origin"])
     except ValidationError as error:
         raise ValueError(f"{path}: its description cannot be read: {error}") from None
+
+
+def _instead(path: Path) -> str:
+    if run := run_of(path):
+        return f"it is the run {run}'s, write it with what it is: mixmae weights export {run} --to safetensors"
+    return f"import it first: mixmae weights import {path} --as KIND"
+
+
+def run_of(path: Path) -> str | None:
+    """Returns the id of the run in whose folder a weights file lies; None where it lies in none."""
+    folder = path.absolute().parents[1]
+    return folder.name if path.parent.name == "checkpoints" and (folder / "config.json").is_file() else None
 
 
 def header(path: Path) -> dict:

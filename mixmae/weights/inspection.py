@@ -12,7 +12,7 @@ from torch import Tensor
 from mixmae.encoders.kinds import OfficialKind
 from mixmae.files.records import sha256
 from mixmae.weights import published
-from mixmae.weights.description import METADATA, Description, about, header
+from mixmae.weights.description import METADATA, Description, about, header, run_of
 from mixmae.weights.export import EXPORTED_BY
 from mixmae.weights.files import WRAPPERS, read_checkpoint, unwrapped
 from mixmae.weights.kinds import kinds
@@ -24,7 +24,8 @@ def inspect(path: Path) -> dict[str, Any]:
 
     format: "mixmae", "safetensors" or "torch". tensors, parameters (numbers in all of them), dtypes ({name: tensors}),
     sha256. Of ours: `is` in words, description, origin. Of others: wrapper (the keys under which the weights lie),
-    beside (what else lies there), exported_by (the mixmae that wrote it for others, or None), kinds (the likeliest
+    beside (what else lies there), exported_by (the mixmae that wrote it for others, or None), run (the
+    id of the run in whose folder it lies, or None), kinds (the likeliest
     first): {kind, part ("whole" or "encoder"), config (None where shapes alone do not decide it), undecided,
     completed_by (a published model of these shapes), missing, misfits}.
 
@@ -51,6 +52,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "wrapper": wrapper,
         "beside": beside,
         "exported_by": _exported_by(path, read),
+        "run": run_of(path),
         "kinds": _kinds(state),
         **_sizes(state),
         "sha256": sha256(path),
@@ -80,6 +82,8 @@ def _lines_of_others(report: dict[str, Any]) -> list[str]:
     text = [f"{what} that does not say what it holds{wrapper}{beside}"]
     if report["exported_by"]:
         text.append(f"exported by mixmae {report['exported_by']}; the card beside it says what it is")
+    if run := report["run"]:
+        return [*text, f"the weights of the run {run}: mixmae weights export {run} --to safetensors says what they are"]
     if not report["kinds"]:
         return [*text, "no kind of weights that mixmae imports has these names and shapes"]
     return [*text, *(line for guess in report["kinds"] for line in _lines_of_guess(guess))]

@@ -33,8 +33,9 @@ def save(path: Path, model: nn.Module, description: Description, origin: Origin 
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
-def load(path: Path) -> tuple[nn.Module, Description]:
+def load(path: Path | str) -> tuple[nn.Module, Description]:
     """Loads the model in a file of ours, in evaluation mode, on the CPU. Raises ValueError where tensors do not fit."""
+    path = Path(path)
     description, _ = about(path)
     model = build(description)
     own = model.state_dict()

@@ -137,7 +137,10 @@ def _result(
     job = _check_config(run)
     _record_environment(run, resources, processes, plugins_of(job))
     processes.broadcast({"root": str(run.root), "stage": run.stage, "id": run.id})
-    return _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
+    outcome = _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
+    if job.spec.measures:
+        state.measured(outcome.figures.get(job.spec.main.name))
+    return outcome
 
 
 def _compute(
@@ -255,6 +258,11 @@ class _State:
         self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
         if time.monotonic() - self._written_at >= REPORT_EVERY_S:
             self._write()
+
+    def measured(self, metric: float | None) -> None:
+        """Notes the main figure of an evaluation that has reported none on its way."""
+        if self._data["metric"] is None:
+            self._data["metric"] = metric
 
     def end(self, ending: "Ending") -> None:
         self.give_room()

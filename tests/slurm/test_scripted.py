@@ -252,4 +252,4 @@ def test_a_queue_of_5000_is_read_at_once(scripted):
     start = time.monotonic()
     code, lines, _ = ask("squeue", "-h", "-r", "-j", ",".join(jobs), "-o", "%i %T %r")
     assert (code, len(lines)) == (0, 5000)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 20, "not a call an entry"

@@ -163,7 +163,7 @@ def test_every_process_of_a_run_uses_the_kept_index(tree, cached, tmp_path, monk
     monkeypatch.setattr(execution, "resolve", lambda _: lambda session, job: open_split(job.data, "train").labels)
     asked = iter([{"root": str(run.root), "stage": run.stage, "id": run.id}, None])
     second = SimpleNamespace(
-        leads=False, rank=1, count=2, device="cpu", told=lambda _: next(asked), leave=lambda: None, ends=None
+        leads=False, rank=1, count=2, device="cpu", broadcast=lambda _: next(asked), leave=lambda: None, ends=None
     )
     assert execution.follow(Resources(), never, second) == "done"
 
