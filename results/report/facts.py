@@ -16,7 +16,7 @@ from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
 from mixmae.fields.texts import many, with_prefix
 from mixmae.files.records import Damaged, whole_lines
-from mixmae.presentation.columns import ALIASES, MISSING, label, shown, value
+from mixmae.presentation.columns import ALIASES, MISSING, label, position, shown, value
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.row import stage_label
 from mixmae.runs.folder import RunFolder
@@ -135,13 +135,20 @@ def state_counts(runs: pd.DataFrame, declaration: Declaration) -> dict[str, int]
     return counts | ({NO_FOLDER: absent} if absent else {})
 
 
-def ranges(runs: pd.DataFrame) -> dict[str, str]:
-    """What the runs of a grid range over: the values of each of `SETTINGS`."""
+def ranges(runs: pd.DataFrame, declaration: Declaration) -> dict[str, str]:
+    """What the runs of a grid range over: the values of each of `SETTINGS`, and of what else it sweeps."""
     texts = {}
     for column in SETTINGS:
         values = [value for (value,), _ in grouped(runs, [column]) if value not in (None, "-")]
         if values:
             texts[label(column)] = ", ".join(shown(column, value) for value in values)
+    keys = list(zip(runs["stage"], runs["id"], strict=True))
+    for column in (column for column in declaration.swept if column not in SETTINGS):
+        rows = zip(keys, runs["row"], strict=True)
+        swept = {value(row, column, declaration.called(key)) for key, row in rows} - {None}
+        if swept:
+            ordered = sorted(swept, key=lambda each: position(column, each))
+            texts[label(column)] = ", ".join(shown(column, each) for each in ordered)
     return texts
 
 

@@ -102,7 +102,7 @@ def _shown_grid(runs: pd.DataFrame, declaration: Declaration, place: PurePosixPa
         scale=declaration.scale,
         commands=declaration.commands,
         states=facts.state_counts(own, declaration),
-        settings=facts.ranges(own),
+        settings=facts.ranges(own, declaration),
         tables=[_shown_table(spec, folder / place / "tables") for spec in declaration.tables],
         plots=[_shown_plot(spec, folder / place / "plots") for spec in declaration.plots],
     )

@@ -208,6 +208,7 @@ def test_every_run_shows_what_a_grid_sweeps_though_it_has_no_short_name(made, fo
     assert "data.name" not in header, header
     run = dict(zip(header, next(row for row in page(folder).rows if "84.50" in row), strict=True))
     assert run["evaluations.knn.k"] == "5"
+    assert any(text == "5, 20" for text in page(folder).text["dd"])
 
 
 def test_names_from_configs_and_files_are_text(made, folder):
