@@ -131,6 +131,20 @@ def test_an_old_root_is_gone_on_with(root):
         assert {name: found[name] for name in whole} == whole
 
 
+def test_a_seed_run_now_is_averaged_with_those_of_an_old_root(root, tmp_path):
+    (tmp_path / "more.yaml").write_text(
+        f"base: {OWN / 'small_base.yaml'}\n"
+        "sweeps: [{name: seeds, product: {seed: [0, 4]}}]\n"
+        "tables: [{name: seeds, rows: [method, encoder], stages: [linear, knn]}]\n"
+    )
+    command = [*COMMAND, "--root", str(root), "grid", "run", str(tmp_path / "more.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = asked(root, "results", "table", tmp_path / "more.yaml", "--format", "md")
+    (row,) = [line for line in table.splitlines() if line.startswith("| MixMAE")]
+    assert row.count("(n=2)") == 2
+
+
 def test_tasks_that_wait_in_a_queue_run(root, tmp_path, monkeypatch):
     """What submitit pickled of an old version, as a node runs it: a pack of a pretraining, then a single evaluation."""
     from submitit.core.utils import DelayedSubmission, pickle_load
