@@ -187,11 +187,11 @@ def grid_cancel(
 
     Grids that were run together are cancelled together.
     """
-    from ablations.control.steering import Chosen, cancel_grid
+    from ablations.control.steering import ChosenRuns, cancel_grid
     from mixmae.fields.texts import many
 
     _, plan = planned_together(files, context.obj, scale)
-    cancelled = cancel_grid(plan, Chosen(stage, method, encoder, seed))
+    cancelled = cancel_grid(plan, ChosenRuns(stage, method, encoder, seed))
     out = f", {many(cancelled.tasks, 'task')} taken out of Slurm's queue" if cancelled.tasks else ""
     still = f", {cancelled.still} of them still running" if cancelled.still else ""
     print(f"{many(cancelled.runs, 'job')} cancelled{out}{still}")
@@ -209,11 +209,11 @@ def grid_retry(
     seed: OfSeed = None,
 ) -> None:
     """Queue the failed runs again, or those of them that the options name."""
-    from ablations.control.steering import Chosen, retry_failed
+    from ablations.control.steering import ChosenRuns, retry_failed
     from mixmae.fields.texts import many
 
     _, plan = planned(file, context.obj, scale)
-    queued, cancelled = retry_failed(plan, Chosen(stage, method, encoder, seed))
+    queued, cancelled = retry_failed(plan, ChosenRuns(stage, method, encoder, seed))
     also = f", {many(cancelled, 'cancelled run')} would start anyway" if cancelled else ""
     start = f"; start them with: mixmae grid run {command_line(file, scale)}" if queued or cancelled else ""
     print(f"{many(queued, 'failed run')} queued{also}{start}")

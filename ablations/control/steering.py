@@ -32,7 +32,7 @@ SETTLED = ("done", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenRuns:
     """Which of a grid's runs are meant: those that match every field that is not None. encoder: a pattern (fnmatch)."""
 
     stage: str | None = None
@@ -49,7 +49,7 @@ class Chosen:
         return entries
 
     def is_all(self) -> bool:
-        return self == Chosen()
+        return self == ChosenRuns()
 
     def _holds(self, entry: Entry) -> bool:
         return (
@@ -77,7 +77,7 @@ class Cancelled:
     still: int
 
 
-def cancel_grid(plan: Plan, chosen: Chosen) -> Cancelled:
+def cancel_grid(plan: Plan, chosen: ChosenRuns) -> Cancelled:
     """Marks what is not done or failed as cancelled, takes it out of Slurm's queue and stops what runs.
 
     Raises scheduler.NoAnswer: where squeue does not answer nothing is marked, where scancel fails tasks stay in the
@@ -170,7 +170,7 @@ def _launcher_here(folder: Path) -> int:
     return int(launcher["pid"])
 
 
-def retry_failed(plan: Plan, chosen: Chosen) -> tuple[int, int]:
+def retry_failed(plan: Plan, chosen: ChosenRuns) -> tuple[int, int]:
     """Queues the failed runs of the plan that are meant for one more start. Returns how many they are, and how many of
     those meant were cancelled and are left so."""
     run_states = states(plan.entries)

@@ -40,7 +40,7 @@ S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
 @dataclass(frozen=True)
-class Origin:
+class PluginOrigin:
     """Where a plug-in comes from. distribution: its name and version, None where it belongs to none. sha256: of the
     file of its module."""
 
@@ -120,13 +120,13 @@ class Specs(Generic[S_co]):
         """Whether the name is not one of this program's own."""
         return name not in self._own
 
-    def origin(self, name: str) -> Origin:
+    def origin(self, name: str) -> PluginOrigin:
         """Where a plug-in comes from."""
         entry = self._entries.get(name)
         module = entry.module if entry else name.split(":")[0]
         file = find_spec(module)
         content = Path(file.origin).read_bytes() if file and file.origin else b""
-        return Origin(_distribution(module, entry), hashlib.sha256(content).hexdigest())
+        return PluginOrigin(_distribution(module, entry), hashlib.sha256(content).hexdigest())
 
     def stand_in(self, spec: S_co) -> None:  # type: ignore[misc]
         """Lets `spec` stand in for the plug-in of its name, where that is not imported: what runs say of it."""

@@ -111,7 +111,7 @@ class Display:
         """After each optimiser step; `step` counts from 1 over the whole run.
 
         lr: before layer decay. memory_gb: 10^9 bytes. waited_s: how long this step waited for its images. A loss or
-        norm that is no number is shown as such, and left out of the mean.
+        non-finite norm is shown as such, and left out of the mean.
         """
         now = self._clock()
         seconds = now - self._stepped_at - self._paused_since_step_s

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 FORMAT = 3
 """Of step checkpoints; another is refused."""
 SKIPS_IN_A_ROW = 10
-"""Steps whose loss or gradient is no number before the run goes back, or gives up."""
+"""Steps whose loss or gradient is non-finite before the run goes back, or gives up."""
 NAMED = 8
 """Images in an error message."""
 
@@ -40,7 +40,7 @@ class Progress:
     """The state both training loops share; the same on every process, and saved by the one that leads.
 
     A run is saved at the end of every epoch, and every so many minutes and steps as the resources say. An epoch's end
-    is where it goes back to when steps give no numbers: so whether and when it is saved besides changes nothing.
+    is where it goes back to when steps are non-finite: so whether and when it is saved besides changes nothing.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Progress:
     def end_step(self) -> bool:
         """Takes the optimiser's step on the accumulated gradients. True at the end of an epoch.
 
-        A step whose loss or gradient is no number is not taken but counted. After too many in a row the run goes back
+        A step whose loss or gradient is non-finite is not taken but counted. After too many in a row the run goes back
         to the last epoch's end, once, and sees its images in another order. Raises Diverged when that does not help.
         """
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]

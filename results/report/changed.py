@@ -23,7 +23,7 @@ NOTE = ".inputs.json"
 
 
 @dataclass(frozen=True)
-class Output:
+class ReportPart:
     """Some files (paths in the folder), what they are made of (`inputs`, hashed), and what makes them."""
 
     name: str
@@ -32,12 +32,12 @@ class Output:
     make: Callable[[], object]
 
 
-def make_changed(outputs: Sequence[Output], folder: Path) -> list[str]:
+def make_changed(outputs: Sequence[ReportPart], folder: Path) -> list[str]:
     """Makes the outputs whose inputs or files are not those of the last time, notes each as soon as it is made, and
     returns their names."""
     note = folder / NOTE
 
-    def stamp(output: Output) -> str:
+    def stamp(output: ReportPart) -> str:
         return hashed(output.inputs, *(file_hash(folder / file) for file in output.files))
 
     known = _known(note)

@@ -19,7 +19,7 @@ from mixmae.files.records import Damaged, write_atomically
 from mixmae.methods.methods import methods
 from mixmae.presentation.row import Flat
 from mixmae.runs.folder import RunFolder
-from results.report.changed import Output, file_hash, hashed
+from results.report.changed import ReportPart, file_hash, hashed
 from results.rows.shown import pretrained
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _why_not(run: RunFolder) -> str | None:
     return None
 
 
-def gallery_output(gallery: Gallery, folder: Path) -> Output:
+def gallery_output(gallery: Gallery, folder: Path) -> ReportPart:
     def make() -> None:
         from results.gallery.gallery import gallery_figure
         from results.plots.files import save
@@ -114,7 +114,7 @@ def gallery_output(gallery: Gallery, folder: Path) -> Output:
 
     files = tuple(f"gallery/{gallery.name}.{kind}" for kind in ("png", "pdf", "html"))
     inputs = [file_hash(path) for run in gallery.runs for path in (run.path / "config.json", run.weights)]
-    return Output(f"gallery/{gallery.name}", files, hashed(*inputs), make)
+    return ReportPart(f"gallery/{gallery.name}", files, hashed(*inputs), make)
 
 
 def _element(figure: "Figure", gallery: Gallery) -> str:

@@ -17,7 +17,7 @@ from mixmae.presentation.declaration import Declaration, TableSpec
 from mixmae.presentation.plots import PlotModel, plot_kinds
 from mixmae.runs.folder import RunFolder
 from results.report import facts
-from results.report.changed import Output, file_hash, hashed, make_changed
+from results.report.changed import ReportPart, file_hash, hashed, make_changed
 from results.report.galleries import drawable_galleries, gallery_output
 from results.report.page import Page, ShownFigure, ShownGrid, ShownTable, render
 from results.rows import collect
@@ -135,14 +135,14 @@ def _without_roots(problems: Sequence[str], frame: pd.DataFrame) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- outputs
 
 
-def _results_output(frame: pd.DataFrame, folder: Path) -> Output:
+def _results_output(frame: pd.DataFrame, folder: Path) -> ReportPart:
     files = ("results.parquet", "results.csv")
-    return Output("results", files, hashed(_rows(frame)), lambda: collect.write(frame, folder))
+    return ReportPart("results", files, hashed(_rows(frame)), lambda: collect.write(frame, folder))
 
 
 def _table_output(
     frame: pd.DataFrame, spec: TableSpec, declaration: Declaration, folder: Path, place: PurePosixPath
-) -> Output:
+) -> ReportPart:
     def make() -> None:
         from results.tables import build_table, write_table
 
@@ -150,12 +150,12 @@ def _table_output(
 
     files = tuple(str(place / "tables" / f"{spec.name}.{kind}") for kind in ("md", "csv", "tex", "html"))
     inputs = hashed(_declared(declaration, spec), _rows(grid_runs(frame, declaration, spec.sweeps)))
-    return Output(str(place / "tables" / spec.name), files, inputs, make)
+    return ReportPart(str(place / "tables" / spec.name), files, inputs, make)
 
 
 def _plot_output(
     frame: pd.DataFrame, spec: PlotModel, declaration: Declaration, folder: Path, place: PurePosixPath
-) -> Output:
+) -> ReportPart:
     def make() -> None:
         from results.plots.drawing import write_plots
 
@@ -167,7 +167,7 @@ def _plot_output(
         pretrainings = pretrained(rows).itertuples()
         inputs += [file_hash(RunFolder(Path(run.root), run.stage, run.id).metrics) for run in pretrainings]
     files = tuple(str(place / "plots" / f"{spec.name}.{kind}") for kind in ("png", "pdf", "svg"))
-    return Output(str(place / "plots" / spec.name), files, hashed(*inputs), make)
+    return ReportPart(str(place / "plots" / spec.name), files, hashed(*inputs), make)
 
 
 def _rows(frame: pd.DataFrame) -> str:

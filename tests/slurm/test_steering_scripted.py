@@ -8,7 +8,7 @@ import pytest
 from grids import KNN, write_grid
 
 from ablations.control.explaining import explain, lines
-from ablations.control.steering import Chosen, cancel_grid
+from ablations.control.steering import ChosenRuns, cancel_grid
 from ablations.grid.file import read_grid
 from ablations.plan.plan import plan, states
 from ablations.slurm.submissions import submissions, task_of
@@ -42,7 +42,7 @@ class Submitted:
         found = states(self.plan.entries)
         return {(e.planned.stage, e.planned.job.seed) for e in self.plan.entries if found[e.key].state == "cancelled"}
 
-    def calls_of_cancel(self, chosen: Chosen):
+    def calls_of_cancel(self, chosen: ChosenRuns):
         before = len(self.scripted.calls())
         found = cancel_grid(self.plan, chosen)
         return found, [call.name for call in self.scripted.calls()[before:]]
@@ -68,20 +68,20 @@ def submitted(scripted, tmp_path):
 
 def test_cancelled_runs_leave_the_queue_by_one_squeue_and_one_scancel(submitted):
     gone = submitted.task("knn", 0)
-    found, calls = submitted.calls_of_cancel(Chosen(stage="knn", seed=0))
+    found, calls = submitted.calls_of_cancel(ChosenRuns(stage="knn", seed=0))
     assert (found.runs, found.tasks, found.still) == (1, 1, 0) and calls == ["squeue", "scancel"]
     assert submitted.cancelled() == {("knn", 0)} and gone not in submitted.queued() and len(submitted.queued()) == 3
-    found, calls = submitted.calls_of_cancel(Chosen())
+    found, calls = submitted.calls_of_cancel(ChosenRuns())
     assert (found.runs, found.tasks) == (3, 3) and calls == ["squeue", "scancel"]
     assert submitted.queued() == set() and len(submitted.cancelled()) == 4
-    found, calls = submitted.calls_of_cancel(Chosen())
+    found, calls = submitted.calls_of_cancel(ChosenRuns())
     assert (found.runs, found.tasks) == (0, 0) and calls == ["squeue"]
 
 
 def test_running_tasks_are_cancelled_too(submitted):
     job, number = submitted.task("pretrain", 1)
     submitted.scripted.set(job, number, "RUNNING")
-    found, _ = submitted.calls_of_cancel(Chosen(stage="pretrain", seed=1))
+    found, _ = submitted.calls_of_cancel(ChosenRuns(stage="pretrain", seed=1))
     assert found.tasks == 1 and submitted.scripted.states(job)[number] == "CANCELLED"
 
 
@@ -89,28 +89,28 @@ def test_nothing_is_marked_where_squeue_does_not_answer(submitted):
     submitted.scripted.fail("squeue")
     queued = submitted.queued()
     with pytest.raises(NoAnswer, match="squeue does not answer; nothing was cancelled"):
-        cancel_grid(submitted.plan, Chosen())
+        cancel_grid(submitted.plan, ChosenRuns())
     assert submitted.cancelled() == set() and submitted.queued() == queued
     submitted.scripted.mend("squeue")
-    assert cancel_grid(submitted.plan, Chosen()).tasks == 4
+    assert cancel_grid(submitted.plan, ChosenRuns()).tasks == 4
 
 
 def test_what_scancel_left_is_taken_out_by_the_next_cancel(submitted):
     submitted.scripted.fail("scancel", error="scancel: error: no controller", times=1)
     with pytest.raises(NoAnswer, match="no controller; 4 runs are marked and will not start, but .* cancel again"):
-        cancel_grid(submitted.plan, Chosen())
+        cancel_grid(submitted.plan, ChosenRuns())
     assert len(submitted.cancelled()) == 4 and len(submitted.queued()) == 4
-    found = cancel_grid(submitted.plan, Chosen())
+    found = cancel_grid(submitted.plan, ChosenRuns())
     assert (found.runs, found.tasks) == (0, 4) and submitted.queued() == set()
 
 
 def test_a_pack_is_cancelled_when_all_its_runs_are(scripted, tmp_path):
     packed = Submitted(scripted, tmp_path, seeds=(0, 1, 2, 3), pack=2)
     assert packed.task("pretrain", 0) == packed.task("pretrain", 1)
-    found, calls = packed.calls_of_cancel(Chosen(stage="pretrain", seed=0))
+    found, calls = packed.calls_of_cancel(ChosenRuns(stage="pretrain", seed=0))
     assert (found.runs, found.tasks) == (1, 0) and "scancel" not in calls
     assert packed.task("pretrain", 0) in packed.queued() and packed.cancelled() == {("pretrain", 0)}
-    found, _ = packed.calls_of_cancel(Chosen(stage="pretrain", seed=1))
+    found, _ = packed.calls_of_cancel(ChosenRuns(stage="pretrain", seed=1))
     assert (found.runs, found.tasks) == (1, 1) and packed.task("pretrain", 0) not in packed.queued()
     assert packed.task("pretrain", 2) in packed.queued()
 
@@ -121,7 +121,7 @@ def test_an_array_whose_launch_died_is_taken_out(submitted):
         record = json.loads(path.read_text())
         record.pop("checksum")
         path.write_text(json.dumps({**record, "job": None, "released": False}))
-    assert cancel_grid(submitted.plan, Chosen()).tasks == 4 and submitted.queued() == set()
+    assert cancel_grid(submitted.plan, ChosenRuns()).tasks == 4 and submitted.queued() == set()
 
 
 def test_the_command_says_what_it_did_and_ends_with_1_without_squeue(submitted):

@@ -104,7 +104,7 @@ def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val
 
 
 def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:
-    """Features are finite and stay the same: what is no number is the rate's doing, and no later step mends it."""
+    """Features are finite and stay the same: what is non-finite is the rate's doing, and no later step mends it."""
     if not math.isfinite(loss):
         rate = optimizer.param_groups[0]["lr"]
         raise Diverged(f"step {step} gave no numbers: loss {loss:g}, learning rate {rate:g}; lower base_lr")

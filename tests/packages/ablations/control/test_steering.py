@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ablations.control.steering import Chosen, cancel_grid, retry_failed
+from ablations.control.steering import ChosenRuns, cancel_grid, retry_failed
 from ablations.plan.queueing import create_run
 from support.launches import GRID, Launch, ended, until
 
@@ -31,7 +31,7 @@ def many(grid):
 
 
 def chosen_of(plan, **words) -> set[tuple]:
-    return {(e.planned.stage, e.method, e.encoder, e.planned.job.seed) for e in Chosen(**words).of(plan)}
+    return {(e.planned.stage, e.method, e.encoder, e.planned.job.seed) for e in ChosenRuns(**words).of(plan)}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_filter_that_nothing_has_is_bad_input(many):
 @pytest.mark.slow
 def test_some_are_cancelled_and_some_queued_again(many):
     plan = many.plan
-    done = cancel_grid(plan, Chosen(stage="pretrain", encoder="pvt*", seed=0))
+    done = cancel_grid(plan, ChosenRuns(stage="pretrain", encoder="pvt*", seed=0))
     assert (done.runs, done.tasks, done.still) == (2, 0, 0)
     found = many.states()
     assert found.count(("pretrain", 0, "cancelled")) == 2 and found.count(("knn", 0, "blocked")) == 2
@@ -82,7 +82,7 @@ def test_some_are_cancelled_and_some_queued_again(many):
     )
     found = many.states()
     assert found.count(("pretrain", 1, "failed")) == 2 and found.count(("pretrain", 1, "pending")) == 2
-    assert retry_failed(plan, Chosen(seed=0)) == (0, 2)
+    assert retry_failed(plan, ChosenRuns(seed=0)) == (0, 2)
 
 
 @pytest.mark.slow
