@@ -130,7 +130,8 @@ class Specs(Generic[S_co]):
 
     def stand_in(self, spec: S_co) -> None:  # type: ignore[misc]
         """Lets `spec` stand in for the plug-in of its name, where that is not imported: what runs say of it."""
-        self._stand_ins[spec.name] = spec
+        if spec.name not in self._own:
+            self._stand_ins[spec.name] = spec
 
 
 def _distribution(module: str, entry: EntryPoint | None) -> str | None:

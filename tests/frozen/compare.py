@@ -20,8 +20,9 @@ folder = Path(sys.argv[1])
 with tarfile.open(HERE / "root.tar.gz") as archive:
     archive.extractall(folder, filter="data")
 prepare(folder, folder / "export" / "encoder.safetensors")
+known = ids(folder)  # before runs change the working directory
 run_all(folder / "runs")
-(folder / "found.json").write_text(json.dumps({"bits": bits(folder / "runs"), "ids": ids(folder)}))
+(folder / "found.json").write_text(json.dumps({"bits": bits(folder / "runs"), "ids": known}))
 """
 
 

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from mixmae.experiment.plugins import recall
+from mixmae.experiment.stages import stages
+from mixmae.runs.folder import RunFolder
+from results.rows.collect import collect
+
 HERE = Path(__file__).parent
 README = Path(__file__).parents[2] / "README.md"
 
@@ -123,6 +128,20 @@ def test_runs_are_read_where_no_plug_in_is(folder):
     assert ended.stdout == "size of discs|nearest mean|Context\n"
     ended = mixmae("results", "diff", "runs", "runs", folder=folder, path=None)
     assert "disc_size" not in ended.stderr
+
+
+def test_a_record_never_stands_in_for_what_is_here():
+    record = {"kind": "evaluation", "name": "knn", "label": "forged", "metrics": [], "leaves_encoder": False}
+    recall([{**record, "metrics": [{"name": "a", "label": "a", "short": "a"}]}])
+    assert stages["knn"].label == "kNN" and "forged" not in [spec.label for spec in stages]
+
+
+def test_a_damaged_record_breaks_its_run_alone(folder, tmp_path):
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    run = RunFolder(tmp_path / "runs", "disc_size", next((tmp_path / "runs" / "disc_size").iterdir()).name)
+    run.write("config", run.read("config") | {"plugins": [{"kind": "evaluation"}]})
+    frame = collect(tmp_path / "runs")
+    assert len(frame) == 23 and "lacks a field" in frame.attrs["problems"][0]
 
 
 def test_a_plan_without_the_plug_in_is_refused_with_its_place(folder):
