@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -47,8 +46,6 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid: str) -> str:
             return scope(nodeid)
 
-    # Its own order is by the number of tests, with soak tests, which are few, last.
-    config.option.loadscopereorder = False
     return Scopes(config, log)
 
 
@@ -61,10 +58,6 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
-    if hasattr(config, "workerinput"):
-        # The slowest first, so that no process waits for another in the end.
-        slow = Counter(scope(item.nodeid) for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[scope(item.nodeid)])
 
 
 @pytest.fixture(scope="session")
