@@ -23,7 +23,7 @@ sweeps:
   - {name: all, product: {seed: SEEDS}}
 resources: {slots: 2, track: [tensorboard]}
 """
-PATIENCE_S = 90
+PATIENCE_S = 300
 
 
 class Launch:

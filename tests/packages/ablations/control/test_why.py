@@ -14,7 +14,7 @@ from mixmae.work.execution import execute
 from support import tiny_jobs
 from support.program import COMMAND
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_of_eight_processes_one_at_a_time_is_inside(tmp_path):
     processes = [FORK.Process(target=contend, args=(tmp_path, 150, answers)) for _ in range(8)]
     for process in processes:
         process.start()
-    counts = [answers.get(timeout=60) for _ in processes]
+    counts = [answers.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     taken = sum(count for count, _ in counts)
@@ -206,7 +206,7 @@ def test_a_frozen_owner_that_wakes_writes_nothing(tmp_path):
     assert execute(run, Resources(), never) == "done"
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != "log.txt"}
     frozen.send_signal(signal.SIGCONT)
-    said, errors = frozen.communicate(timeout=60)
+    said, errors = frozen.communicate(timeout=300)
     assert said.strip() == "failed" and "taken over by" in errors
     after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != "log.txt"}
     assert after == before
