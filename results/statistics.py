@@ -37,6 +37,11 @@ class Comparison:
     p: float | None
 
     @property
+    def is_positive(self) -> bool:
+        """Whether the first is higher on average."""
+        return self.difference is not None and self.difference > 0
+
+    @property
     def half(self) -> float | None:
         """Half the t interval of CONFIDENCE around the mean, t · s / √n; None with fewer than FEWEST pairs."""
         from scipy.stats import t
@@ -96,7 +101,7 @@ def best_of(column: Sequence[Seeds], untested: Collection[int] = ()) -> Verdict:
     if len(ps) < len(comparisons):
         return Verdict(leader, "constant", comparisons, {})
     corrected = dict(zip(comparisons, holm(ps), strict=True))
-    better = all(corrected[place] <= ALPHA and (comparisons[place].difference or 0) > 0 for place in rivals)
+    better = all(corrected[place] <= ALPHA and comparisons[place].is_positive for place in rivals)
     return Verdict(leader, "best" if better else "not significant", comparisons, corrected)
 
 

@@ -198,7 +198,7 @@ def price(array: Array, done: set[Key], estimates: Mapping[Key, Estimate]) -> Pr
         hours=(min(hours), max(hours)) if hours else None,
         job_hours=total,
         gpu_hours=total * slurm.gpus,
-        cpu_hours=total * slurm.processes * (slurm.cpus_per_task or 1),
+        cpu_hours=total * slurm.processes * slurm.cpus,
         unknown=len(own) - len(hours),
         disk=sum(estimates[entry.key].disk or 0 for entry in array.entries),
         sources=tuple(source for source, _ in Counter(estimate.source for estimate in own).most_common()),

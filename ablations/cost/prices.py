@@ -124,7 +124,7 @@ def _asked(slurm: Slurm) -> str:
     tasks = "" if slurm.tasks == 1 else f"{slurm.tasks} × "
     memory = "" if slurm.memory in (None, "0") else f", {slurm.memory[:-1]} {slurm.memory[-1]}iB"
     pack = f", {slurm.pack} jobs a task" if slurm.pack > 1 else ""
-    return f"{nodes}{gpus}{tasks}{many(slurm.cpus_per_task or 1, 'CPU')}{memory}{pack}"
+    return f"{nodes}{gpus}{tasks}{many(slurm.cpus, 'CPU')}{memory}{pack}"
 
 
 def _macs(number: int) -> str:

@@ -81,10 +81,8 @@ def _table(schema: _Schema) -> Iterator[str]:
 
 
 def _row(name: str, field: _Schema, required: bool) -> str:
-    said = " ".join(field.get("description", "").split())
-    made_out = "default" in said  # of other fields, by the model
-    default = "required" if required and not made_out else _default(field.get("default"))
-    cells = (f"`{name}`", _words(field), default, said)
+    default = "required" if required and not field.get("worked_out") else _default(field.get("default"))
+    cells = (f"`{name}`", _words(field), default, " ".join(field.get("description", "").split()))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

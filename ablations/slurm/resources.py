@@ -60,14 +60,7 @@ _RETRY = {"type": "object", "properties": {"when": _WORDS, "most": {"type": "int
 Retried = Annotated[
     Retry,
     BeforeValidator(_worded),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _WORDS,
-                {"type": "object", "properties": {"when": _WORDS, "most": {"type": "integer", "minimum": 1}}},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [_WORDS, _RETRY]}),
 ]
 
 
@@ -132,6 +125,12 @@ class Slurm(Model):
     def tasks(self) -> int:
         """Processes on each node."""
         return self.tasks_per_node or self.gpus_per_node or 1
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of each task, of resources that are resolved."""
+        assert self.cpus_per_task is not None, "resolved"
+        return self.cpus_per_task
 
     @property
     def processes(self) -> int:

@@ -9,7 +9,7 @@ from mixmae.encoders.exports import INSTEAD, Backbone, NotInOpenMMLab, NotInTimm
 from mixmae.encoders.kinds import OfficialKind
 from mixmae.fields.choice import Chosen
 from mixmae.fields.identity import Recorded
-from mixmae.fields.model import Ints, Model, Positive, impossible
+from mixmae.fields.model import Ints, Model, Positive, WorkedOut, impossible
 from mixmae.fields.nearest import instead
 from mixmae.fields.specs import Specs, UnknownName
 
@@ -72,7 +72,7 @@ class Hierarchical(EncoderModel):
     """Blocks."""
     heads: Ints
     """Attention heads."""
-    mlp_ratios: Ints
+    mlp_ratios: Annotated[Ints, WorkedOut]
     """Width of the hidden layer of each block's MLP, over the stage's; default: 4 everywhere."""
 
     @property

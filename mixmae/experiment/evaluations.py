@@ -86,13 +86,12 @@ class Evaluations(ByName):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        specs = [spec for spec in stages if spec.measures]
-        kinds = {spec.name: handler(spec.recipe.__pydantic_core_schema__) for spec in specs}
-        named = {"type": "object", "properties": {"kind": {"type": "string"}, "start": {"type": "string"}}}
+        kinds = {spec.name: _entry_schema(spec, handler) for spec in stages if spec.measures}
+        plugged_in = {"type": "object", "properties": {"kind": {"type": "string", "not": {"enum": [*kinds]}}}}
         return {
             "type": "object",
-            "properties": {name: {"anyOf": [kind, named, {"type": "null"}]} for name, kind in kinds.items()},
-            "additionalProperties": {"anyOf": [named, {"type": "null"}]},
+            "properties": {name: {"anyOf": [entry, {"type": "null"}]} for name, entry in kinds.items()},
+            "additionalProperties": {"anyOf": [*kinds.values(), plugged_in, {"type": "null"}]},
         }
 
     def dumped(self, mode: str) -> dict[str, Any]:
@@ -135,6 +134,13 @@ class Evaluations(ByName):
                     raise impossible((entry.name, "start"), "leads back to itself; leave one of them out")
                 seen.add(after.name)
                 after = self.get(after.start)
+
+
+def _entry_schema(spec: StageSpec, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """The schema of an entry of this kind: its recipe, the kind itself, and where it starts."""
+    recipe = handler.resolve_ref_schema(handler(spec.recipe.__pydantic_core_schema__))
+    own = {"kind": {"const": spec.name}, "start": {"type": "string"}}
+    return {**recipe, "properties": {**recipe["properties"], **own}}
 
 
 def _kind(name: str, written: Any) -> str | None:

@@ -5,7 +5,7 @@ size, mask unit, chunk) and are what run folders hold and ids are made of.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -44,7 +44,7 @@ class Experiment(Model):
         return methods[self.method.name]
 
     @model_validator(mode="after")
-    def _possible(self) -> "Experiment":
+    def _possible(self) -> Self:
         for path, what in problems(self):
             raise impossible(path, what)
         return self

@@ -104,7 +104,7 @@ class Chosen(Found):
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         chosen = super().__get_pydantic_json_schema__(schema, handler)
-        return {"anyOf": [{"type": "string"}, *chosen["anyOf"]]} if self.key in ("name", "family") else chosen
+        return {"anyOf": [{"type": "string"}, *chosen["anyOf"]]}
 
     def validated(self, value: Any) -> Model:
         if isinstance(value, BaseModel):

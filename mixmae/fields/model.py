@@ -44,6 +44,10 @@ Size = Annotated[
 """Height and width in pixels; one number is a square."""
 
 
+WorkedOut = Field(json_schema_extra={"worked_out": True})
+"""Marks a field that need not be written, since the model makes its value of others."""
+
+
 class Model(BaseModel):
     """Frozen, strict about types, refusing unknown fields."""
 

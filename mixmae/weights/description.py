@@ -80,8 +80,9 @@ def _instead(path: Path) -> str:
 
 def run_of(path: Path) -> str | None:
     """Returns the id of the run in whose folder a weights file lies; None where it lies in none."""
-    folder = path.absolute().parents[1]
-    return folder.name if path.parent.name == "checkpoints" and (folder / "config.json").is_file() else None
+    checkpoints = path.absolute().parent
+    run = checkpoints.parent
+    return run.name if checkpoints.name == "checkpoints" and (run / "config.json").is_file() else None
 
 
 def header(path: Path) -> dict:

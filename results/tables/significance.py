@@ -100,7 +100,7 @@ def _claim(verdict: Verdict, names: Sequence[str]) -> str:
     if verdict.outcome == "best":
         return f"{leader}, corrected p at most {max(verdict.corrected.values()):.2g} ({_power(verdict)})"
     compared = verdict.comparisons
-    close = [place for place, p in verdict.corrected.items() if p > ALPHA or (compared[place].difference or 0) <= 0]
+    close = [place for place, p in verdict.corrected.items() if p > ALPHA or not compared[place].is_positive]
     others = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
     named = "; ".join(f"{names[place]} (corrected p = {verdict.corrected[place]:.2g})" for place in close[:_NAMED])
     return f"none, since {leader} is not significantly better than {named}{others} ({_power(verdict)})"

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from mixmae.encoders.families import EncoderModel
 from mixmae.encoders.kinds import OfficialKind
 from mixmae.fields.identity import Neutral
-from mixmae.fields.model import NotNegative, Positive, Ratio, impossible
+from mixmae.fields.model import NotNegative, Positive, Ratio, WorkedOut, impossible
 from mixmae.methods.methods import HiddenAs, MethodModel, MethodSpec, check_decoder, decoder_head
 
 
@@ -18,7 +18,7 @@ class MixmaeConfig(MethodModel):
     name: Literal["mixmae"] = "mixmae"
     images: Annotated[int, Field(ge=2, le=4)] = 2
     """Images mixed into one."""
-    ratio: Ratio
+    ratio: Annotated[Ratio, WorkedOut]
     """Share of units that do not show the mixed image's own image; default (images - 1) / images."""
     fill: Literal["image", "zero", "token", "noise"] = "image"
     """What fills the hidden units: other images, or zeros, one learnable token, or noise N(0, 1)."""

@@ -63,6 +63,11 @@ def test_the_schemas_take_every_shipped_file(kind, path):
     jsonschema.validate(plain(load(path)), schemas()[kind])
 
 
+def test_the_schemas_take_named_and_plugged_in_evaluations():
+    named = {"five": {"kind": "knn", "k": 5}, "more": {"kind": "a.b:SPEC", "c": 1}, "linear": {"start": "five"}}
+    jsonschema.validate({"base": "digits_nano", "evaluations": named}, schemas()["experiment"])
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
@@ -72,6 +77,8 @@ def test_the_schemas_take_every_shipped_file(kind, path):
         ("experiment", {"base": "digits_nano", "pretrain": {"epoch": 3}}),
         ("experiment", {"base": "digits_nano", "method": {"name": "mae", "ratio": 1.5}}),
         ("experiment", {"base": "digits_nano", "image_size": [32]}),
+        ("experiment", {"base": "digits_nano", "evaluations": {"knn": {"kk": 3}}}),
+        ("experiment", {"base": "digits_nano", "evaluations": {"five": {"kind": "knn", "kk": 3}}}),
     ],
 )
 def test_the_schemas_refuse_what_the_program_refuses(kind, wrong):
