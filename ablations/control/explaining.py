@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,7 @@ def _slurm(folder: Path, submission: Submission, number: int) -> Document:
     except NoAnswer as error:
         ended, said = None, f"no accounting: {error}"
     logs = sorted((folder / "submitit").glob(f"{task}_[0-9]*_log.out"))
-    return {"task": task, "accounting": ended and vars(ended), "said": said, "log": str(logs[0]) if logs else None}
+    return {"task": task, "accounting": ended and asdict(ended), "said": said, "log": str(logs[0]) if logs else None}
 
 
 # ---------------------------------------------------------------------------------------------------------------- next

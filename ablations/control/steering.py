@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class ChosenRuns:
         """The plan's runs that are meant. Raises ValueError where there is none."""
         entries = [entry for entry in plan.entries if self._holds(entry)]
         if not entries:
-            options = " ".join(f"--{name} {value}" for name, value in vars(self).items() if value is not None)
+            options = " ".join(f"--{name} {value}" for name, value in asdict(self).items() if value is not None)
             raise ValueError(f"no run of {plan.name} has {options}; it has {_names(plan.entries)}")
         return entries
 

@@ -34,6 +34,10 @@ class GridResources(Resources):
     slurm: GridSlurm = GridSlurm()
     """What jobs ask of a cluster."""
 
+    def of_jobs(self) -> Resources:
+        """What each job needs to know of them."""
+        return Resources(**{name: getattr(self, name) for name in Resources.model_fields})
+
 
 class Sweep(Model):
     """A block of cases: `product`, `zip` and `list` crossed with one another. Names are dotted paths."""

@@ -29,7 +29,6 @@ from mixmae.runs.cause import Cause
 from mixmae.runs.locks import is_locked, lock
 from mixmae.runs.state import RunState
 from mixmae.tracking.asked import check_installed
-from mixmae.training.resources import Resources
 from mixmae.work.worker import POLL_S, Item, WorkList, work
 
 if TYPE_CHECKING:
@@ -115,8 +114,7 @@ class Launcher:
         for_each(lambda entry: create_run(self.plan.root, entry.planned), [*anew, *done])
         for_each(lambda entry: queue(entry.run), anew)
         items = tuple(Item(*entry.key, entry.needs) for entry in in_order(self.plan.entries))
-        shared = Resources(**{name: getattr(self.resources, name) for name in Resources.model_fields})
-        WorkList(items, shared, os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)
+        WorkList(items, self.resources.of_jobs(), os.environ.get("CUDA_VISIBLE_DEVICES")).write(self.worklist)
         return started
 
     def _is_over(self, run_states: dict[Key, RunState]) -> bool:

@@ -103,7 +103,7 @@ def _submit_array(
     """`tasks` holds, and is given, the task of each run in the queue."""
     keys = tuple(tuple(entry.key for entry in pack) for pack in jobs)
     submission = Submission(records(plan), uuid.uuid4().hex[:8], plan.name, keys).write()
-    shared = Resources(**{name: getattr(grid.spec.resources, name) for name in Resources.model_fields})
+    shared = grid.spec.resources.of_jobs()
     packed = [(entry, number) for number, pack in enumerate(jobs) for entry in pack]
     for_each(lambda each: _ask_for(each[0], plan, submission, each[1], shared), packed)
     paths = [_path(plan, submission, number, pack) for number, pack in enumerate(jobs)]

@@ -49,6 +49,11 @@ class StageJob(Model):
         """The method that trains the encoder; None: nothing is pretrained here."""
         return None
 
+    @property
+    def read_from(self) -> MethodModel | None:
+        """The file of weights that it starts from, in a method's place."""
+        return None
+
 
 class PretrainJob(StageJob):
     """Trains an encoder by a method."""
@@ -71,6 +76,10 @@ class EvaluationJob(StageJob):
     @property
     def start(self) -> Key | None:
         return start_of(self.__dict__)
+
+    @property
+    def read_from(self) -> MethodModel | None:
+        return self.weights
 
 
 def job_of(written: Mapping[str, Any]) -> StageJob:

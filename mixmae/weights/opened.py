@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mixmae.encoders.keys import some
-from mixmae.experiment.jobs import EvaluationJob, StageJob, job_of
+from mixmae.experiment.jobs import StageJob, job_of
 from mixmae.files.records import sha256
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
@@ -109,7 +109,7 @@ def _facts(run: RunFolder, config: dict, job: StageJob) -> Facts:
     if job.start:
         started = RunFolder(run.root, *job.start).read("config")
         pretraining = started and started["job"]
-    weights: Any = job.weights if isinstance(job, EvaluationJob) else None
+    weights: Any = job.read_from
     if weights:
         origin = _origin_of(Path(weights.path), weights.sha256)
     return Facts(

@@ -80,7 +80,7 @@ class Page:
 
 def render(page: Page) -> str:
     script = _asset("page.js")
-    values = {field: getattr(page, field) for field in (*vars(page), "scales", "commands")}
+    values = {field: getattr(page, field) for field in (*page.__dataclass_fields__, "scales", "commands")}
     return _template().render(
         **values,
         version=mixmae.__version__,

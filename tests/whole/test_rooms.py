@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import mixmae
 import results
 from mixmae.data.sources import sources
 from mixmae.encoders.families import families
+from mixmae.experiment.jobs import StageJob
 from mixmae.experiment.stages import stages
 from mixmae.methods.methods import methods
 from mixmae.presentation.plots import plot_kinds
@@ -132,6 +134,41 @@ def test_a_spec_is_known_by_its_name_in_its_own_folder_alone(name):
 
 def test_other_meanings_are_of_names():
     assert set(OTHER_MEANINGS) <= NAMES and {word for _, word in ALLOWED} <= NAMES
+
+
+CONFIGS = {
+    *(spec.config.__name__ for specs in (families, methods, sources) for spec in specs),
+    *(spec.recipe.__name__ for spec in stages),
+    *(job.__name__ for job in (StageJob, *StageJob.__subclasses__())),
+}
+"""The classes of what is configured."""
+
+
+def probes(tree: ast.Module) -> Iterator[str]:
+    """Calls that look at what an object is, in place of asking its spec."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            asked = {name.id for name in ast.walk(node.args[-1]) if isinstance(name, ast.Name)} if node.args else set()
+            if (
+                node.func.id in ("hasattr", "vars")
+                or (node.func.id == "getattr" and len(node.args) == 3)
+                or (node.func.id == "isinstance" and asked & CONFIGS)
+            ):
+                yield f"{node.lineno} {ast.unparse(node)}"
+
+
+def test_no_config_is_probed():
+    found = []
+    for module, tree in modules().items():
+        if not set(module.split("/")) & NAMES - {"mixmae"}:
+            found += [f"{module}:{probe}" for probe in probes(tree)]
+    errors = ["cli.py:getattr(error, 'option_name', None)", "mixmae/runs/cause.py:getattr(error, 'cause', None)"]
+    assert sorted(re.sub(r":\d+ ", ":", probe) for probe in found) == errors
+
+
+def test_a_probe_is_seen():
+    code = "vars(a)\ngetattr(a, 'b', None)\nisinstance(a, SwinConfig)\ngetattr(a, b)\nisinstance(a, str)"
+    assert [probe.split()[0] for probe in probes(ast.parse(code))] == ["1", "2", "3"]
 
 
 @pytest.mark.slow
