@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mixmae.data.batches import Samples, evaluation_keys, load_batches, open_split, training_keys
+from mixmae.data.digits.source import read
 from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.draws import generator, seed_of, subset
 from mixmae.data.image_folder import fingerprint as fingerprints
@@ -61,6 +62,13 @@ def test_val_is_the_last_fifth_of_each_class_in_file_order():
         assert max(of_train) < min(of_val)
         assert len(of_val) == (len(of_train) + len(of_val)) // 5
     assert train.labels == [targets[row] for row in rows["train"]]
+
+
+def test_digits_are_read_as_scikit_learn_reads_them():
+    levels, targets = read()
+    ours = load_digits()
+    assert np.array_equal(levels, ours.images) and np.array_equal(targets, ours.target)
+    assert open_split(DigitsConfig(), "val").classes == [str(name) for name in ours.target_names]
 
 
 def test_digits_are_32_px_rgb_of_the_original_levels():
