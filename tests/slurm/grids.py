@@ -9,6 +9,11 @@ from pathlib import Path
 
 import yaml
 
+from ablations.control.steering import status_document
+from ablations.grid.file import read_grid
+from ablations.plan.plan import Plan, plan
+from ablations.slurm.policy import seen
+
 BASE = {
     "method": {"name": "mixmae", "decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2},
     "encoder": {"family": "swin", "patch_size": 4, "widths": [16, 32], "depths": [1, 1], "heads": [1, 2]},
@@ -59,9 +64,15 @@ class TestGrid:
         return done.stdout
 
     def jobs(self) -> list[dict]:
-        done = self.ask("status", str(self.file), "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["jobs"]
+        """What `grid status --json` says, asked in this process: waits ask often, and a program of its own for each
+        would take a core from the jobs they wait for."""
+        own = self.plan
+        return status_document(own, seen(own))["jobs"]
+
+    @property
+    def plan(self) -> Plan:
+        grid = read_grid(self.file)
+        return plan(grid.name, grid.cases, self.root)
 
     def states(self) -> list[str]:
         return [job["state"] for job in self.jobs()]

@@ -1,19 +1,19 @@
 """Real processes killed with SIGKILL at random moments, again and again: nothing of what they compute is lost."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import socket
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+
+from support import several
+from support.forked import Forked, program
 
 SMALL = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
 METHODS = {
@@ -47,46 +47,9 @@ class Tally:
     """From a kill to the end of the last of its run's processes."""
 
 
-def child(environment: dict[str, str], arguments: list[str], said: str) -> None:
-    """The command line in a process that has torch loaded already."""
-    import cli
-
-    os.environ.update(environment)
-    sys.argv = ["mixmae", *arguments]
-    with open(said, "a", encoding="utf-8") as sys.stderr:
-        cli.main()
-
-
-@pytest.fixture(scope="module")
-def spawning():
-    """Processes forked from one that has loaded all and computed nothing."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
-    context = multiprocessing.get_context("forkserver")
-    modules = [
-        "torch",
-        "cli",
-        "mixmae.training.pretrain.run",
-        "mixmae.evaluations.finetune.run",
-        "mixmae.methods.mixmae.model",
-        "baselines.mae.model",
-    ]
-    context.set_forkserver_preload(modules)
-    return context
-
-
-def start(spawning, count: int, root: Path, file: Path, save_steps: int) -> list:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
-    arguments = ["--root", str(root), "run", str(file), "--save-steps", str(save_steps)]
-    processes = []
-    for rank in range(count):
-        place = meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
-        said = str(file.with_name(f"said{rank}.txt"))
-        processes.append(spawning.Process(target=child, args=(place, arguments, said)))
-        processes[-1].start()
-    return processes
+def start(count: int, root: Path, file: Path, save_steps: int) -> list[Forked]:
+    words = ("--root", root, "run", file, "--save-steps", save_steps)
+    return several.start(count, program, *words) if count > 1 else [program(*map(str, words), OMP_NUM_THREADS="1")]
 
 
 def wait(processes: list, seconds: float) -> bool:
@@ -94,7 +57,7 @@ def wait(processes: list, seconds: float) -> bool:
     end = time.monotonic() + seconds
     for process in processes:
         process.join(max(0.0, end - time.monotonic()))
-    return all(process.exitcode is not None for process in processes)
+    return all(process.returncode is not None for process in processes)
 
 
 def case_file(folder: Path, method: str) -> Path:
@@ -115,7 +78,7 @@ def meetings(root: Path) -> int:
     return sum(path.read_text().count("on cpu, 1 threads") for path in root.glob("*/*/log.txt"))
 
 
-def run_under_fire(spawning, count: int, root: Path, file: Path, span_s: float, rng: random.Random, tally: Tally):
+def run_under_fire(count: int, root: Path, file: Path, span_s: float, rng: random.Random, tally: Tally):
     """Starts the run until it ends by itself; a start is killed within span_s, the first early, unless it ends before.
 
     Of several processes one is killed when all have met (who started them must tell who is dead before), or all are.
@@ -123,12 +86,12 @@ def run_under_fire(spawning, count: int, root: Path, file: Path, span_s: float, 
     part = 0.6
     while True:
         before, alone = meetings(root), count > 1 and rng.random() < 0.7
-        processes = start(spawning, count, root, file, save_steps=rng.choice([1, 2, 5]))
+        processes = start(count, root, file, save_steps=rng.choice([1, 2, 5]))
         tally.starts += 1
         while alone and meetings(root) == before and not wait(processes, 0.02):
             pass
         if wait(processes, rng.uniform(0.0, part * span_s)):
-            assert [process.exitcode for process in processes] == [0] * count, file.with_name("said0.txt").read_text()
+            several.finish(processes)
             return
         for victim in [rng.choice(processes)] if alone else processes:
             victim.kill()
@@ -140,18 +103,18 @@ def run_under_fire(spawning, count: int, root: Path, file: Path, span_s: float, 
             assert json.loads(path.read_text()), path
 
 
-def test_killed_runs_lose_nothing(tmp_path, spawning, rounds, report):
+def test_killed_runs_lose_nothing(tmp_path, rounds, report):
     rng, tally, runs = random.Random(0), Tally(), 0
     for method, count in rounds(SHORT, LONG):
         folder = tmp_path / f"{method}{count}"
         folder.mkdir()
         file, began = case_file(folder, method), time.monotonic()
-        straight = start(spawning, count, folder / "straight", file, save_steps=1)
-        assert wait(straight, 300) and not any(process.exitcode for process in straight)
+        straight = start(count, folder / "straight", file, save_steps=1)
+        assert wait(straight, 300) and not any(process.returncode for process in straight)
         span_s, wanted = time.monotonic() - began, left(folder / "straight")
         for number in range(rounds(1, 5)):
             root = folder / f"killed{number}"
-            run_under_fire(spawning, count, root, file, span_s * rounds(0.8, 0.6), rng, tally)
+            run_under_fire(count, root, file, span_s * rounds(0.8, 0.6), rng, tally)
             assert left(root) == wanted, (method, count, number)
             shutil.rmtree(root)
             runs += 1
@@ -160,20 +123,20 @@ def test_killed_runs_lose_nothing(tmp_path, spawning, rounds, report):
 
 
 @pytest.mark.long
-def test_a_process_that_stands_still_is_found_out(tmp_path, spawning, report):
+def test_a_process_that_stands_still_is_found_out(tmp_path, report):
     """Its connections stay open, so only its silence tells."""
     for silent in (0, 1):
         folder = tmp_path / str(silent)
         folder.mkdir()
-        processes = start(spawning, 2, folder / "runs", case_file(folder, "mixmae"), save_steps=1)
+        processes = start(2, folder / "runs", case_file(folder, "mixmae"), save_steps=1)
         while not meetings(folder / "runs"):
             time.sleep(0.02)
         os.kill(processes[silent].pid, signal.SIGSTOP)
         began = time.monotonic()
         assert wait([processes[1 - silent]], MINUTE_S), "the other hangs"
         report(f"silence: the other process ended {time.monotonic() - began:.0f} s after process {silent} stood still")
-        assert processes[1 - silent].exitcode == 75
+        assert processes[1 - silent].returncode == 75
         processes[silent].kill()
-        processes[silent].join()
-        again = start(spawning, 2, folder / "runs", folder / "case.yaml", save_steps=1)
-        assert wait(again, 300) and not any(process.exitcode for process in again)
+        processes[silent].wait()
+        again = start(2, folder / "runs", folder / "case.yaml", save_steps=1)
+        assert wait(again, 300) and not any(process.returncode for process in again)

@@ -1,9 +1,8 @@
-"""Starts one program on several processes, as torchrun and srun do; run as a program itself, it runs stage jobs so."""
+"""Starts one program on several processes, as torchrun and srun do."""
 
-import os
 import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,29 +13,25 @@ from mixmae.training.places import place
 from mixmae.training.processes import join
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute, follow
+from support.forked import Forked
 from support.tiny_jobs import never
 
 
-def start(count: int, command: list, **environment: str) -> list[subprocess.Popen]:
-    """`command` after "python", as processes 0 … count - 1; their standard errors are pipes."""
+def start(count: int, target: Callable[..., Forked], *words: object) -> list[Forked]:
+    """`target`, as processes 0 … count - 1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    return [target(*map(str, words), RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(count)]
 
 
-def finish(processes: list[subprocess.Popen], within_s: float = 600) -> list[str]:
+def jobs(*words: str, **environment: str) -> Forked:
+    """One of the processes that run stage jobs: Resources as JSON, then the run folders."""
+    return Forked(_run_jobs, *words, **environment)
+
+
+def finish(processes: list[Forked], within_s: float = 600) -> list[str]:
     """Standard errors, by rank; all must end well."""
     said = [process.communicate(timeout=within_s)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
@@ -59,18 +54,13 @@ def run_all(runs: list[RunFolder], resources: Resources, processes=None) -> None
         torch.save(first, run.path / "gradients.pt")
 
 
-def main() -> None:
-    """Arguments: Resources as JSON, then the run folders."""
+def _run_jobs(as_json: str, *paths: str) -> None:
     torch.set_num_threads(1)
-    resources = Resources.model_validate_json(sys.argv[1])
-    runs = [RunFolder(path.parents[1], path.parent.name, path.name) for path in map(Path, sys.argv[2:])]
+    resources = Resources.model_validate_json(as_json)
+    runs = [RunFolder(path.parents[1], path.parent.name, path.name) for path in map(Path, paths)]
     processes = join(place())
     if processes.leads:
         run_all(runs, resources, processes)
         processes.dismiss()
     else:
         sys.exit(follow(resources, never, processes) != "done")
-
-
-if __name__ == "__main__":
-    main()

@@ -124,7 +124,7 @@ class Cluster:
         while not (found := condition()):
             if time.monotonic() > end:
                 raise TimeoutError(f"after {seconds} s: {said()}")
-            time.sleep(0.1)
+            time.sleep(0.2)
         return found
 
     def processes(self, job: str) -> set[int]:

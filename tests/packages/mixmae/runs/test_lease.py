@@ -4,8 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 
@@ -16,6 +14,7 @@ from mixmae.runs.lease import Held, Lost, Owner, newest, take
 from mixmae.runs.state import run_state
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
+from support import forked
 from support.tiny_jobs import experiment, never, planned_runs
 
 FORK = multiprocessing.get_context("fork")
@@ -174,24 +173,18 @@ def test_beats_keep_a_lease_and_the_heir_of_a_silent_one_ends_it(tmp_path, monke
 
 # ----------------------------------------------------------------------------------------------------- a frozen owner
 
-FROZEN = """
-import sys, pathlib
-from mixmae.runs import lease
-lease._boot = lambda: "another machine"
-from mixmae.runs.folder import RunFolder
-from mixmae.training.resources import Resources
-from mixmae.work.execution import execute
-root, stage, name = sys.argv[1:]
-print(execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lambda: False))
-"""
+
+def far_away(*words: str) -> None:
+    """A stage job whose owner says that it is of another machine."""
+    lease._boot = lambda: "another machine"
+    forked.run_job(*words)
 
 
 def test_a_frozen_owner_that_wakes_writes_nothing(tmp_path):
-    exp = experiment(pretrain={"epochs": 60})
+    exp = experiment(pretrain={"epochs": 12})
     straight, run = (planned_runs(tmp_path / name, exp)["pretrain"] for name in ("straight", "frozen"))
     assert execute(straight, Resources(), never) == "done"
-    command = [sys.executable, "-c", FROZEN, str(run.root), run.stage, run.id]
-    frozen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    frozen = forked.Forked(far_away, str(run.path), Resources(save_steps=1).model_dump_json())
     end = time.monotonic() + 60
     while len(list(run.checkpoints.glob("step-*.pt"))) < 2:
         assert time.monotonic() < end and frozen.poll() is None

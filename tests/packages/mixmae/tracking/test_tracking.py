@@ -6,8 +6,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,17 +17,9 @@ from ablations.control.pruning import delete, find
 from mixmae.tracking.tracker import tracked
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
+from support.forked import job
 from support.tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
 from support.tracked_runs import ALL, in_tensorboard, mlflow_run, pretraining, said, set_up, shows, wandb_records
-
-CHILD = """
-import sys, pathlib
-from mixmae.runs.folder import RunFolder
-from mixmae.training.resources import Resources
-from mixmae.work.execution import execute
-root, stage, name = sys.argv[1:]
-execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=3, track=("tensorboard",)), lambda: False)
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,8 +73,8 @@ def test_a_tracker_that_is_named_later_is_told_all(tmp_path, name):
 
 
 def test_a_killed_run_goes_on_with_its_curve(tmp_path):
-    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=40)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(run.root), run.stage, run.id], stderr=subprocess.DEVNULL)
+    run = pretraining(tmp_path, "tensorboard", seed=4, epochs=15)
+    child = job(run, Resources(save_steps=3, track=("tensorboard",)))
     deadline = time.monotonic() + 60
     while len(lines(run.path / "metrics.jsonl")) < 5 and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

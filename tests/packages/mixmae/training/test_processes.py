@@ -17,6 +17,7 @@ from mixmae.runs.state import run_state
 from mixmae.training.places import Place, first_host, place
 from mixmae.training.resources import Resources
 from support import several
+from support.forked import Forked, program
 from support.tiny_jobs import ENCODERS, METHODS, experiment, lines, planned_runs
 
 STEPS = 10
@@ -53,8 +54,7 @@ def alone(tmp_path_factory):
 def together(request, tmp_path_factory):
     runs = all_cases(tmp_path_factory.mktemp("together"))
     resources = Resources(checkpoint_activations=request.param == 3, track=("tensorboard",)).model_dump_json()
-    script = Path(several.__file__)
-    said = several.finish(several.start(request.param, [script, resources, *(run.path for run in flat(runs))]))
+    said = several.finish(several.start(request.param, several.jobs, resources, *(run.path for run in flat(runs))))
     assert "NaN" not in said[0]
     return request.param, runs
 
@@ -100,7 +100,7 @@ CASE = {
     "encoder": ENCODERS["swin"],
     "image_size": 32,
     "data": {"name": "digits"},
-    "pretrain": {**TRAINING, "epochs": 60},
+    "pretrain": {**TRAINING, "epochs": 24},
     "evaluations": {"finetune": {**TRAINING, "epochs": 4}, "knn": {"subset": {"fraction": 0.1}}},
 }
 REPEATABLE = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
@@ -117,8 +117,8 @@ def run_of(root: Path, stage: str) -> Path:
     return found
 
 
-def begin(root: Path, file: Path, count: int = 2) -> list[subprocess.Popen]:
-    return several.start(count, ["-m", "cli", "--root", root, "run", file, "--save-steps", 1])
+def begin(root: Path, file: Path, count: int = 2) -> list[Forked]:
+    return several.start(count, program, "--root", root, "run", file, "--save-steps", 1)
 
 
 def wait_for(condition, within_s: float = 60) -> None:
@@ -128,7 +128,7 @@ def wait_for(condition, within_s: float = 60) -> None:
         time.sleep(0.02)
 
 
-def ends(processes: list[subprocess.Popen], within_s: float = 60) -> tuple[list[int], list[str]]:
+def ends(processes: list[Forked], within_s: float = 60) -> tuple[list[int], list[str]]:
     said = [process.communicate(timeout=within_s)[1] for process in processes]
     return [process.returncode for process in processes], said
 
@@ -159,7 +159,7 @@ def test_torchrun_runs_an_experiment_and_one_process_writes(undisturbed):
     log = (run_of(root, "pretrain") / "log.txt").read_text()
     assert log.count("cpu, 1 threads, 2 processes") == log.count("INFO done") == 1
     assert said.count("3/3 done") == 1
-    assert len(lines(run_of(root, "pretrain") / "metrics.jsonl")) == 60
+    assert len(lines(run_of(root, "pretrain") / "metrics.jsonl")) == 24
 
 
 @pytest.mark.slow

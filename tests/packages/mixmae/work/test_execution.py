@@ -2,8 +2,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,16 +13,8 @@ from mixmae.runs.lease import Held
 from mixmae.runs.state import run_state
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
+from support.forked import job
 from support.tiny_jobs import FINETUNE, StopAfter, experiment, lines, never, planned_runs
-
-CHILD = """
-import sys, pathlib
-from mixmae.runs.folder import RunFolder
-from mixmae.training.resources import Resources
-from mixmae.work.execution import execute
-root, stage, name = sys.argv[1:]
-execute(RunFolder(pathlib.Path(root), stage, name), Resources(save_steps=1), lambda: False)
-"""
 
 
 @pytest.fixture
@@ -131,13 +121,13 @@ def test_a_run_killed_between_result_and_state_is_done(run):
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path, stage):
     if stage == "pretrain":
-        exp = experiment(pretrain={"epochs": 40})
+        exp = experiment(pretrain={"epochs": 12})
     else:
-        exp = experiment("supervised", evaluations={"finetune": {**FINETUNE, "epochs": 25}})
+        exp = experiment("supervised", evaluations={"finetune": {**FINETUNE, "epochs": 10}})
     straight = planned_runs(tmp_path / "straight", exp)[stage]
     assert execute(straight, Resources(), never) == "done"
     run = planned_runs(tmp_path / "killed", exp)[stage]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(run.root), stage, run.id], stderr=subprocess.DEVNULL)
+    child = job(run, Resources(save_steps=1))
     deadline = time.monotonic() + 60
     while len(list(run.checkpoints.glob("step-*.pt"))) < 2 and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

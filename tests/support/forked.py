@@ -1,0 +1,114 @@
+"""Processes that have torch and timm loaded already: forked from one that has loaded them and computed nothing.
+
+Each is a process of its own, with its own environment, signals and standard streams; only the seconds that Python takes
+to read their modules are spared.
+"""
+
+import functools
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from unittest import mock
+
+from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
+
+LOADED = [
+    "torch",
+    "timm",
+    "cli",
+    "mixmae.training.pretrain.run",
+    "mixmae.evaluations.finetune.run",
+    "mixmae.methods.mixmae.model",
+    "baselines.mae.model",
+]
+
+
+@functools.cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LOADED)
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR"):
+        multiprocessing.forkserver.ensure_running()
+    return context
+
+
+class Forked:
+    """As much of `subprocess.Popen` as tests use. It calls `target(*arguments)` of an importable module."""
+
+    def __init__(self, target: Callable, *arguments: str, **environment: str):
+        self._said = [tempfile.NamedTemporaryFile("r") for _ in range(2)]  # noqa: SIM115
+        paths = [file.name for file in self._said]
+        self._process = _server().Process(
+            target=_begin, args=(target, arguments, {**os.environ, **environment}, *paths)
+        )
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired([str(self._process)], timeout)
+        return self._process.exitcode
+
+    def join(self, timeout: float) -> None:
+        self._process.join(timeout)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Standard output and error, once it has ended."""
+        self.wait(timeout)
+        out, err = (file.read() for file in self._said)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def program(*words: str, **environment: str) -> Forked:
+    """The command line."""
+    return Forked(_program, *words, **environment)
+
+
+def job(run: RunFolder, resources: Resources) -> Forked:
+    """A stage job; it prints how it ended."""
+    return Forked(run_job, str(run.path), resources.model_dump_json())
+
+
+def _begin(target: Callable, arguments: tuple[str, ...], environment: dict[str, str], out: str, err: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY), number)
+    target(*arguments)
+
+
+def _program(*words: str) -> None:
+    import cli
+
+    sys.argv = ["mixmae", *words]
+    cli.main()
+
+
+def run_job(path: str, resources: str) -> None:
+    from mixmae.work.execution import execute
+
+    run = Path(path)
+    folder = RunFolder(run.parents[1], run.parent.name, run.name)
+    print(execute(folder, Resources.model_validate_json(resources), lambda: False))
