@@ -16,7 +16,7 @@ test: lint $(VENV)/project $(VENV)/test-extra
 lint: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy -n 2
 
 soak: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest tests/soak --long $(PYTEST_ARGS)

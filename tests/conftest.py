@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -60,6 +61,11 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
 
 
+def pytest_collection_finish():
+    """What the tests import stays: looking through it for garbage, again and again, takes time that tests wait for."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def report(pytestconfig):
     """Takes lines that are printed after the tests: what soak tests tried and lost."""
@@ -114,6 +120,7 @@ def mounted(tmp_path) -> Iterator:
 
 
 def pytest_sessionfinish(session):
+    gc.unfreeze()  # else extension modules complain of objects that outlive them
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["said"] = session.config.stash[SAID]
 

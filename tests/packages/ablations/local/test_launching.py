@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.launches import GRID, Launch, ended, until
+from support.forked import program
+from support.launches import GRID, PATIENCE_S, Launch, ended, until
 
 pytestmark = pytest.mark.slow
 
@@ -125,11 +126,12 @@ def test_one_experiment_in_this_process_stops_and_goes_on(launch, number):
     grid = launch(epochs=300, seeds=[0])
     text = GRID[: GRID.index("sweeps:")].replace("set:\n", "").replace("\n  ", "\n").replace("EPOCHS", "12")
     (grid.folder / "one.yaml").write_text(text)
-    running = grid.start("run", "one.yaml")
+    command = ("--root", f"{grid.folder}/runs", "run", f"{grid.folder}/one.yaml")
+    running = program(*command)
     until(lambda: list(grid.folder.glob("runs/pretrain/*/metrics.jsonl")) or running.poll() is not None)
     running.send_signal(number)
-    code, _, err = ended(running)
-    assert code == 75, err
-    assert grid.finish("run", "one.yaml")[0] == 0
+    _, err = running.communicate(PATIENCE_S)
+    assert running.returncode == 75, err
+    assert program(*command).wait(PATIENCE_S) == 0
     results = [json.loads(path.read_text()) for path in grid.folder.glob("runs/*/*/result.json")]
     assert len(results) == 2

@@ -9,7 +9,7 @@ from ablations.plan.queueing import create_run
 from mixmae.experiment.reading import read_experiment
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
-from support.program import mixmae
+from support.forked import program
 from support.tiny_jobs import DECODER, ENCODERS, PRETRAIN, StopAfter, lines, never, planned_runs
 from support.tiny_jobs import experiment as tiny
 
@@ -29,11 +29,15 @@ def test_it_begins_anew_only_when_told_to(tmp_path):
     for path in saved:
         path.write_bytes(path.read_bytes()[:-1000])
     command = ["--root", str(root), "run", str(file)]
-    shown, said = mixmae(*command, folder=tmp_path, check=1)
+    told = program(*command)
+    shown, said = told.communicate()
+    assert told.returncode == 1, said
     assert "Traceback" not in shown
     assert "none of the checkpoints in" in said and "mixmae run --start-over" in said
     assert sorted(run.checkpoints.glob("step-*.pt")) == saved
-    _, said = mixmae(*command, "--start-over", folder=tmp_path, check=0)
+    told = program(*command, "--start-over")
+    _, said = told.communicate()
+    assert told.returncode == 0, said
     aside = run.checkpoints / "set-aside-1"
     assert f"set aside: {aside}" in said
     assert [path.name for path in sorted(aside.iterdir())] == [path.name for path in saved]
