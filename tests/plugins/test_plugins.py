@@ -15,9 +15,9 @@ from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
 from mixmae.runs.folder import RunFolder
 from results.rows.collect import collect
+from support.checkout import write_readme_plugin
 
 HERE = Path(__file__).parent
-README = Path(__file__).parents[2] / "README.md"
 
 
 def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subprocess.CompletedProcess:
@@ -37,8 +37,7 @@ def path(tmp_path_factory) -> Path:
     """A folder to put on PYTHONPATH: the toy package, and the module that the README shows."""
     found = tmp_path_factory.mktemp("path")
     shutil.copytree(HERE / "site", found, dirs_exist_ok=True)
-    text = README.read_text(encoding="utf-8")
-    (found / "nearest_mean.py").write_text(re.search(r"```python\n# nearest_mean.py\n(.*?)```", text, re.S)[1])
+    write_readme_plugin(found)
     return found
 
 

@@ -13,6 +13,7 @@ import yaml
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
 from support import several
+from support.checkout import write_readme_plugin
 from support.file_systems import fill
 from support.forked import program
 
@@ -201,6 +202,19 @@ def test_two_tasks_on_two_nodes_are_one_run(cluster, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------------- launches
+
+
+def test_a_plug_in_on_the_users_path_runs_on_a_node(cluster, tmp_path, monkeypatch):
+    write_readme_plugin(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
+    monkeypatch.syspath_prepend(tmp_path)
+    random = {"method": "supervised", "pretrain": None, "evaluations": {"mean": {"kind": "nearest_mean:SPEC"}}}
+    grid = write_grid(cluster, tmp_path, "plugged", **random)
+    grid.launch()
+    (job,) = grid.settled()
+    assert (job["stage"], job["state"]) == ("nearest_mean:SPEC", "done"), job
+    (result,) = grid.root.glob("*/*/result.json")
+    assert json.loads(result.read_text())["top1"] > 20, "far above guessing, already with random weights"
 
 
 def test_arrays_longer_than_the_site_allows_are_split(cluster, tmp_path, rounds, report):
