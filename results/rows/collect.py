@@ -166,7 +166,8 @@ def _sources(roots: tuple[Path, ...]) -> list[_Source]:
 def _stage_folders(opened: Iterable[_Source]) -> list[str]:
     """The stages that there are, then the names of folders that hold runs of stages that are not installed."""
     known = stages.names()
-    folders = [folder for source in opened for folder in source.root.glob("*/") if folder.name not in known]
+    places = [place for source in opened for place in source.root.iterdir() if place.name not in known]
+    folders = [place for place in places if place.is_dir()]
     return [*known, *sorted({folder.name for folder in folders if any(folder.glob("*/config.json"))})]
 
 
@@ -287,24 +288,26 @@ def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> 
     order = {stage: number for number, stage in enumerate(stages.names())}
     runs = sorted(runs, key=lambda run: (order.get(run.stage, len(order)), run.stage, run.id))
     known = {**settings, **{run.key: run for run in runs}}
-    shared, places, own = _AllShared(), [], []
+    shared, places, trained = _AllShared(), [], []
     for run in runs:
         chain = _chain(run, known)
         last = chain[-1]
         places.append(shared.place(chain))
-        own.append(_own_columns(run, last if trains_encoder(last.stage) else None))
+        trained.append(last if trains_encoder(last.stage) else None)
         if last.start is not None:
             what = f"its {_start_label(last)} {last.start[1]} is missing; its method is {UNKNOWN}"
             problems.append(f"{run.where}: {what}, so that no grid shows it")
-    extra = dict.fromkeys(name for row in own for name in row if name not in COLUMNS and name not in UNWRITTEN)
-    types = {**COLUMNS, **dict.fromkeys(extra, "float64")}
+    own = _own_columns(runs, trained)
+    types = {**COLUMNS, **{name: "float64" for name in own if name not in COLUMNS}}
     setting = pd.DataFrame([setting.columns for setting in shared.all], columns=list(_SHARED)).astype(_SHARED)
-    of_runs = {name: kind for name, kind in types.items() if name not in _SHARED}
-    columns = {name: pd.Series([row.get(name) for row in own], dtype=kind) for name, kind in of_runs.items()}
+    columns = {name: pd.Series(own[name], dtype=kind) for name, kind in types.items() if name not in _SHARED}
     frame = pd.concat([pd.DataFrame(columns), setting.take(places).reset_index(drop=True)], axis=1)
-    rows = pd.Series([shared.all[place].row for place in places], dtype="object")
-    unwritten = {name: pd.Series([row.get(name) for row in own], dtype="object") for name in ("figures", "trained")}
-    return frame[list(types)].assign(row=rows, **unwritten)
+    unwritten = {
+        "row": [shared.all[place].row for place in places],
+        "figures": [_figures_of(run.figures) for run in runs],
+        "trained": [run and run.key for run in trained],
+    }
+    return frame[list(types)].assign(**{name: pd.Series(of, dtype="object") for name, of in unwritten.items()})
 
 
 def _chain(run: Read, known: dict[Key, Read]) -> list[Read]:
@@ -320,28 +323,36 @@ def _start_label(run: Read) -> str:
     return spec.label if spec else "start"
 
 
-def _own_columns(run: Read, trained: Read | None) -> dict[str, Any]:
-    """trained: the pretraining that it goes back to."""
-    figures = _figures_of(run.figures)
-    spec = stages.get(run.stage)
-    counts = _FIGURES if spec is None else (*_FIGURES, *(metric.name for metric in spec.metrics))
-    columns: dict[str, Any] = {
-        "root": run.root,
-        "stage": run.stage,
-        "id": run.id,
-        "state": run.state,
-        "reason": run.reason,
-        "seed": run.seed,
-        "pretraining": run.start[1] if run.start else None,
-        "figures": figures,
-        **{name: value for name, value in figures.items() if name in counts},
+def _own_columns(runs: list[Read], trained: list[Read | None]) -> dict[str, list[Any]]:
+    """What runs do not share with their repetitions. trained: the pretraining that each goes back to."""
+    figures = [_figures_of(run.figures) for run in runs]
+    before = [_figures_of(run.figures) if run else {} for run in trained]
+    of_start = zip(runs, trained, before, strict=True)
+    return {
+        **{name: [getattr(run, name) for run in runs] for name in ("root", "stage", "id", "state", "reason", "seed")},
+        "pretraining": [run.start and run.start[1] for run in runs],
+        "pretrain_images": [one.get("images") for one in before],
+        "pretrain_loss": [None if run is last else one.get("loss") for run, last, one in of_start],
+        "pretrain_hours": [run and run.hours for run in trained],
+        "pretrain_device": [run and run.device for run in trained],
+        **_figure_columns([run.stage for run in runs], figures),
     }
-    if trained is not None:
-        before = _figures_of(trained.figures)
-        loss = before.get("loss") if trained is not run else None
-        costs = {"pretrain_hours": trained.hours, "pretrain_device": trained.device}
-        columns |= {"trained": trained.key, "pretrain_images": before.get("images"), "pretrain_loss": loss, **costs}
-    return columns
+
+
+def _figure_columns(of_stages: list[str], figures: list[dict[str, float]]) -> dict[str, list[float | None]]:
+    """The metrics of their stages that runs have, in the order in which they come up."""
+    counted = {stage: _counted(stage) for stage in set(of_stages)}
+    shapes = dict.fromkeys(zip(of_stages, map(tuple, figures), strict=True))
+    names = dict.fromkeys(name for stage, shape in shapes for name in shape if name in counted[stage])
+    return {
+        name: [one.get(name) if name in counted[stage] else None for stage, one in zip(of_stages, figures, strict=True)]
+        for name in dict.fromkeys((*_FIGURES, *names))
+    }
+
+
+def _counted(stage: str) -> set[str]:
+    spec = stages.get(stage)
+    return {*_FIGURES, *(metric.name for metric in spec.metrics)} if spec else set(_FIGURES)
 
 
 @lru_cache(maxsize=1024)

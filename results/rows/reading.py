@@ -120,15 +120,9 @@ def look(stage: str, folder: str) -> tuple[str, int]:
     youngest was last written, in ns since 1970. Opens none. Raises Broken where one of them is not a regular file."""
     names = FILES + FILES_OF_COSTS if trains_encoder(stage) else FILES
     try:
-        stats = retried(lambda: _stats(folder, names))
+        seen, youngest = retried(lambda: _seen(folder, names))
     except OSError as error:
         raise Broken(f"{os.path.basename(error.filename)} cannot be read ({error.strerror})") from error
-    for name, file in zip(names, stats, strict=True):
-        if file and not stat.S_ISREG(file.st_mode):
-            raise Broken(f"{name} is not a file")
-    # ctime tells of what a tool has changed that sets mtime back.
-    seen = [file and (file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in stats]
-    youngest = max((file.st_mtime_ns for file in stats if file), default=0)
     return blake2b(repr(seen).encode(), digest_size=16).hexdigest(), youngest
 
 
@@ -138,14 +132,21 @@ def trains_encoder(stage: str) -> bool:
     return spec is not None and not spec.measures
 
 
-def _stats(folder: str, names: tuple[str, ...]) -> list[os.stat_result | None]:
-    stats: list[os.stat_result | None] = []
+def _seen(folder: str, names: tuple[str, ...]) -> tuple[list[tuple[int, ...] | None], int]:
+    seen: list[tuple[int, ...] | None] = []
+    youngest = 0
     for name in names:
         try:
-            stats.append(os.stat(f"{folder}/{name}"))
+            file = os.stat(f"{folder}/{name}")
         except FileNotFoundError:
-            stats.append(None)
-    return stats
+            seen.append(None)
+            continue
+        if not stat.S_ISREG(file.st_mode):
+            raise Broken(f"{name} is not a file")
+        # ctime tells of what a tool has changed that sets mtime back.
+        seen.append((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns))
+        youngest = max(youngest, file.st_mtime_ns)
+    return seen, youngest
 
 
 def read_run(run: RunFolder) -> tuple[Read, list[str]]:
