@@ -7,7 +7,7 @@ The page's policy forbids every request, and every script but its own.
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 
@@ -80,7 +80,7 @@ class Page:
 
 def render(page: Page) -> str:
     script = _asset("page.js")
-    values = {field: getattr(page, field) for field in (*page.__dataclass_fields__, "scales", "commands")}
+    values = {field: getattr(page, field) for field in (*(field.name for field in fields(page)), "scales", "commands")}
     return _template().render(
         **values,
         version=mixmae.__version__,

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -297,14 +296,15 @@ def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> 
         if last.start is not None:
             what = f"its {_start_label(last)} {last.start[1]} is missing; its method is {UNKNOWN}"
             problems.append(f"{run.where}: {what}, so that no grid shows it")
-    own = _own_columns(runs, trained)
+    figures = [_figures_of(run.figures) for run in runs]
+    own = _own_columns(runs, trained, figures)
     types = {**COLUMNS, **{name: "float64" for name in own if name not in COLUMNS}}
     setting = pd.DataFrame([setting.columns for setting in shared.all], columns=list(_SHARED)).astype(_SHARED)
     columns = {name: pd.Series(own[name], dtype=kind) for name, kind in types.items() if name not in _SHARED}
     frame = pd.concat([pd.DataFrame(columns), setting.take(places).reset_index(drop=True)], axis=1)
     unwritten = {
         "row": [shared.all[place].row for place in places],
-        "figures": [_figures_of(run.figures) for run in runs],
+        "figures": figures,
         "trained": [run and run.key for run in trained],
     }
     return frame[list(types)].assign(**{name: pd.Series(of, dtype="object") for name, of in unwritten.items()})
@@ -323,10 +323,10 @@ def _start_label(run: Read) -> str:
     return spec.label if spec else "start"
 
 
-def _own_columns(runs: list[Read], trained: list[Read | None]) -> dict[str, list[Any]]:
+def _own_columns(runs: list[Read], trained: list[Read | None], figures: list[dict[str, float]]) -> dict[str, list[Any]]:
     """What runs do not share with their repetitions. trained: the pretraining that each goes back to."""
-    figures = [_figures_of(run.figures) for run in runs]
-    before = [_figures_of(run.figures) if run else {} for run in trained]
+    of_run = {run.key: one for run, one in zip(runs, figures, strict=True)}
+    before = [of_run.get(run.key, {}) if run else {} for run in trained]
     of_start = zip(runs, trained, before, strict=True)
     return {
         **{name: [getattr(run, name) for run in runs] for name in ("root", "stage", "id", "state", "reason", "seed")},
@@ -355,9 +355,8 @@ def _counted(stage: str) -> set[str]:
     return {*_FIGURES, *(metric.name for metric in spec.metrics)} if spec else set(_FIGURES)
 
 
-@lru_cache(maxsize=1024)
 def _figures_of(text: str) -> dict[str, float]:
-    """The numbers of `Read.figures`: those of a pretraining are asked for by each of its evaluations."""
+    """The numbers of `Read.figures`."""
     return {name: value for name, value in from_json(text).items() if _is_number(value)}
 
 
