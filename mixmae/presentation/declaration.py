@@ -150,7 +150,8 @@ class Declaration:
 
     def selected(self, texts: Sequence[str] = ()) -> list[Selected]:
         """What `stages` names; nothing named is every evaluation. Raises ValueError."""
-        every = self.evaluations or [spec.name for spec in stages if spec.measures]
+        own = [spec.name for spec in stages if spec.measures and not stages.is_plugged_in(spec.name)]
+        every = self.evaluations or own
         return [self.select(text) for text in texts or every]
 
     def select(self, text: str) -> Selected:

@@ -6,7 +6,6 @@ from math import isqrt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.interpolate import RectBivariateSpline
 from torch import Size, Tensor
 
 from mixmae.attention.positions import resized_positions
@@ -100,6 +99,8 @@ def _bicubic(square: Tensor, side: int) -> Tensor:
 
 def _geometric(square: Tensor, side: int) -> Tensor:
     """Resizes by cubic splines through the old entries, laid out in geometric progression from the centre."""
+    from scipy.interpolate import RectBivariateSpline  # 0.7 s, for which few of the jobs that fit weights have a use
+
     old = _geometric_places(square.shape[1], side)
     new = np.arange(side) - side // 2
     degree = min(3, len(old) - 1)

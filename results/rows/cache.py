@@ -95,9 +95,7 @@ def _read(path: Path) -> dict[tuple[str, str, str], Read]:
         return {}
     if content[:_DIGEST] != _digest(content[_DIGEST:]):
         return {}
-    table = pq.read_table(
-        pa.BufferReader(content[_DIGEST:]), read_dictionary=["stage", "config", "figures", "device", "plugins"]
-    )
+    table = pq.read_table(pa.BufferReader(content[_DIGEST:]))
     stage, id, seed, config, reason, start_stage, start_id, figures, hours, device, plugins, marks = (
         table[name].to_pylist() for name in KEPT
     )

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
+from mixmae.experiment.stages import stages
 from support import several
 from support.checkout import write_readme_plugin
 from support.file_systems import fill
@@ -206,6 +207,8 @@ def test_two_tasks_on_two_nodes_are_one_run(cluster, tmp_path):
 
 def test_a_plug_in_on_the_users_path_runs_on_a_node(cluster, tmp_path, monkeypatch):
     write_readme_plugin(tmp_path)
+    for plugged_in in ("_plugged_in", "_stand_ins"):
+        monkeypatch.setattr(stages, plugged_in, {})  # the tests that follow know no plug-in
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
     monkeypatch.syspath_prepend(tmp_path)
     random = {"method": "supervised", "pretrain": None, "evaluations": {"mean": {"kind": "nearest_mean:SPEC"}}}

@@ -1,6 +1,7 @@
 """scikit-learn's 1,797 real digits, upsampled to 32 px: the data set that needs no download."""
 
 from collections import defaultdict
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -17,11 +18,11 @@ class Digits:
     """
 
     def __init__(self, config: DigitsConfig, split: str):
-        levels, targets = read()
+        images, targets = _upsampled()
         self.classes = [str(digit) for digit in range(10)]
         self._rows = split_rows(targets)[split]
         self.labels = [int(targets[row]) for row in self._rows]
-        self._images = [_upsampled(levels[row]) for row in self._rows]
+        self._images = [images[row] for row in self._rows]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +50,9 @@ def split_rows(targets: np.ndarray) -> dict[str, list[int]]:
     return {"train": [row for row in range(len(targets)) if row not in val], "val": sorted(val)}
 
 
-def _upsampled(levels: np.ndarray) -> Image.Image:
-    grey = Image.fromarray(np.round(levels * (255 / 16)).astype(np.uint8))
-    return grey.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
+@cache
+def _upsampled() -> tuple[list[Image.Image], np.ndarray]:
+    """Returns all images and their classes, in file order. Kept: a worker runs one job after another."""
+    levels, targets = read()
+    grey = [Image.fromarray(image) for image in np.round(levels * (255 / 16)).astype(np.uint8)]
+    return [image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB") for image in grey], targets
