@@ -63,9 +63,8 @@ def _counted(config: EncoderModel, size: int) -> tuple[Any, dict[str, int]]:
 
     from mixmae.encoders.building import build_encoder
 
-    # Encoders with a class token compute fixed position tables, which the meta device cannot do.
-    with torch.device("cpu" if config.extra_tokens else "meta"):
-        encoder: Any = build_encoder(config, (size, size)).to("meta").eval()
+    with torch.device("meta"):
+        encoder: Any = build_encoder(config, (size, size)).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder.features(torch.empty(1, 3, size, size, device="meta"))
     params = _params(encoder)

@@ -223,7 +223,9 @@ def _peak_growth(experiment: Experiment, batch: int) -> int | None:
     """
     if not _PEAK_RESET.exists():
         return None
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that several measurements import torch once
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_growth_here, experiment, batch).result()
 
 

@@ -12,7 +12,12 @@ import yaml
 from ablations.control.steering import status_document
 from ablations.grid.file import read_grid
 from ablations.plan.plan import Plan, plan
+from ablations.plan.queueing import create_run
 from ablations.slurm.policy import seen
+from mixmae.training.resources import Resources
+from mixmae.work.execution import execute
+from support.forked import program
+from support.tiny_jobs import never
 
 BASE = {
     "method": {"name": "mixmae", "decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2},
@@ -53,10 +58,9 @@ class TestGrid:
 
     def ask(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess:
         environment = {**self.cluster.environment, "OMP_NUM_THREADS": "1"}
-        command = self.command(*words)
-        return subprocess.run(
-            command, env=environment, cwd=self.file.parent, capture_output=True, text=True, timeout=timeout
-        )
+        asked = program("--root", str(self.root), "grid", *words, folder=self.file.parent, **environment)
+        said = asked.communicate(timeout)
+        return subprocess.CompletedProcess(words, asked.returncode, *said)
 
     def launch(self, *words: str) -> str:
         done = self.ask("run", str(self.file), *words, timeout=300)
@@ -126,9 +130,10 @@ def write_grid(
 
 
 def local(grid: TestGrid, root: Path) -> TestGrid:
-    """The same grid, run on this machine."""
+    """The same runs, made on this machine one after another."""
     copy = TestGrid(grid.cluster, grid.file, root)
-    copy.launch("--executor", "local", "--slots", "2")
+    for entry in copy.plan.entries:
+        assert execute(create_run(root, entry.planned), Resources(threads=1), never) == "done"
     return copy
 
 

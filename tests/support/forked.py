@@ -42,11 +42,12 @@ def _server() -> ForkServerContext:
 class Forked:
     """As much of `subprocess.Popen` as tests use. It calls `target(*arguments)` of an importable module."""
 
-    def __init__(self, target: Callable, *arguments: str, **environment: str):
+    def __init__(self, target: Callable, *arguments: str, folder: Path | None = None, **environment: str):
         self._said = [tempfile.NamedTemporaryFile("r") for _ in range(2)]  # noqa: SIM115
         paths = [file.name for file in self._said]
+        place = str(folder or Path.cwd())
         self._process = _server().Process(
-            target=_begin, args=(target, arguments, {**os.environ, **environment}, *paths)
+            target=_begin, args=(target, arguments, place, {**os.environ, **environment}, *paths)
         )
         self._process.start()
         self.pid = self._process.pid
@@ -81,9 +82,9 @@ class Forked:
         self._process.kill()
 
 
-def program(*words: str, **environment: str) -> Forked:
-    """The command line."""
-    return Forked(_program, *words, **environment)
+def program(*words: str, folder: Path | None = None, **environment: str) -> Forked:
+    """The command line, in `folder`."""
+    return Forked(_program, *words, folder=folder, **environment)
 
 
 def job(run: RunFolder, resources: Resources) -> Forked:
@@ -91,7 +92,11 @@ def job(run: RunFolder, resources: Resources) -> Forked:
     return Forked(run_job, str(run.path), resources.model_dump_json())
 
 
-def _begin(target: Callable, arguments: tuple[str, ...], environment: dict[str, str], out: str, err: str) -> None:
+def _begin(
+    target: Callable, arguments: tuple[str, ...], folder: str, environment: dict[str, str], out: str, err: str
+) -> None:
+    os.setsid()  # a process group of its own, as a shell makes one
+    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     for number, path in ((1, out), (2, err)):

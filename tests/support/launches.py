@@ -11,18 +11,20 @@ from ablations.local.launching import signal_workers
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Plan, plan, states
 from mixmae.runs.locks import is_locked
+from support.forked import Forked, program
 from support.program import COMMAND
 
 GRID = """\
 base: digits_nano
 set:
   encoder: {name: swin_nano, depths: [1, 1, 1]}
-  pretrain: {epochs: EPOCHS, warmup_epochs: 0, batch: 26, subset: {labels_per_class: 13}}
+  pretrain: {epochs: EPOCHS, warmup_epochs: 0, batch: 20, subset: {labels_per_class: 4}}
   evaluations: {finetune: null, linear: null, knn: {subset: {labels_per_class: 20}}}
 sweeps:
   - {name: all, product: {seed: SEEDS}}
 resources: {slots: 2, track: [tensorboard]}
 """
+ENVIRONMENT = {"SLURM_JOB_ID": "7", "PMIX_RANK": "0", "PYTHONSAFEPATH": "1"}
 PATIENCE_S = 300
 
 
@@ -34,7 +36,7 @@ class Launch:
         self.file = folder / "tiny.yaml"
         self.file.write_text(GRID.replace("EPOCHS", str(epochs)).replace("SEEDS", str(seeds)))
         (folder / "timm.py").write_text("raise ImportError('the user has a file of that name')")
-        self.processes: list[subprocess.Popen] = []
+        self.processes: list[subprocess.Popen | Forked] = []
 
     @property
     def plan(self) -> Plan:
@@ -45,18 +47,17 @@ class Launch:
     def control(self) -> Path:
         return grid_folder(self.folder / "runs", "tiny")
 
-    def start(self, *words: str) -> subprocess.Popen:
-        """The command in a process group of its own, as a shell starts it."""
-        environment = {**os.environ, "SLURM_JOB_ID": "7", "PMIX_RANK": "0", "PYTHONSAFEPATH": "1"}
-        process = subprocess.Popen(
-            [*COMMAND, "--root", "runs", *words],
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+    def start(self, *words: str) -> Forked:
+        """The command, in an environment as of a job on a cluster."""
+        return self._keep(program("--root", "runs", *words, folder=self.folder, **ENVIRONMENT))
+
+    def start_anew(self, *words: str) -> subprocess.Popen:
+        """The command as a shell starts it."""
+        command, environment = [*COMMAND, "--root", "runs", *words], {**os.environ, **ENVIRONMENT}
+        said = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return self._keep(subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **said))
+
+    def _keep(self, process):
         self.processes.append(process)
         return process
 
@@ -91,6 +92,6 @@ def until(holds) -> None:
         time.sleep(0.1)
 
 
-def ended(process: subprocess.Popen) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen | Forked) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err

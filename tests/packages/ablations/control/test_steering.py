@@ -88,7 +88,7 @@ def test_some_are_cancelled_and_some_queued_again(many):
 @pytest.mark.slow
 def test_cancelling_one_running_job_leaves_the_other_running(grid):
     text = GRID.replace("knn: {subset: {labels_per_class: 20}}", "knn: null")
-    grid.file.write_text(text.replace("EPOCHS", "12").replace("SEEDS", "[0, 1]"))
+    grid.file.write_text(text.replace("EPOCHS", "30").replace("SEEDS", "[0, 1]"))
     running = grid.start("grid", "run", "tiny.yaml")
     until(lambda: [state for _, _, state in grid.states()] == ["running"] * 2)
     until(lambda: len(grid.workers()) == 2)

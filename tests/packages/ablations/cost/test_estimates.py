@@ -27,7 +27,6 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.runs import scheduler
 from mixmae.training.resources import Resources
-from support.program import mixmae
 
 DECODER = "{method.decoder_depth: 8, method.decoder_width: 512, method.decoder_heads: 16}"
 HEAD = f"base: digits_nano\nsweeps: [{{name: all, product: {{seed: [0, 1]}}, set: {DECODER}}}]\n"
@@ -305,7 +304,7 @@ def test_nothing_known_is_said_and_not_counted_as_nothing(tmp_path):
 def test_what_bench_records_the_plan_uses(tmp_path, called):
     (tmp_path / "grid.yaml").write_text(HEAD + "resources: {executor: slurm, slurm: {time: 60}}\n")
     size = ["--image-size", "32", "--batch", "2", "--repeats", "1", "--record"]
-    out, err = mixmae("bench", "step", "mixmae", "swin_nano", *size, folder=tmp_path, check=0)
+    out, err = called("bench", "step", "mixmae", "swin_nano", *size, folder=tmp_path)
     measured = json.loads(out)
     assert err.startswith(f"kept: {tmp_path / 'runs' / 'bench'}")
     told, _ = called("grid", "plan", "grid.yaml", "--json", folder=tmp_path)

@@ -33,7 +33,7 @@ def test_slots_are_bounded_and_a_failed_run_stops_no_other(launch):
     broken = next(e for e in grid.plan.entries if e.planned.stage == "pretrain" and e.planned.job.seed == 1)
     broken.run.path.mkdir(parents=True)
     broken.run.checkpoints.write_text("a file where a folder belongs")
-    running = grid.start("grid", "run", "tiny.yaml")
+    running = grid.start_anew("grid", "run", "tiny.yaml")
     most, environment = 0, b""
     while running.poll() is None:
         alive = grid.workers()

@@ -23,22 +23,16 @@ IMAGES = 1_281_167
 @lru_cache(maxsize=1)
 def method(name: str) -> torch.nn.Module:
     planned = job(name, "pretrain")
-    with without_memory(planned):
-        return build_method(planned.method, build_encoder(planned.encoder, planned.image_size)).to("meta")
+    with torch.device("meta"):
+        return build_method(planned.method, build_encoder(planned.encoder, planned.image_size))
 
 
 @lru_cache(maxsize=1)
 def classifier(name: str) -> torch.nn.Module:
     planned = job(name, "finetune")
-    with without_memory(planned):
+    with torch.device("meta"):
         encoder = build_encoder(planned.encoder, planned.image_size)
-        return Classifier(encoder, classes=1000, head_init_std=0.02).to("meta")
-
-
-def without_memory(planned) -> torch.device:
-    """ViT's fixed positions are computed, which the meta device cannot do."""
-    computed = planned.encoder.family == "vit" and planned.encoder.style == "mae"
-    return torch.device("cpu" if computed else "meta")
+        return Classifier(encoder, classes=1000, head_init_std=0.02)
 
 
 def groups_by_name(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict]:
