@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -13,6 +14,7 @@ import torch
 from support.checkout import GOLDEN
 
 torch.set_num_threads(1)
+gc.set_threshold(50_000, 20)  # what a test makes is little beside what torch and timm are, which is looked through else
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a script, which ignores Ctrl-C: programs under test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +22,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SAID = pytest.StashKey[list[str]]()
 SLOW = ("tests/browser/", "tests/frozen/", "tests/slurm/", "tests/soak/")
 """Folders in which every test is marked as slow."""
+
+
+LONG = ("tests/plugins/", "tests/slurm/", "tests/soak/")
+LONG_COUNTS = 60
+"""The tests that are many in a module are begun first, and these as if theirs were that many: none comes last."""
 
 
 def pytest_addoption(parser):
@@ -59,6 +66,8 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    counts = Counter(scope(item.nodeid) for item in items)
+    items.sort(key=lambda item: -max(counts[scope(item.nodeid)], item.nodeid.startswith(LONG) * LONG_COUNTS))
 
 
 def pytest_collection_finish():

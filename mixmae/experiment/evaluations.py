@@ -138,7 +138,7 @@ class Evaluations(ByName):
 
 def _entry_schema(spec: StageSpec, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """The schema of an entry of this kind: its recipe, the kind itself, and where it starts."""
-    recipe = handler.resolve_ref_schema(handler(spec.recipe.__pydantic_core_schema__))
+    recipe = handler.resolve_ref_schema(spec.recipe.json_schema(handler))
     own = {"kind": {"const": spec.name}, "start": {"type": "string"}}
     return {**recipe, "properties": {**recipe["properties"], **own}}
 

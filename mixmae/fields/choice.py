@@ -52,7 +52,7 @@ class Found:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models()]}
+        return {"anyOf": [model.json_schema(handler) for model in self.models()]}
 
 
 class Deferred(Found):

@@ -1,11 +1,24 @@
 """The base of every config model, the kinds of numbers in them, and the error for a field that cannot be (no torch)."""
 
+import ast
+import inspect
+import textwrap
 import unicodedata
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StrictInt,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -51,12 +64,39 @@ WorkedOut = Field(json_schema_extra={"worked_out": True})
 class Model(BaseModel):
     """Frozen, strict about types, refusing unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     @classmethod
     def parts(cls, written: Mapping[str, Any]) -> Mapping[str, type["Model"]]:
         """The models of fields whose annotation does not name them, by what is written beside them."""
         return {}
+
+    @classmethod
+    def json_schema(cls, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Its JSON schema, within that of a field whose model is looked up."""
+        return cls.__get_pydantic_json_schema__(cls.__pydantic_core_schema__, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describes fields by the strings below them. Pydantic would read the source at every import for them."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for model in cls.__mro__:
+            for name, text in _docstrings(model).items() if issubclass(model, Model) else ():
+                properties.get(name, {}).setdefault("description", text)
+        return schema
+
+
+def _docstrings(model: type[Model]) -> dict[str, str]:
+    """The strings below the fields of a class, as its source has them."""
+    (of_class,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(of_class, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(of_class.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 FieldPath = tuple[str | int, ...]

@@ -15,13 +15,13 @@ TESTS = Path(__file__).resolve().parents[1]
 RECORD = """
 import json, sys, tarfile
 from pathlib import Path
-from frozen.recording import HERE, bits, ids, prepare, run_all
+from frozen.recording import HERE, bits, ids, prepare, run_all, started
 folder = Path(sys.argv[1])
 with tarfile.open(HERE / "root.tar.gz") as archive:
     archive.extractall(folder, filter="data")
 prepare(folder, folder / "export" / "encoder.safetensors")
 known = ids(folder)  # before runs change the working directory
-run_all(folder / "runs")
+run_all(folder / "runs", started)
 (folder / "found.json").write_text(json.dumps({"bits": bits(folder / "runs"), "ids": known}))
 """
 

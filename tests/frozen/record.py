@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import mixmae
-from frozen.recording import HERE, bits, ids, losses, machine, prepare, run_all, sentences
+from frozen.recording import HERE, bits, ids, losses, machine, prepare, run_all, sentences, started
 
 RECORDS = ("ids", "mistakes", "bits")
 
@@ -29,7 +29,7 @@ def main(wanted: list[str]) -> None:
         if "mistakes" in wanted:
             write("mistakes", commit, said=dict(sentences(folder)))
         if "bits" in wanted:
-            run_all(folder / "runs")
+            run_all(folder / "runs", started)
             found = {"files": bits(folder / "runs"), "losses": losses(folder / "runs")}
             write("bits", commit, machine=machine(), **found)
     os.chdir(HERE)

@@ -9,7 +9,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,13 +73,13 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"{command}: {name}", f"{code}: {err}".replace(f"{folder}/", "").replace(str(folder), "HERE")
 
 
-def run_all(root: Path) -> None:
-    """Runs all that leaves bits."""
+def run_all(root: Path, two: Callable[[tuple[str, ...]], list]) -> None:
+    """Runs all that leaves bits. two: starts the command with those words as two processes that meet."""
     words = ("--root", str(root))
     grid = subprocess.Popen(
         [*COMMAND, *words, "grid", "run", str(OWN / "tiny.yaml")], stderr=subprocess.PIPE, text=True
     )
-    pair = _two([*COMMAND, *words, "run", str(OWN / "two_processes.yaml")])
+    pair = two((*words, "run", str(OWN / "two_processes.yaml")))
     for process in (*pair, grid):
         said = process.communicate()[1]
         assert process.returncode == 0, said
@@ -88,14 +88,16 @@ def run_all(root: Path) -> None:
     assert code == 0, said
 
 
-def _two(command: list[str]) -> list[subprocess.Popen]:
-    """Two processes that meet, as torchrun starts them."""
+def started(words: tuple[str, ...]) -> list[subprocess.Popen]:
+    """The command as two processes that meet, as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     return [
-        subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*COMMAND, *words], env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
         for rank in "01"
     ]
 

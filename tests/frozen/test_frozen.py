@@ -13,6 +13,8 @@ import pytest
 
 from frozen.images import write_images
 from frozen.recording import COMMAND, HERE, OWN, ask, bits, ids, losses, machine, prepare, run_all, sentences
+from support import several
+from support.forked import program
 
 CLOSE = 1e-4
 """How far a loss may lie from the one of another CPU or other versions."""
@@ -47,7 +49,7 @@ def test_bits_of_every_kind_of_run(place):
     """Bit for bit on the CPU and with the versions of the record, elsewhere by its losses. `compare.py` compares with
     another commit bit for bit anywhere."""
     known = recorded("bits")
-    run_all(place / "runs")
+    run_all(place / "runs", lambda words: several.start(2, program, *words))
     if machine() == known["machine"]:
         assert bits(place / "runs") == known["files"]
         return

@@ -242,10 +242,10 @@ def test_two_launches_at_once_submit_every_run_once(cluster, tmp_path):
 
 
 def test_a_launch_that_dies_leaves_nothing_held_and_nothing_twice(cluster, tmp_path, rounds, report):
-    deaths, moments = 0, [0.3 + 0.7 * number / rounds(4, 16) for number in range(rounds(4, 16))]
+    deaths, moments = 0, [0.3 + 0.7 * number / rounds(3, 16) for number in range(rounds(3, 16))]
     grids = []
     for number, moment in enumerate(moments):
-        together = {"pack": 1 + number % 2}
+        together = {"pack": 2 - number % 2}
         grid = write_grid(cluster, tmp_path / str(number), f"dies{number}", (0, 1), slurm=together, **PIXELS)
         launch = subprocess.Popen(grid.command("run", str(grid.file)), env=cluster.environment, stdout=subprocess.PIPE)
         time.sleep(moment)

@@ -19,21 +19,11 @@ from unittest import mock
 from mixmae.runs.folder import RunFolder
 from mixmae.training.resources import Resources
 
-LOADED = [
-    "torch",
-    "timm",
-    "cli",
-    "mixmae.training.pretrain.run",
-    "mixmae.evaluations.finetune.run",
-    "mixmae.methods.mixmae.model",
-    "baselines.mae.model",
-]
-
 
 @functools.cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LOADED)
+    context.set_forkserver_preload(["support.loaded"])
     with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR"):
         multiprocessing.forkserver.ensure_running()
     return context

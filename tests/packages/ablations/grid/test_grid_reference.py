@@ -43,7 +43,9 @@ def models() -> Iterator[type[Model]]:
 
 @pytest.mark.parametrize("model", list(models()), ids=lambda model: model.__name__)
 def test_every_field_says_what_it_is(model):
-    silent = [name for name, field in model.model_fields.items() if not field.description and name not in CHOICES]
+    fields = model.model_json_schema()["properties"]
+    assert fields.keys() == model.model_fields.keys()
+    silent = [name for name, field in fields.items() if "description" not in field and name not in CHOICES]
     assert not silent
 
 

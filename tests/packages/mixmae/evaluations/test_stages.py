@@ -34,7 +34,7 @@ from support.tiny_jobs import (
 )
 
 SMALL = {"fraction": 0.2}
-ALL = {"finetune": FINETUNE, "linear": {"epochs": 20, "subset": SMALL}, "knn": {"subset": SMALL}}
+ALL = {"finetune": {**FINETUNE, "epochs": 2}, "linear": {"epochs": 20, "subset": SMALL}, "knn": {"subset": SMALL}}
 
 
 def run_all(root, exp, resources=None) -> dict[str, RunFolder]:
