@@ -64,7 +64,7 @@ WorkedOut = Field(json_schema_extra={"worked_out": True})
 class Model(BaseModel):
     """Frozen, strict about types, refusing unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     @classmethod
     def parts(cls, written: Mapping[str, Any]) -> Mapping[str, type["Model"]]:

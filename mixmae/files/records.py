@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from mixmae.files.retrying import naming, retried
 
 log = logging.getLogger(__name__)
@@ -82,14 +84,24 @@ def sealed(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, CHECKSUM: _checksum(data)}
 
 
+_hashed_text = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
 def _checksum(data: dict[str, Any]) -> str:
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
+    return hashlib.blake2b(_hashed_text(data).encode(), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
+
+
+def _parsed(content: bytes) -> Any:
+    """Returns what the JSON says: by the faster parser, or where it refuses by Python's, whose errors are known."""
+    try:
+        return from_json(content)
+    except ValueError:
+        return json.loads(content)
 
 
 def _unsealed(content: bytes) -> dict[str, Any]:
     """Returns the object in `content` without its checksum. Raises ValueError where the checksum does not match."""
-    data = json.loads(content)
+    data = _parsed(content)
     if not isinstance(data, dict):
         raise ValueError("no JSON object")
     if isinstance(schema := data.get("schema"), int) and schema > SCHEMA:
@@ -153,7 +165,7 @@ def whole_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
         return [], []
     complete = content.split(b"\n")[:-1]
     if all(map(_is_plain_and_whole, complete)):
-        return [_without_checksum(data) for data in json.loads(b"[" + b",".join(complete) + b"]")], []
+        return [_without_checksum(data) for data in _parsed(b"[" + b",".join(complete) + b"]")], []
     lines, damaged = [], []
     for number, line in enumerate(complete, start=1):
         try:

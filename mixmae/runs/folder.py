@@ -90,16 +90,24 @@ class RunFolder:
 
     def check(self, path: Path) -> None:
         """Raises Damaged where `path`, of a run that is done, is not the file that `result.json` names."""
-        result, advice = self.read("result"), f"put a copy back, or remove {self.path} and run it again"
+        result = self.read("result")
         if result is None:
-            raise Damaged(f"{self.path / 'result.json'}: missing, of a run that is done; {advice}")
+            raise Damaged(f"{self.path / 'result.json'}: missing, of a run that is done; {self._advice}")
+        self.check_against(result, path)
+
+    @property
+    def _advice(self) -> str:
+        return f"put a copy back, or remove {self.path} and run it again"
+
+    def check_against(self, result: dict[str, Any], path: Path) -> None:
+        """Raises Damaged where `path` is not the file that `result`, which result.json holds, names."""
         wanted = result.get("files", {}).get(path.relative_to(self.path).as_posix())
         if wanted is None:
             return
         if not path.is_file():
-            raise Damaged(f"{path}: missing; {advice}")
+            raise Damaged(f"{path}: missing; {self._advice}")
         if (digest := sha256(path)) != wanted:
-            raise Damaged(f"{path}: damaged or changed (sha256 {digest}, result.json says {wanted}); {advice}")
+            raise Damaged(f"{path}: damaged or changed (sha256 {digest}, result.json says {wanted}); {self._advice}")
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:

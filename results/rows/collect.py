@@ -112,9 +112,7 @@ def collect(*roots: Path) -> pd.DataFrame:
     settings: dict[Key, Read] = {}
     for stage in _stage_folders(opened):
         for source in opened:
-            for run in _read(stage, source, settings, problems):
-                run.root, run.where = str(source.root), f"{source.prefix}{stage}/{run.id}"
-                source.runs.append(run)
+            source.runs += _read(stage, source, settings, problems)
     _settle_states([run for source in opened for run in source.runs])
     runs = _once((run for source in opened for run in source.runs), problems)
     frame = _frame(runs, settings, problems)
@@ -172,23 +170,23 @@ def _stage_folders(opened: Iterable[_Source]) -> list[str]:
 
 def _read(stage: str, source: _Source, settings: dict[Key, Read], problems: list[str]) -> Iterator[Read]:
     """The runs of a stage. settings: is given what alone could be read of broken ones."""
+    root = str(source.root)
     for name in _folders(stage, source, problems):
-        where, run = f"{source.prefix}{stage}/{name}", RunFolder(source.root, stage, name)
+        where = f"{source.prefix}{stage}/{name}"
         try:
-            mark, youngest_ns = look(stage, f"{source.root}/{stage}/{name}")
-            known = source.cache.get(stage, name, mark)
-            if known is not None:
-                yield known
-                continue
-            read, wrong = read_run(run)
+            mark, youngest_ns = look(stage, f"{root}/{stage}/{name}")
+            read = source.cache.get(stage, name, mark)
+            if read is None:
+                read, wrong = read_run(RunFolder(source.root, stage, name))
+                problems += [f"{where}: {what}" for what in wrong]
+                if read.state == "done" and not wrong:
+                    source.cache.add(read, mark, youngest_ns)
         except Broken as error:
             problems.append(f"{where}: {error}; left out")
-            if alone := read_settings(run):
+            if alone := read_settings(RunFolder(source.root, stage, name)):
                 settings.setdefault(alone.key, alone)
             continue
-        problems += [f"{where}: {what}" for what in wrong]
-        if read.state == "done" and not wrong:
-            source.cache.add(read, mark, youngest_ns)
+        read.root, read.where = root, where
         yield read
 
 
@@ -357,11 +355,7 @@ def _counted(stage: str) -> set[str]:
 
 def _figures_of(text: str) -> dict[str, float]:
     """The numbers of `Read.figures`."""
-    return {name: value for name, value in from_json(text).items() if _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return {name: value for name, value in from_json(text).items() if type(value) in (int, float)}
 
 
 def _printable(text: str) -> str:

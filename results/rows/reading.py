@@ -173,7 +173,7 @@ def read_run(run: RunFolder) -> tuple[Read, list[str]]:
         return read, []
     if result is None:
         raise Broken("state.json says done but there is no result.json")
-    _check_metrics(run)
+    _check_metrics(run, result)
     read.figures = _figures(run.stage, result)
     return read, _add_costs(run, read) if trains_encoder(run.stage) else []
 
@@ -198,9 +198,9 @@ def _document(run: RunFolder, name: str) -> dict[str, Any] | None:
         raise Broken(f"{name}.json cannot be read ({error})") from error
 
 
-def _check_metrics(run: RunFolder) -> None:
+def _check_metrics(run: RunFolder, result: dict[str, Any]) -> None:
     try:
-        run.check(run.metrics)
+        run.check_against(result, run.metrics)
     except NewerSchema:
         raise
     except (ValueError, OSError, AttributeError) as error:
