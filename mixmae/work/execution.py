@@ -3,6 +3,7 @@
 Where a run has several processes, rank 0 does all of this; the others `follow` it: they compute and write nothing.
 """
 
+import gc
 import logging
 import os
 import platform
@@ -52,7 +53,8 @@ def execute(
     that does not end as done ends them all. The reason of a failure is in state.json, its traceback in log.txt. Raises
     lease.Held where another process has the run.
     """
-    from mixmae.training.processes import Ending, Processes
+    with _no_garbage_collection():
+        from mixmae.training.processes import Ending, Processes
 
     processes = processes or Processes()
     with run.lease() as lease, _logging_to(run.path / "log.txt"):
@@ -163,7 +165,21 @@ def _compute(
     )
     log.info("%s %s on %s", job.stage, run.id, place)
     session = Session(run, job.spec.main.name, resources, processes, stop, leased.report, leased.check, trackers)
-    return resolve(job.spec.run)(session, job)
+    with _no_garbage_collection():
+        train = resolve(job.spec.run)
+    return train(session, job)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """For imports: Python would look through all that torch and timm make, again and again, for a second of nine."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _check_config(run: RunFolder) -> StageJob:
