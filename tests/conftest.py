@@ -24,18 +24,9 @@ SLOW = ("tests/browser/", "tests/frozen/", "tests/slurm/", "tests/soak/")
 """Folders in which every test is marked as slow."""
 
 
-WAITING = (
-    "tests/slurm/",
-    "tests/soak/",
-    "tests/plugins/",
-    "tests/frozen/",
-    "tests/packages/ablations/local/",
-    "tests/packages/mixmae/training/test_processes.py",
-    "tests/packages/mixmae/tracking/test_tracking.py",
-)
-WAITING_COUNTS = 90
-"""Modules of many tests are begun first, and these, which wait for processes, as if theirs were that many: what comes
-last computes in small pieces, so that no process is left with a long one."""
+LONG = ("tests/plugins/", "tests/slurm/", "tests/soak/")
+LONG_COUNTS = 60
+"""The tests that are many in a module are begun first, and these as if theirs were that many: none comes last."""
 
 
 def pytest_addoption(parser):
@@ -76,7 +67,7 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     counts = Counter(scope(item.nodeid) for item in items)
-    items.sort(key=lambda item: -max(counts[scope(item.nodeid)], item.nodeid.startswith(WAITING) * WAITING_COUNTS))
+    items.sort(key=lambda item: -max(counts[scope(item.nodeid)], item.nodeid.startswith(LONG) * LONG_COUNTS))
 
 
 def pytest_collection_finish():

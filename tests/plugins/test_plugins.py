@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from mixmae.data.sources import sources
+from mixmae.encoders.families import families
 from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
+from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder
 from results.rows.collect import collect
 from support.checkout import write_readme_plugin
@@ -30,6 +33,15 @@ def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subp
     )
     assert ended.returncode == check, ended.stdout + ended.stderr
     return ended
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_of_plug_ins(monkeypatch):
+    """What this process was told of plug-ins, the tests that follow do not know."""
+    monkeypatch.setattr(stages, "_stand_ins", {})
+    monkeypatch.setattr(methods, "_stand_ins", {})
+    monkeypatch.setattr(families, "_stand_ins", {})
+    monkeypatch.setattr(sources, "_stand_ins", {})
 
 
 @pytest.fixture(scope="module")
