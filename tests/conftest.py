@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -14,7 +13,6 @@ import torch
 from support.checkout import GOLDEN
 
 torch.set_num_threads(1)
-gc.set_threshold(50_000, 20)  # what a test makes is little beside what torch and timm are, which is looked through else
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a script, which ignores Ctrl-C: programs under test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,11 +20,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SAID = pytest.StashKey[list[str]]()
 SLOW = ("tests/browser/", "tests/frozen/", "tests/slurm/", "tests/soak/")
 """Folders in which every test is marked as slow."""
-
-
-LONG = ("tests/plugins/", "tests/slurm/", "tests/soak/")
-LONG_COUNTS = 60
-"""The tests that are many in a module are begun first, and these as if theirs were that many: none comes last."""
 
 
 def pytest_addoption(parser):
@@ -66,8 +59,6 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
-    counts = Counter(scope(item.nodeid) for item in items)
-    items.sort(key=lambda item: -max(counts[scope(item.nodeid)], item.nodeid.startswith(LONG) * LONG_COUNTS))
 
 
 def pytest_collection_finish():
@@ -106,6 +97,16 @@ def called(monkeypatch, capsys):
         return said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def forgotten_plugins(monkeypatch) -> None:
+    """What this process is told of plug-ins is forgotten after the test."""
+    from mixmae.experiment.plugins import KINDS
+
+    for specs in KINDS.values():
+        monkeypatch.setattr(specs, "_plugged_in", {})
+        monkeypatch.setattr(specs, "_stand_ins", {})
 
 
 @pytest.fixture

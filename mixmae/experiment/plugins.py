@@ -16,7 +16,8 @@ from mixmae.fields.model import Model
 from mixmae.fields.specs import Specs
 from mixmae.methods.methods import MethodModel, MethodSpec, methods
 
-_KINDS: dict[str, Specs[Any]] = {specs.what: specs for specs in (stages, families, sources, methods)}
+KINDS: dict[str, Specs[Any]] = {specs.what: specs for specs in (stages, families, sources, methods)}
+"""The specs that can be plugged in, by the word for them in records."""
 
 
 def plugins_of(job: StageJob) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def recall(records: Iterable[Mapping[str, Any]]) -> None:
     """Lets this process show runs of plug-ins by what was recorded of them. Raises KeyError, TypeError or ValueError
     where a record is none."""
     for record in records:
-        _KINDS[record["kind"]].stand_in(_STAND_INS[record["kind"]](record))
+        KINDS[record["kind"]].stand_in(_STAND_INS[record["kind"]](record))
 
 
 class _Recorded:

@@ -81,15 +81,19 @@ class Model(BaseModel):
         """Describes fields by the strings below them. Pydantic would read the source at every import for them."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
-        for model in cls.__mro__:
-            for name, text in _docstrings(model).items() if issubclass(model, Model) else ():
+        for model in cls.__mro__[: cls.__mro__.index(Model)]:
+            for name, text in _docstrings(model).items():
                 properties.get(name, {}).setdefault("description", text)
         return schema
 
 
 def _docstrings(model: type[Model]) -> dict[str, str]:
-    """The strings below the fields of a class, as its source has them."""
-    (of_class,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    """The strings below the fields of a class, as its source has them; none where there is no source to read."""
+    try:
+        source = inspect.getsource(model)
+    except (OSError, TypeError):  # such as a class that was made by a call, or typed in
+        return {}
+    (of_class,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(of_class, ast.ClassDef)
     return {
         field.target.id: inspect.cleandoc(below.value.value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from mixmae.fields.identity import canonical
 from mixmae.files.retrying import naming, retried
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,8 @@ def sealed(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, CHECKSUM: _checksum(data)}
 
 
-_hashed_text = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-
-
 def _checksum(data: dict[str, Any]) -> str:
-    return hashlib.blake2b(_hashed_text(data).encode(), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
+    return hashlib.blake2b(canonical(data).encode(), digest_size=CHECKSUM_DIGITS // 2).hexdigest()
 
 
 def _parsed(content: bytes) -> Any:

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mixmae.data.sources import sources
-from mixmae.encoders.families import families
 from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
-from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder
 from results.rows.collect import collect
 from support.checkout import write_readme_plugin
@@ -35,13 +32,7 @@ def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subp
     return ended
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_of_plug_ins(monkeypatch):
-    """What this process was told of plug-ins, the tests that follow do not know."""
-    monkeypatch.setattr(stages, "_stand_ins", {})
-    monkeypatch.setattr(methods, "_stand_ins", {})
-    monkeypatch.setattr(families, "_stand_ins", {})
-    monkeypatch.setattr(sources, "_stand_ins", {})
+pytestmark = pytest.mark.usefixtures("forgotten_plugins")
 
 
 @pytest.fixture(scope="module")

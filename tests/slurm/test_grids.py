@@ -12,7 +12,6 @@ import pytest
 import yaml
 from grids import BASE, FINETUNE, KNN, SLURM, TestGrid, local, processes_of, write_grid
 
-from mixmae.experiment.stages import stages
 from support import several
 from support.checkout import write_readme_plugin
 from support.file_systems import fill
@@ -205,10 +204,8 @@ def test_two_tasks_on_two_nodes_are_one_run(cluster, tmp_path):
 # ------------------------------------------------------------------------------------------------------------- launches
 
 
-def test_a_plug_in_on_the_users_path_runs_on_a_node(cluster, tmp_path, monkeypatch):
+def test_a_plug_in_on_the_users_path_runs_on_a_node(cluster, tmp_path, monkeypatch, forgotten_plugins):
     write_readme_plugin(tmp_path)
-    for plugged_in in ("_plugged_in", "_stand_ins"):
-        monkeypatch.setattr(stages, plugged_in, {})  # the tests that follow know no plug-in
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
     monkeypatch.syspath_prepend(tmp_path)
     random = {"method": "supervised", "pretrain": None, "evaluations": {"mean": {"kind": "nearest_mean:SPEC"}}}
@@ -242,10 +239,10 @@ def test_two_launches_at_once_submit_every_run_once(cluster, tmp_path):
 
 
 def test_a_launch_that_dies_leaves_nothing_held_and_nothing_twice(cluster, tmp_path, rounds, report):
-    deaths, moments = 0, [0.3 + 0.7 * number / rounds(3, 16) for number in range(rounds(3, 16))]
+    deaths, moments = 0, [0.3 + 0.7 * number / rounds(4, 16) for number in range(rounds(4, 16))]
     grids = []
     for number, moment in enumerate(moments):
-        together = {"pack": 2 - number % 2}
+        together = {"pack": 1 + number % 2}
         grid = write_grid(cluster, tmp_path / str(number), f"dies{number}", (0, 1), slurm=together, **PIXELS)
         launch = subprocess.Popen(grid.command("run", str(grid.file)), env=cluster.environment, stdout=subprocess.PIPE)
         time.sleep(moment)

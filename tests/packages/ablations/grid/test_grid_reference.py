@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from pydantic import create_model
 
 from ablations.grid.file import GridFile, shipped
 from ablations.grid.reference import reference, schemas
@@ -47,6 +48,11 @@ def test_every_field_says_what_it_is(model):
     assert fields.keys() == model.model_fields.keys()
     silent = [name for name, field in fields.items() if "description" not in field and name not in CHOICES]
     assert not silent
+
+
+def test_a_model_without_source_has_a_schema_all_the_same():
+    made = create_model("Made", __base__=Model, count=(int, 1))
+    assert made.model_json_schema()["properties"]["count"] == {"default": 1, "title": "Count", "type": "integer"}
 
 
 def test_the_page_is_that_of_the_models():

@@ -71,13 +71,13 @@ def test_frozen_evaluations_repeat_bit_for_bit(tmp_path):
 
 def test_from_scratch_learns_the_digits_and_reports_the_last_epoch(tmp_path):
     """More than half of the digits, no mixing: far above the 10 % of guessing."""
-    recipe = {**FINETUNE, "epochs": 8, "subset": {"labels_per_class": 80}, "rand_augment": None, "erase": 0.0}
+    recipe = {**FINETUNE, "epochs": 12, "subset": {"labels_per_class": 100}, "rand_augment": None, "erase": 0.0}
     recipe |= {"mixup": 0.0, "cutmix": 0.0, "flip": False, "crop_scale": (0.8, 1.0), "drop_path": 0.0, "eval_crop": 1.0}
     recipe |= {"base_lr": 6e-3, "layer_decay": 1.0}
     run = run_all(tmp_path, experiment("supervised", evaluations={"finetune": recipe}))["finetune"]
     metrics, result = lines(run.path / "metrics.jsonl"), run.read("result")
-    assert result["top1"] > 40
-    assert [line["epoch"] for line in metrics] == list(range(1, 9))
+    assert result["top1"] > 60
+    assert [line["epoch"] for line in metrics] == list(range(1, 13))
     assert (result["top1"], result["top5"], result["loss"]) == tuple(
         metrics[-1][k] for k in ("top1", "top5", "val_loss")
     )

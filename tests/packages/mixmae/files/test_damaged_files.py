@@ -16,6 +16,7 @@ from ablations.plan.launched import remember
 from ablations.plan.plan import plan
 from ablations.plan.queueing import create_run, queue
 from mixmae.experiment.jobs import stage_jobs
+from mixmae.files import records
 from mixmae.files.records import (
     Damaged,
     line_of,
@@ -302,3 +303,15 @@ def test_an_altered_config_is_refused(done, tmp_path):
     run.write("config", config)
     assert execute(run, Resources(), never) == "failed"
     assert "config.json: altered, or another run's" in run.read("state")["reason"]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(PLAIN, st.booleans())
+def test_the_faster_parser_reads_what_pythons_does(data, ascii):
+    text = json.dumps(data, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    assert repr(records._parsed(text)) == repr(json.loads(text))

@@ -3,6 +3,8 @@
 import pytest
 
 from mixmae.experiment.jobs import stage_jobs
+from mixmae.experiment.plugins import recall
+from mixmae.experiment.stages import stages
 from mixmae.presentation.declaration import Declaration, TableSpec
 from mixmae.presentation.shown import MixedCell, differing_fields
 from mixmae.runs.folder import RunFolder
@@ -31,6 +33,14 @@ DETECTABLE = (
 
 def built(made, spec=TABLE, **more):
     return build_table(collect(made.root), spec, declared(made, **more))
+
+
+def test_a_plug_in_that_is_known_adds_no_column_where_no_grid_declares_it(made, forgotten_plugins):
+    before = markdown(built(made))
+    metric = {"name": "error", "label": "error", "short": "error"}
+    recall([{"kind": "evaluation", "name": "sizes", "label": "sizes", "metrics": [metric], "leaves_encoder": False}])
+    assert "sizes" in [spec.name for spec in stages]
+    assert markdown(built(made)) == before
 
 
 def cell(table, row, column=0):
