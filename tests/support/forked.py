@@ -24,7 +24,9 @@ from mixmae.training.resources import Resources
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.loaded"])
-    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR"):
+    # Python before 3.13 does not hand on sys.path, and is silent where it cannot import what it shall load.
+    found = os.pathsep.join(filter(None, sys.path))
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR", PYTHONPATH=found):
         multiprocessing.forkserver.ensure_running()
     return context
 

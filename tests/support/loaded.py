@@ -1,6 +1,8 @@
 """What processes that are forked have loaded. It stays, so that none of them looks through it for garbage."""
 
+import atexit
 import gc
+import os
 from importlib import import_module
 
 MODULES = (
@@ -16,3 +18,4 @@ for name in MODULES:
     import_module(name)
 gc.freeze()
 gc.enable()
+atexit.register(os._exit, 0)  # else triton lists, at length, what it leaves in memory
