@@ -11,7 +11,7 @@ demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
 
 test: lint $(VENV)/project $(VENV)/test-extra
-	$(VENV)/bin/python -P -m pytest -n 2 $(PYTEST_ARGS)
+	$(VENV)/bin/python -P -m pytest -n 3 $(PYTEST_ARGS)
 
 lint: $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/ruff check .

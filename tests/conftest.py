@@ -47,6 +47,7 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid: str) -> str:
             return scope(nodeid)
 
+    config.option.loadscopereorder = False  # the order is that of `first_what_waits`
     return Scopes(config, log)
 
 
@@ -59,6 +60,15 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    if hasattr(config, "workerinput"):
+        first_what_waits(items)
+
+
+def first_what_waits(items) -> None:
+    """Sorts what several processes share: the cluster, which waits most, then modules with slow tests, then the others,
+    so that none is left with much to do when the others have ended."""
+    slow = {scope(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ((its := scope(item.nodeid)) != "tests/slurm", its not in slow))
 
 
 def pytest_collection_finish():

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -16,6 +16,7 @@ from ablations.plan.queueing import create_run
 from ablations.slurm.policy import seen
 from mixmae.training.resources import Resources
 from mixmae.work.execution import execute
+from support import started
 from support.forked import program
 from support.tiny_jobs import never
 
@@ -46,19 +47,22 @@ UNSETTLED = ("planned", "waiting", "pending", "running")
 
 @dataclass(frozen=True)
 class TestGrid:
-    """A grid's file and root, and the cluster its commands are run on."""
+    """A grid's file and root, the cluster its commands are run on, and the Python that runs its jobs."""
 
     __test__ = False
     cluster: object
     file: Path
     root: Path
+    python: str
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "cli", "--root", str(self.root), "grid", *words]
+        code = f"import sys; sys.executable = {self.python!r}; import cli; cli.main()"
+        return [sys.executable, "-c", code, "--root", str(self.root), "grid", *words]
 
     def ask(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess:
         environment = {**self.cluster.environment, "OMP_NUM_THREADS": "1"}
-        asked = program("--root", str(self.root), "grid", *words, folder=self.file.parent, **environment)
+        words = ("--root", str(self.root), "grid", *words)
+        asked = program(*words, folder=self.file.parent, python=self.python, **environment)
         said = asked.communicate(timeout)
         return subprocess.CompletedProcess(words, asked.returncode, *said)
 
@@ -116,9 +120,18 @@ class TestGrid:
 
 
 def write_grid(
-    cluster, folder: Path, name: str, seeds=(0,), evaluations=None, slurm=None, root: Path | None = None, **changed
+    cluster,
+    folder: Path,
+    name: str,
+    seeds=(0,),
+    evaluations=None,
+    slurm=None,
+    root: Path | None = None,
+    python: str | None = None,
+    **changed,
 ) -> TestGrid:
-    """A grid of one experiment a seed; `changed` lies over the base, `slurm` over its resources."""
+    """A grid of one experiment a seed; `changed` lies over the base, `slurm` over its resources. Its jobs have torch
+    loaded when they start, unless `python` runs them."""
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / f"{name}-base.yaml"
     base.write_text(yaml.safe_dump({**BASE, "evaluations": evaluations or {}, **changed}))
@@ -126,12 +139,12 @@ def write_grid(
     resources = {"executor": "slurm", "threads": 1, "slurm": {**SLURM, **(slurm or {})}}
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"base": str(base), "sweeps": sweeps, "resources": resources}))
-    return TestGrid(cluster, file, root or folder / "runs")
+    return TestGrid(cluster, file, root or folder / "runs", python or started.python())
 
 
 def local(grid: TestGrid, root: Path) -> TestGrid:
     """The same runs, made on this machine one after another."""
-    copy = TestGrid(grid.cluster, grid.file, root)
+    copy = replace(grid, root=root)
     for entry in copy.plan.entries:
         assert execute(create_run(root, entry.planned), Resources(threads=1), never) == "done"
     return copy

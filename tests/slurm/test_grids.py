@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,7 +26,8 @@ PIXELS = {"method": "supervised", "pretrain": None, "evaluations": {"knn": {**KN
 def test_six_jobs_on_three_nodes_give_what_they_give_here(cluster, tmp_path, report):
     evaluations = {"knn": KNN, "finetune": FINETUNE}
     packed = {"overrides": [{"stage": "knn", "set": {"pack": 2}}]}
-    grid = write_grid(cluster, tmp_path, "six", seeds=(0, 1), evaluations=evaluations, slurm=packed)
+    settings = {"seeds": (0, 1), "evaluations": evaluations, "slurm": packed}
+    grid = write_grid(cluster, tmp_path, "six", python=sys.executable, **settings)
     said = grid.launch()
     assert "2 tasks, 2 pretrain" in said and "2 tasks, 2 finetune" in said and "1 task, 2 knn" in said
     assert grid.states().count("waiting") == 4, "each evaluation waits for its own pretraining"
@@ -188,7 +190,7 @@ def test_a_full_disk_and_an_unwritable_folder_are_named_and_gone_on_after(
 
 def test_two_tasks_on_two_nodes_are_one_run(cluster, tmp_path):
     """Against two processes on this machine, which sum in the same order."""
-    grid = write_grid(cluster, tmp_path, "two", slurm={"nodes": 2, "tasks_per_node": 1})
+    grid = write_grid(cluster, tmp_path, "two", python=sys.executable, slurm={"nodes": 2, "tasks_per_node": 1})
     grid.launch()
     (job,) = grid.settled()
     assert job["state"] == "done", (grid.folder() / "log.txt").read_text()
@@ -209,7 +211,7 @@ def test_a_plug_in_on_the_users_path_runs_on_a_node(cluster, tmp_path, monkeypat
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
     monkeypatch.syspath_prepend(tmp_path)
     random = {"method": "supervised", "pretrain": None, "evaluations": {"mean": {"kind": "nearest_mean:SPEC"}}}
-    grid = write_grid(cluster, tmp_path, "plugged", **random)
+    grid = write_grid(cluster, tmp_path, "plugged", python=sys.executable, **random)
     grid.launch()
     (job,) = grid.settled()
     assert (job["stage"], job["state"]) == ("nearest_mean:SPEC", "done"), job
@@ -294,7 +296,7 @@ def test_the_whole_demo(cluster, tmp_path, report):
     demo["resources"] = {"executor": "slurm", "threads": 1, "slurm": {**SLURM, "memory": "1G", "time": "60:00"}}
     file = tmp_path / "demo.yaml"
     file.write_text(yaml.safe_dump(demo))
-    grid = TestGrid(cluster, file, tmp_path / "runs")
+    grid = TestGrid(cluster, file, tmp_path / "runs", sys.executable)
     grid.launch()
     jobs = grid.settled(3600)
     assert {(job["state"], job["tries"]) for job in jobs} == {("done", 1)}

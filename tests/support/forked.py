@@ -74,9 +74,9 @@ class Forked:
         self._process.kill()
 
 
-def program(*words: str, folder: Path | None = None, **environment: str) -> Forked:
-    """The command line, in `folder`."""
-    return Forked(_program, *words, folder=folder, **environment)
+def program(*words: str, folder: Path | None = None, python: str = sys.executable, **environment: str) -> Forked:
+    """The command line, in `folder`; `python` runs the jobs that it launches."""
+    return Forked(_program, python, *words, folder=folder, **environment)
 
 
 def job(run: RunFolder, resources: Resources) -> Forked:
@@ -96,9 +96,10 @@ def _begin(
     target(*arguments)
 
 
-def _program(*words: str) -> None:
+def _program(python: str, *words: str) -> None:
     import cli
 
+    sys.executable = python
     sys.argv = ["mixmae", *words]
     cli.main()
 

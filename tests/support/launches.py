@@ -11,6 +11,7 @@ from ablations.local.launching import signal_workers
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Plan, plan, states
 from mixmae.runs.locks import is_locked
+from support import started
 from support.forked import Forked, program
 from support.program import COMMAND
 
@@ -48,11 +49,12 @@ class Launch:
         return grid_folder(self.folder / "runs", "tiny")
 
     def start(self, *words: str) -> Forked:
-        """The command, in an environment as of a job on a cluster."""
-        return self._keep(program("--root", "runs", *words, folder=self.folder, **ENVIRONMENT))
+        """The command, in an environment as of a job on a cluster; its workers have torch loaded when they start."""
+        words = ("--root", "runs", *words)
+        return self._keep(program(*words, folder=self.folder, python=started.python(), **ENVIRONMENT))
 
     def start_anew(self, *words: str) -> subprocess.Popen:
-        """The command as a shell starts it."""
+        """The command as a shell starts it, and its workers as the command does."""
         command, environment = [*COMMAND, "--root", "runs", *words], {**os.environ, **ENVIRONMENT}
         said = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return self._keep(subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **said))
