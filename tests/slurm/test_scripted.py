@@ -71,6 +71,7 @@ def real_answers(cluster, tmp_path_factory):
     """A held array, the same with two running and an element cancelled, and when it is done; and wrong questions."""
     folder = tmp_path_factory.mktemp("real")
     job = sbatch("--hold", *OPTIONS, cwd=folder)
+    cluster.until(lambda: len(cluster.records(job)) == 1, 60, lambda: str(cluster.records(job)))
     found = {"PENDING": answers(job)}
     cluster.run("scancel", f"{job}_4")
     cluster.run("scontrol", "release", job)
@@ -78,12 +79,12 @@ def real_answers(cluster, tmp_path_factory):
     def two_run():
         return list(cluster.states(job).values()).count("RUNNING") == 2 and len(cluster.records(job)) == 3
 
-    cluster.until(two_run, 10, lambda: cluster.run("squeue"))
+    cluster.until(two_run, 60, lambda: cluster.run("squeue"))
     found["RUNNING"] = answers(job)
     (folder / "go").touch()
     cluster.wait(job, "COMPLETED")
     cluster.until(
-        lambda: [r[1] for r in cluster.records(job)] == ["COMPLETED"] * 4, 10, lambda: str(cluster.records(job))
+        lambda: [r[1] for r in cluster.records(job)] == ["COMPLETED"] * 4, 60, lambda: str(cluster.records(job))
     )
     found["COMPLETED"] = answers(job)
     return job, found, {" ".join(question): ask(*question) for question in WRONG}
