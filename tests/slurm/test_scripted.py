@@ -71,6 +71,7 @@ def real_answers(cluster, tmp_path_factory):
     """A held array, the same with two running and an element cancelled, and when it is done; and wrong questions."""
     folder = tmp_path_factory.mktemp("real")
     job = sbatch("--hold", *OPTIONS, cwd=folder)
+    # Accounting hears of what is held after some seconds.
     cluster.until(lambda: len(cluster.records(job)) == 1, 60, lambda: str(cluster.records(job)))
     found = {"PENDING": answers(job)}
     cluster.run("scancel", f"{job}_4")

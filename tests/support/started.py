@@ -32,13 +32,13 @@ if sys.argv[1:-1] != ["-u", "-m", {module!r}]:
 door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 door.connect({door!r})
 signals = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT]
-signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-start = dict(folder=sys.argv[-1], place=os.getcwd(), environment=dict(os.environ))
+blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+start = dict(folder=sys.argv[-1], place=os.getcwd(), environment=dict(os.environ), blocked=list(map(int, blocked)))
 socket.send_fds(door, [json.dumps(start).encode()], [0, 1, 2])
 process = int(door.recv(32))
 for number in signals:
     signal.signal(number, lambda number, frame: os.kill(process, number))
-signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 code = int(door.recv(32))
 if code < 0:
     signal.signal(-code, signal.SIG_DFL)
@@ -94,6 +94,7 @@ def _attend(asked: socket.socket) -> None:
 
 def _begin(start: dict, files: list[int]) -> None:
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, start["blocked"])
     for number, file in enumerate(files):
         os.dup2(file, number)
     for stream in (sys.stdout, sys.stderr):

@@ -93,16 +93,14 @@ def untouched(job: dict) -> list[str]:
 
 
 def register(job: dict) -> None:
-    """Accounting hears of what could start: an array's rest as one row, all else as a record of its own."""
-    free = [
-        name for name, e in job["elements"].items() if e["state"] == "PENDING" and e["reason"] in ("None", "Priority")
-    ]
-    together = untouched(job)
-    if set(together) <= set(free):
+    """Accounting hears of what could start: an array's rest, also where it is held, as one row, all else as a record of
+    its own."""
+    able = ("None", "Priority")
+    together, pending = untouched(job), {n: e for n, e in job["elements"].items() if e["state"] == "PENDING"}
+    if all(name in pending and pending[name]["reason"] in (*able, "JobHeldUser") for name in together):
         job["registered"] = together
-    for name in set(free) - set(together):
-        element = job["elements"][name]
-        if not element["records"]:
+    for name, element in pending.items():
+        if name not in together and element["reason"] in able and not element["records"]:
             element["records"].append(dict(state="PENDING", node="None assigned", exit="0:0"))
 
 
