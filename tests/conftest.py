@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from support.checkout import GOLDEN
+from support.forked import server
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +32,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[SAID] = []
+
+
+def pytest_sessionstart(session):
+    if hasattr(session.config, "workerinput"):
+        server()  # it loads torch while the tests are collected
 
 
 def scope(nodeid: str) -> str:

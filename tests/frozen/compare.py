@@ -15,13 +15,13 @@ TESTS = Path(__file__).resolve().parents[1]
 RECORD = """
 import json, sys, tarfile
 from pathlib import Path
-from frozen.recording import HERE, bits, ids, prepare, run_all, started
+from frozen.recording import HERE, begun, bits, ids, prepare, run_all, two_begun
 folder = Path(sys.argv[1])
 with tarfile.open(HERE / "root.tar.gz") as archive:
     archive.extractall(folder, filter="data")
-prepare(folder, folder / "export" / "encoder.safetensors")
+prepare(folder, folder / "export" / "encoder.safetensors", folder)
 known = ids(folder)  # before runs change the working directory
-run_all(folder / "runs", started)
+run_all(folder / "runs", begun, two_begun)
 (folder / "found.json").write_text(json.dumps({"bits": bits(folder / "runs"), "ids": known}))
 """
 

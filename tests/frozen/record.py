@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import mixmae
-from frozen.recording import HERE, bits, ids, losses, machine, prepare, run_all, sentences, started
+from frozen.recording import HERE, begun, bits, ids, losses, machine, prepare, run_all, sentences, two_begun
 
 RECORDS = ("ids", "mistakes", "bits")
 
@@ -23,13 +23,13 @@ def main(wanted: list[str]) -> None:
         folder = Path(name).resolve()
         with tarfile.open(HERE / "root.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-        prepare(folder, folder / "export" / "encoder.safetensors")
+        prepare(folder, folder / "export" / "encoder.safetensors", folder)
         if "ids" in wanted:
             write("ids", commit, grids=ids(folder))
         if "mistakes" in wanted:
             write("mistakes", commit, said=dict(sentences(folder)))
         if "bits" in wanted:
-            run_all(folder / "runs", started)
+            run_all(folder / "runs", begun, two_begun)
             found = {"files": bits(folder / "runs"), "losses": losses(folder / "runs")}
             write("bits", commit, machine=machine(), **found)
     os.chdir(HERE)

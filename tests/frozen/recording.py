@@ -22,11 +22,15 @@ COMMAND = [sys.executable, "-P", "-m", "cli"]
 LEFT = ("metrics.jsonl", "result.json", "checkpoints/final.safetensors")
 
 
-def prepare(folder: Path, weights: Path) -> None:
-    """Images, and imported weights, for the grids; the environment and the working directory that they are read in."""
-    os.environ["FROZEN_IMAGES"] = str(write_images(folder / "images", classes=3, train=24, val=8))
+def prepare(folder: Path, weights: Path, images: Path) -> None:
+    """Images, and imported weights, for the grids; the environment and the working directory that they are read in.
+    What is in `images` already is used as it is."""
+    os.environ["FROZEN_IMAGES"] = str(images / "images")
     os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
-    os.environ["IMAGENET"] = str(write_empty(folder / "imagenet", classes=10, train=500, val=10))
+    os.environ["IMAGENET"] = str(images / "imagenet")
+    if not (images / "imagenet").exists():
+        write_images(images / "images", classes=3, train=24, val=8)
+        write_empty(images / "imagenet", classes=10, train=500, val=10)
     (folder / "weights.safetensors").write_bytes(weights.read_bytes())
     os.chdir(folder)
 
@@ -73,12 +77,10 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"{command}: {name}", f"{code}: {err}".replace(f"{folder}/", "").replace(str(folder), "HERE")
 
 
-def run_all(root: Path, two: Callable[[tuple[str, ...]], list]) -> None:
-    """Runs all that leaves bits. two: starts the command with those words as two processes that meet."""
+def run_all(root: Path, one: Callable, two: Callable) -> None:
+    """Runs all that leaves bits. one, two: start the command with those words, two as two processes that meet."""
     words = ("--root", str(root))
-    grid = subprocess.Popen(
-        [*COMMAND, *words, "grid", "run", str(OWN / "tiny.yaml")], stderr=subprocess.PIPE, text=True
-    )
+    grid = one((*words, "grid", "run", str(OWN / "tiny.yaml")))
     pair = two((*words, "run", str(OWN / "two_processes.yaml")))
     for process in (*pair, grid):
         said = process.communicate()[1]
@@ -88,18 +90,19 @@ def run_all(root: Path, two: Callable[[tuple[str, ...]], list]) -> None:
     assert code == 0, said
 
 
-def started(words: tuple[str, ...]) -> list[subprocess.Popen]:
+def begun(words: tuple[str, ...], **environment: str) -> subprocess.Popen:
+    """The command as a process."""
+    here = {**os.environ, **environment}
+    return subprocess.Popen([*COMMAND, *words], env=here, stderr=subprocess.PIPE, text=True)
+
+
+def two_begun(words: tuple[str, ...]) -> list[subprocess.Popen]:
     """The command as two processes that meet, as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    return [
-        subprocess.Popen(
-            [*COMMAND, *words], env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in "01"
-    ]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    return [begun(words, **shared, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
 
 
 def bits(root: Path) -> dict[str, dict[str, str]]:

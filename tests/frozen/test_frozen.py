@@ -5,34 +5,44 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from frozen.images import write_images
-from frozen.recording import COMMAND, HERE, OWN, ask, bits, ids, losses, machine, prepare, run_all, sentences
-from support import several
-from support.forked import program
+from frozen.recording import HERE, OWN, ask, bits, ids, losses, machine, prepare, run_all, sentences
+from support import several, started
+from support.forked import Forked, program
 
 CLOSE = 1e-4
 """How far a loss may lie from the one of another CPU or other versions."""
+
+
+def launched(*words: object) -> Forked:
+    """The command as a process, whose workers have torch loaded when they start."""
+    return program(*map(str, words), python=started.python())
 
 
 def recorded(name: str) -> dict:
     return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Where the images are, once they are written."""
+    return tmp_path_factory.mktemp("images")
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
+def place(tmp_path, images, monkeypatch) -> Path:
     """A folder with what the frozen grids read, which is the working directory."""
     for name in ("FROZEN_IMAGES", "IMAGENET", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, "")  # so that they are set back after the test
     monkeypatch.chdir(tmp_path)
     with tarfile.open(HERE / "root.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    prepare(tmp_path, tmp_path / "export" / "encoder.safetensors")
+    prepare(tmp_path, tmp_path / "export" / "encoder.safetensors", images)
     return tmp_path
 
 
@@ -49,7 +59,7 @@ def test_bits_of_every_kind_of_run(place):
     """Bit for bit on the CPU and with the versions of the record, elsewhere by its losses. `compare.py` compares with
     another commit bit for bit anywhere."""
     known = recorded("bits")
-    run_all(place / "runs", lambda words: several.start(2, program, *words))
+    run_all(place / "runs", lambda words: launched(*words), lambda words: several.start(2, program, *words))
     if machine() == known["machine"]:
         assert bits(place / "runs") == known["files"]
         return
@@ -122,9 +132,8 @@ def test_an_old_root_is_collected_and_tabulated(root, kept):
 
 def test_an_old_root_is_gone_on_with(root):
     """The stopped run resumes from its checkpoint, to the bits of one that was never stopped."""
-    command = [*COMMAND, "--root", str(root), "grid", "run", str(OWN / "local.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    launch = launched("--root", root, "grid", "run", OWN / "local.yaml")
+    assert launch.wait() == 0, launch.communicate()
     status = json.loads(asked(root, "grid", "status", OWN / "local.yaml", "--json"))["jobs"]
     resumed = [job for job in status if job["tries"] == 2]
     assert [(job["stage"], job["state"]) for job in resumed] == [("pretrain", "done")]
@@ -139,9 +148,8 @@ def test_a_seed_run_now_is_averaged_with_those_of_an_old_root(root, tmp_path):
         "sweeps: [{name: seeds, product: {seed: [0, 4]}}]\n"
         "tables: [{name: seeds, rows: [method, encoder], stages: [linear, knn]}]\n"
     )
-    command = [*COMMAND, "--root", str(root), "grid", "run", str(tmp_path / "more.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    launch = launched("--root", root, "grid", "run", tmp_path / "more.yaml")
+    assert launch.wait() == 0, launch.communicate()
     table = asked(root, "results", "table", tmp_path / "more.yaml", "--format", "md")
     (row,) = [line for line in table.splitlines() if line.startswith("| MixMAE")]
     assert row.count("(n=2)") == 2

@@ -8,26 +8,35 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
 from mixmae.runs.folder import RunFolder
+from mixmae.training.resources import Resources
 from results.rows.collect import collect
 from support.checkout import write_readme_plugin
+from support.forked import job, program
+from support.program import COMMAND
 
 HERE = Path(__file__).parent
 
 
-def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0) -> subprocess.CompletedProcess:
-    """The command in `folder`, with `path` on PYTHONPATH, which must end with the code `check`."""
+def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0, anew: bool = False) -> CompletedProcess:
+    """The command in `folder`, with `path` on PYTHONPATH, which must end with the code `check`; anew: by a Python of its
+    own, as a shell starts it."""
     before = os.environ.get("PYTHONPATH", "")
-    places = os.pathsep.join(filter(None, (str(path) if path else "", before)))
-    command = [sys.executable, "-P", "-c", "import cli; cli.main()", "--root", "runs", *words]
-    ended = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHONPATH": places}
-    )
+    found = {"PYTHONPATH": os.pathsep.join(filter(None, (str(path) if path else "", before)))}
+    words = ("--root", "runs", *words)
+    if anew:
+        command, options = [*COMMAND, *words], {"capture_output": True, "text": True, "timeout": 900}
+        ended = subprocess.run(command, cwd=folder, env=os.environ | found, **options)
+    else:
+        forked = program(*words, folder=folder, **found)
+        said = forked.communicate(900)
+        ended = CompletedProcess(words, forked.returncode, *said)
     assert ended.returncode == check, ended.stdout + ended.stderr
     return ended
 
@@ -49,7 +58,7 @@ def folder(tmp_path_factory, path) -> Path:
     """Where the toy grid has run."""
     found = tmp_path_factory.mktemp("toys")
     shutil.copy(HERE / "toys.yaml", found)
-    ended = mixmae("grid", "run", "toys.yaml", folder=found, path=path)
+    ended = mixmae("grid", "run", "toys.yaml", folder=found, path=path, anew=True)
     assert "24/24 done" in ended.stderr
     return found
 
@@ -180,21 +189,12 @@ def test_a_version_that_is_raised_is_another_id(folder, path, tmp_path):
 def test_a_file_that_changed_since_the_plan_is_warned_of(folder, path, tmp_path):
     newer = edited(path, tmp_path, "toybox/disc_size_spec.py", "SPEC =", "# another file\nSPEC =")
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    run = next((tmp_path / "runs" / "disc_size").iterdir())
+    run = RunFolder(tmp_path / "runs", "disc_size", next((tmp_path / "runs" / "disc_size").iterdir()).name)
     for name in ("result.json", "state.json"):
-        (run / name).unlink()
-    code = (
-        "from pathlib import Path\nfrom mixmae.runs.folder import RunFolder\n"
-        "from mixmae.training.resources import Resources\nfrom mixmae.work.execution import execute\n"
-        f"print(execute(RunFolder(Path('runs'), 'disc_size', {run.name!r}), Resources(workers=0), lambda: False))"
-    )
-    places = os.pathsep.join([str(newer), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-P", "-c", code]
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": places}
-    )
-    assert ended.stdout == "done\n"
-    assert "disc_size was planned as toybox 1.2, version 1, sha256 " in (run / "log.txt").read_text()
+        (run.path / name).unlink()
+    ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(newer), os.environ.get("PYTHONPATH", "")]))
+    assert ended.communicate(300)[0] == "done\n"
+    assert "disc_size was planned as toybox 1.2, version 1, sha256 " in (run.path / "log.txt").read_text()
 
 
 def test_a_plug_in_by_another_name_than_its_own_is_refused(folder, path, tmp_path):

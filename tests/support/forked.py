@@ -21,7 +21,8 @@ from mixmae.training.resources import Resources
 
 
 @functools.cache
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """Its process is started by the first call and still loads when that returns."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.loaded"])
     # Python before 3.13 does not hand on sys.path, and is silent where it cannot import what it shall load.
@@ -38,7 +39,7 @@ class Forked:
         self._said = [tempfile.NamedTemporaryFile("r") for _ in range(2)]  # noqa: SIM115
         paths = [file.name for file in self._said]
         place = str(folder or Path.cwd())
-        self._process = _server().Process(
+        self._process = server().Process(
             target=_begin, args=(target, arguments, place, {**os.environ, **environment}, *paths)
         )
         self._process.start()
@@ -79,9 +80,9 @@ def program(*words: str, folder: Path | None = None, python: str = sys.executabl
     return Forked(_program, python, *words, folder=folder, **environment)
 
 
-def job(run: RunFolder, resources: Resources) -> Forked:
+def job(run: RunFolder, resources: Resources, **environment: str) -> Forked:
     """A stage job; it prints how it ended."""
-    return Forked(run_job, str(run.path), resources.model_dump_json())
+    return Forked(run_job, str(run.path), resources.model_dump_json(), **environment)
 
 
 def _begin(
@@ -89,11 +90,17 @@ def _begin(
 ) -> None:
     os.setsid()  # a process group of its own, as a shell makes one
     os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
+    enter(environment)
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     target(*arguments)
+
+
+def enter(environment: dict[str, str]) -> None:
+    """Makes `environment` this process's, and finds modules where it says."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
 
 
 def _program(python: str, *words: str) -> None:

@@ -7,10 +7,15 @@ from importlib import import_module
 
 MODULES = (
     "cli",
+    "mixmae.cost.step",
     "mixmae.training.pretrain.run",
     "mixmae.evaluations.finetune.run",
+    "mixmae.evaluations.knn.run",
+    "mixmae.evaluations.linear.run",
     "mixmae.methods.mixmae.model",
     "baselines.mae.model",
+    "baselines.simmim.model",
+    "submitit.core.submission",
 )
 
 gc.disable()

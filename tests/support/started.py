@@ -20,7 +20,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from support.forked import Forked
+from support.forked import Forked, enter
 
 MODULE = "submitit.core._submit"
 STAND_IN = """\
@@ -72,7 +72,10 @@ def serve(path: str) -> None:
             asked, _ = door.accept()
             if os.fork() == 0:
                 door.close()
-                _attend(asked)
+                try:
+                    _attend(asked)
+                finally:
+                    os._exit(0)
             asked.close()
 
 
@@ -89,7 +92,6 @@ def _attend(asked: socket.socket) -> None:
         os.kill(job, signal.SIGKILL)  # what stands for it is gone
     _, status = os.waitpid(job, 0)
     asked.send(str(os.waitstatus_to_exitcode(status)).encode())
-    os._exit(0)
 
 
 def _begin(start: dict, files: list[int]) -> None:
@@ -100,9 +102,7 @@ def _begin(start: dict, files: list[int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)
     os.chdir(start["place"])
-    os.environ.clear()
-    os.environ.update(start["environment"])
-    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    enter(start["environment"])
     sys.argv = ["-m", start["folder"]]
     code = 1
     try:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -26,6 +27,7 @@ DOCS = next(folder for folder in Path(__file__).parents if (folder / "docs").is_
 FILES = [("grid", path) for path in shipped().values()] + [("experiment", path) for path in recipe_files()]
 CHOICES = ("name", "kind", "family")
 """Fields that say which of several models an entry is."""
+SCHEMAS = cache(schemas)
 
 
 def models() -> Iterator[type[Model]]:
@@ -63,17 +65,17 @@ def test_the_page_is_that_of_the_models():
 @pytest.mark.parametrize("kind", ["grid", "experiment"])
 def test_the_schemas_are_those_of_the_models(kind):
     said = json.loads((DOCS / "schema" / f"{kind}.json").read_text(encoding="utf-8"))
-    assert said == schemas()[kind], f"write it anew: mixmae grid reference --schema {kind} > docs/schema/{kind}.json"
+    assert said == SCHEMAS()[kind], f"write it anew: mixmae grid reference --schema {kind} > docs/schema/{kind}.json"
 
 
 @pytest.mark.parametrize(("kind", "path"), FILES, ids=[path.stem for _, path in FILES])
 def test_the_schemas_take_every_shipped_file(kind, path):
-    jsonschema.validate(plain(load(path)), schemas()[kind])
+    jsonschema.validate(plain(load(path)), SCHEMAS()[kind])
 
 
 def test_the_schemas_take_named_and_plugged_in_evaluations():
     named = {"five": {"kind": "knn", "k": 5}, "more": {"kind": "a.b:SPEC", "c": 1}, "linear": {"start": "five"}}
-    jsonschema.validate({"base": "digits_nano", "evaluations": named}, schemas()["experiment"])
+    jsonschema.validate({"base": "digits_nano", "evaluations": named}, SCHEMAS()["experiment"])
 
 
 @pytest.mark.parametrize(
@@ -91,4 +93,4 @@ def test_the_schemas_take_named_and_plugged_in_evaluations():
 )
 def test_the_schemas_refuse_what_the_program_refuses(kind, wrong):
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, schemas()[kind])
+        jsonschema.validate(wrong, SCHEMAS()[kind])

@@ -1,7 +1,7 @@
 """The official recipes against what their sources say, field by field, on the real models and schedules."""
 
 import re
-from functools import lru_cache
+from functools import cache
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ IMAGES = 1_281_167
 # ------------------------------------------------------------------------------------------------------ what is built
 
 
-@lru_cache(maxsize=1)
+@cache
 def method(name: str) -> torch.nn.Module:
     planned = job(name, "pretrain")
     with torch.device("meta"):
         return build_method(planned.method, build_encoder(planned.encoder, planned.image_size))
 
 
-@lru_cache(maxsize=1)
+@cache
 def classifier(name: str) -> torch.nn.Module:
     planned = job(name, "finetune")
     with torch.device("meta"):
