@@ -25,8 +25,8 @@ HERE = Path(__file__).parent
 
 
 def mixmae(*words: str, folder: Path, path: Path | None, check: int = 0, anew: bool = False) -> CompletedProcess:
-    """The command in `folder`, with `path` on PYTHONPATH, which must end with the code `check`; anew: by a Python of its
-    own, as a shell starts it."""
+    """The command in `folder`, with `path` on PYTHONPATH, which must end with the code `check`; anew: by a Python of
+    its own, as a shell starts it."""
     before = os.environ.get("PYTHONPATH", "")
     found = {"PYTHONPATH": os.pathsep.join(filter(None, (str(path) if path else "", before)))}
     words = ("--root", "runs", *words)
