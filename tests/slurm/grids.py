@@ -59,7 +59,7 @@ class TestGrid:
         code = f"import sys; sys.executable = {self.python!r}; import cli; cli.main()"
         return [sys.executable, "-c", code, "--root", str(self.root), "grid", *words]
 
-    def ask(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess:
+    def ask(self, *words: str, timeout: float = 600) -> subprocess.CompletedProcess:
         environment = {**self.cluster.environment, "OMP_NUM_THREADS": "1"}
         words = ("--root", str(self.root), "grid", *words)
         asked = program(*words, folder=self.file.parent, python=self.python, **environment)
@@ -67,7 +67,7 @@ class TestGrid:
         return subprocess.CompletedProcess(words, asked.returncode, *said)
 
     def launch(self, *words: str) -> str:
-        done = self.ask("run", str(self.file), *words, timeout=300)
+        done = self.ask("run", str(self.file), *words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

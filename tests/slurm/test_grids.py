@@ -234,7 +234,7 @@ def test_two_launches_at_once_submit_every_run_once(cluster, tmp_path):
     grid = write_grid(cluster, tmp_path, "twice", seeds=(0, 1), **PIXELS)
     command, options = grid.command("run", str(grid.file)), {"env": cluster.environment, "text": True}
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, **options) for _ in range(2)]
-    said = sorted(process.communicate(timeout=60)[0] for process in both)
+    said = sorted(process.communicate(timeout=600)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert "2 tasks" in said[0] and said[1].startswith("nothing to submit")
     assert {job["tries"] for job in grid.settled()} == {1}

@@ -119,11 +119,12 @@ class Cluster:
         return self.until(there, seconds, lambda: f"job {job} is not {' or '.join(states)}: {self.states(job)}")
 
     def until(self, condition: Callable, seconds: float, said: Callable[[], str]):
-        """The condition's first true value. Raises TimeoutError with what `said` says then."""
-        end = time.monotonic() + seconds
+        """The condition's first true value. seconds: how long it may take on an idle machine, a busy one gets ten times
+        as long. Raises TimeoutError with what `said` says then."""
+        end = time.monotonic() + 10 * seconds
         while not (found := condition()):
             if time.monotonic() > end:
-                raise TimeoutError(f"after {seconds} s: {said()}")
+                raise TimeoutError(f"after {10 * seconds} s: {said()}")
             time.sleep(0.2)
         return found
 
