@@ -88,6 +88,7 @@ def job(run: RunFolder, resources: Resources, **environment: str) -> Forked:
 def _begin(
     target: Callable, arguments: tuple[str, ...], folder: str, environment: dict[str, str], out: str, err: str
 ) -> None:
+    assert "timm" in sys.modules, "support.loaded was not loaded"
     os.setsid()  # a process group of its own, as a shell makes one
     os.chdir(folder)
     enter(environment)

@@ -13,6 +13,7 @@ import multiprocessing.util
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -36,8 +37,15 @@ blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 start = dict(folder=sys.argv[-1], place=os.getcwd(), environment=dict(os.environ), blocked=list(map(int, blocked)))
 socket.send_fds(door, [json.dumps(start).encode()], [0, 1, 2])
 process = int(door.recv(32))
+
+def hand_on(number, frame):
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        pass
+
 for number in signals:
-    signal.signal(number, lambda number, frame: os.kill(process, number))
+    signal.signal(number, hand_on)
 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 code = int(door.recv(32))
 if code < 0:
@@ -51,6 +59,7 @@ os._exit(code)
 def python() -> str:
     """The path of the program; what serves it is forked now and ends with this process."""
     folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
     door, program = str(folder / "door"), folder / "python"
     program.write_text(STAND_IN.format(python=sys.executable, module=MODULE, door=door))
     program.chmod(0o755)
