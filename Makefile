@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# By all cores, where pip takes one; as with pip, a file that cannot be compiled is no failure.
+COMPILE = -@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib
 SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
 .PHONY: demo test lint soak soak-slurm clean
@@ -37,12 +39,14 @@ $(VENV)/made:
 $(VENV)/dependencies: $(VENV)/made pyproject.toml constraints.txt
 	@rm -rf build
 	@echo "Installing into $(VENV): about 6 GB, some minutes"
-	$(PIP) install -c constraints.txt .
+	$(PIP) install --no-compile -c constraints.txt .
+	$(COMPILE)
 	@touch $@ $(VENV)/project
 
 $(VENV)/test-extra: $(VENV)/dependencies tests/trackio.txt
-	$(PIP) install -q -c constraints.txt '.[test]'
-	$(PIP) install -q --no-deps -r tests/trackio.txt
+	$(PIP) install -q --no-compile -c constraints.txt '.[test]'
+	$(PIP) install -q --no-compile --no-deps -r tests/trackio.txt
+	$(COMPILE)
 	@touch $@ $(VENV)/project
 
 # The project itself, installed again when a file of it changes.
