@@ -101,7 +101,7 @@ def grid_plan(
         print(as_text({**plan_document(plan, run_states), **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, run_states))
-    print(*plan_summary(plan, run_states), *gained, sep="\n")
+    print(*plan_summary(plan, run_states), *gained, *_computed_by_others(plan), sep="\n")
     if quoted:
         show(quote_table(quoted))
         print(*quote_lines(quoted), sep="\n")
@@ -121,6 +121,8 @@ def grid_run(
     grids, plan = planned_together(files, context.obj, scale)
     apart = _apart(grids, plan)
     _check_shown(apart)
+    for line in _computed_by_others(plan):
+        print(line, file=sys.stderr)
     shared = grids[0].spec.resources
     if (executor or shared.executor) == "slurm":
         from ablations.slurm.submitting import submit
@@ -411,6 +413,12 @@ def _check_shown(apart: "list[tuple[Grid, Plan]]") -> list[str]:
                 raise ConfigError(wrong)
             gained += additions(declaration)
     return gained
+
+
+def _computed_by_others(plan: "Plan") -> list[str]:
+    from ablations.plan.queueing import computed_by_others
+
+    return computed_by_others(plan.root, [entry.planned for entry in plan.entries])
 
 
 def command_line(file: Path, scale: str | None) -> str:

@@ -1,12 +1,14 @@
 """What a launcher writes into run folders (no torch)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mixmae.experiment.jobs import PlannedJob
-from mixmae.experiment.plugins import plugins_of
+from mixmae.experiment.plugins import others, plugins_of
+from mixmae.fields.texts import many
 from mixmae.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -23,18 +25,34 @@ STARTED_ANEW = ("planned", "waiting", "pending", "stopped", "blocked", "cancelle
 
 
 def create_run(root: Path, planned: PlannedJob) -> RunFolder:
-    """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed."""
+    """The run folder with its `config.json`, written anew where what is only recorded (such as paths) has changed; of a
+    run that is done, the plug-ins stay those that computed it."""
     run = RunFolder(root, planned.stage, planned.id)
     config: dict[str, Any] = {
         "id": planned.id,
         "data_fingerprint": planned.fingerprint,
         "job": planned.job.model_dump(mode="json"),
     }
+    before = run.recovered("config")
     if plugins := plugins_of(planned.job):
-        config["plugins"] = plugins
-    if {**run.recovered("config"), "schema": None} != {**config, "schema": None}:
+        config["plugins"] = before.get("plugins", plugins) if run.has_result() else plugins
+    if {**before, "schema": None} != {**config, "schema": None}:
         run.write("config", config)
     return run
+
+
+def computed_by_others(root: Path, jobs: Iterable[PlannedJob]) -> list[str]:
+    """What is to be said of runs that are done and whose plug-ins are no longer those that computed them."""
+    runs: Counter[tuple[str, str, str]] = Counter()
+    for planned in jobs:
+        run = RunFolder(root, planned.stage, planned.id)
+        if (plugins := plugins_of(planned.job)) and run.has_result():
+            runs.update(others(plugins, (run.read("config") or {}).get("plugins", [])))
+    return [
+        f"{many(count, 'done run')} of {name} came of {then}; it is now {now}: raise its version if it computes "
+        "something else"
+        for (name, then, now), count in runs.items()
+    ]
 
 
 def queue(run: RunFolder) -> None:

@@ -75,7 +75,7 @@ class DataSpec(Protocol):
         return None
 
 
-sources: Specs[DataSpec] = Specs("data", "mixmae.data", "mixmae.data")
+sources: Specs[DataSpec] = Specs("data", DataSpec, "mixmae.data", "mixmae.data")
 
 DataConfig = Annotated[DataModel, Chosen(sources)]
 """A data set's name, or its name and fields."""

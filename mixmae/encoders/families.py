@@ -175,7 +175,7 @@ def one_a_stage(windows: tuple[int, ...], stages: int) -> tuple[int, ...]:
     return windows
 
 
-families: Specs[EncoderSpec] = Specs("encoder", "mixmae.encoders", "mixmae.encoders")
+families: Specs[EncoderSpec] = Specs("encoder", EncoderSpec, "mixmae.encoders", "mixmae.encoders")
 
 
 def variants() -> dict[str, dict[str, Any]]:

@@ -34,6 +34,20 @@ def plugins_of(job: StageJob) -> list[dict[str, Any]]:
     return records
 
 
+def origin_text(record: Mapping[str, Any]) -> str:
+    """Where a plug-in came from, of what is recorded of it."""
+    return f"{record['distribution'] or 'no distribution'}, version {record['version']}, sha256 {record['sha256']}"
+
+
+def others(now: Iterable[Mapping[str, Any]], then: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yields (name, origin then, origin now) of the plug-ins that two records tell of differently."""
+    before = {record["name"]: origin_text(record) for record in then}
+    for record in now:
+        name, origin = record["name"], origin_text(record)
+        if origin != before.get(name, origin):
+            yield name, before[name], origin
+
+
 def _named(job: StageJob) -> Iterator[tuple[Specs[Any], str]]:
     yield stages, job.stage
     yield sources, job.data.name

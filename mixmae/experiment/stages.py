@@ -100,7 +100,7 @@ class StageSpec(Protocol):
         return None
 
 
-stages: Specs[StageSpec] = Specs("evaluation", "mixmae.evaluations", "mixmae.training", "mixmae.evaluations")
+stages: Specs[StageSpec] = Specs("evaluation", StageSpec, "mixmae.evaluations", "mixmae.training", "mixmae.evaluations")
 
 
 def pretraining() -> StageSpec:

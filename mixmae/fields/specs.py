@@ -9,7 +9,7 @@ Plug-ins are specs that an installed distribution names as an entry point, or th
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from importlib.util import find_spec
@@ -53,15 +53,15 @@ class UnknownName(ValueError):
 
 
 class Specs(Generic[S_co]):
-    """The specs of one kind. what: the word for it in messages. packages: whose sub-packages hold them; group: of the
-    entry points that name more.
+    """The specs of one kind. what: the word for it in messages; protocol: what each of them has. packages: whose
+    sub-packages hold them; group: of the entry points that name more.
 
     Nothing is imported before the first look, and a plug-in not before a config names it: a program that only reads
     runs knows it by what `stand_in` was given, or not at all.
     """
 
-    def __init__(self, what: str, group: str, *packages: str):
-        self.what, self._group, self._packages = what, group, packages
+    def __init__(self, what: str, protocol: type, group: str, *packages: str):
+        self.what, self._protocol, self._group, self._packages = what, protocol, group, packages
         self._plugged_in: dict[str, S_co] = {}
         self._stand_ins: dict[str, S_co] = {}
 
@@ -101,15 +101,31 @@ class Specs(Generic[S_co]):
     def _imported(self, name: str) -> S_co:
         entry = self._entries.get(name)
         if entry is None and ":" not in name:
-            raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}")
+            module, _, object_ = name.rpartition(".")
+            plugged = f"; a plug-in is written {module}:{object_}" if module else ""
+            raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}{plugged}")
         try:
             spec: S_co = entry.load() if entry else resolve(name)
-            if spec.name != name:
-                raise ValueError(f"it calls itself {spec.name!r}")
+            self._check(spec, name)
         except Exception as error:  # whatever a plug-in does when it is imported
-            do = "mend or uninstall it" if entry else "install its package, or put its folder on PYTHONPATH"
+            away = isinstance(error, ModuleNotFoundError) and not entry
+            do = "install its package, or put its folder on PYTHONPATH" if away else "mend or uninstall it"
             raise UnknownName(f"no {self.what} {name!r}: {error}; {do}") from error
         return spec
+
+    def _check(self, spec: Any, name: str) -> None:
+        """Raises ValueError where `spec` cannot be one of these."""
+        if isinstance(spec, type):
+            raise ValueError(f"it is a class; write SPEC = {spec.__name__}()")
+        bases = [vars(base) for base in self._protocol.__mro__ if base not in (Protocol, Generic, object)]
+        members = {member for base in bases for member in (*base.get("__annotations__", ()), *base)}
+        missing = sorted(member for member in members if not (member.startswith("_") or hasattr(spec, member)))
+        if missing:
+            raise ValueError(f"it has no {' and no '.join(missing)}")
+        if spec.name != name:
+            raise ValueError(f"it calls itself {spec.name!r}")
+        if type(version := getattr(spec, "version", 1)) is not int:
+            raise ValueError(f"its version is {version!r}, which is no whole number")
 
     def load_installed(self) -> None:
         """Imports every installed plug-in. Raises UnknownName."""
@@ -134,6 +150,7 @@ class Specs(Generic[S_co]):
             self._stand_ins[spec.name] = spec
 
 
+@cache
 def _distribution(module: str, entry: EntryPoint | None) -> str | None:
     if entry is not None and entry.dist is not None:
         return f"{entry.dist.name} {entry.dist.version}"

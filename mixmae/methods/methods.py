@@ -137,7 +137,7 @@ class MethodSpec(Protocol):
             yield ("method", self.hidden_by), what
 
 
-methods: Specs[MethodSpec] = Specs("method", "mixmae.methods", "mixmae.methods", "baselines")
+methods: Specs[MethodSpec] = Specs("method", MethodSpec, "mixmae.methods", "mixmae.methods", "baselines")
 
 MethodConfig = Annotated[MethodModel, Chosen(methods)]
 """A method's name, or its name and fields."""

@@ -77,7 +77,7 @@ class PlotSpec(Protocol):
         yield from ()
 
 
-plot_kinds: Specs[PlotSpec] = Specs("plot kind", "mixmae.plots", "results.plots")
+plot_kinds: Specs[PlotSpec] = Specs("plot kind", PlotSpec, "mixmae.plots", "results.plots")
 
 
 def _with_kind(written: dict[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,10 @@ class RunFolder:
             path.replace(aside)
             return {}
 
+    def has_result(self) -> bool:
+        """Whether the run is done: nothing of what computed it changes any more."""
+        return (self.path / "result.json").exists()
+
     def write(self, name: str, data: dict[str, Any]) -> None:
         write_json(self.path / f"{name}.json", data)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import mixmae
 from mixmae.data.sources import sources
 from mixmae.experiment.jobs import StageJob, job_id, job_of
-from mixmae.experiment.plugins import plugins_of
+from mixmae.experiment.plugins import origin_text, others, plugins_of
 from mixmae.fields.specs import resolve
 from mixmae.files.retrying import naming
 from mixmae.runs.cause import Cause, cause_of
@@ -140,9 +140,19 @@ def _result(
     _record_environment(run, resources, processes, plugins_of(job))
     processes.broadcast({"root": str(run.root), "stage": run.stage, "id": run.id})
     outcome = _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
+    _check_figures(job, outcome.figures)
     if job.spec.measures:
         state.measured(outcome.figures.get(job.spec.main.name))
     return outcome
+
+
+def _check_figures(job: StageJob, figures: Mapping[str, Any]) -> None:
+    """Raises ValueError where a metric of the job's stage is missing, or is no number."""
+    for metric in job.spec.metrics:
+        value = figures.get(metric.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            what = f"its figures are {', '.join(figures) or 'none'}" if value is None else f"it is {value!r:.60}"
+            raise ValueError(f"{job.stage} returned no number as {metric.name}, which is one of its metrics: {what}")
 
 
 def _compute(
@@ -319,12 +329,10 @@ def _record_environment(
         "track": list(resources.track),
         "processes": processes.count,
         "device": _device_name(processes.device),
-        **{f"{plugin['kind']} {plugin['name']}": _origin(plugin) for plugin in plugins},
+        **{f"{plugin['kind']} {plugin['name']}": origin_text(plugin) for plugin in plugins},
     }
-    planned = {plugin["name"]: _origin(plugin) for plugin in (run.read("config") or {}).get("plugins", [])}
-    for plugin in plugins:
-        if (origin := _origin(plugin)) != planned.get(plugin["name"], origin):
-            log.warning("%s was planned as %s, is now %s", plugin["name"], planned[plugin["name"]], origin)
+    for changed in others(plugins, (run.read("config") or {}).get("plugins", [])):
+        log.warning("%s was planned as %s, is now %s", *changed)
     before = run.recovered("environment")
     earlier = before.pop("earlier", [])
     before.pop("schema", None)
@@ -334,10 +342,6 @@ def _record_environment(
             if now[name] != before[name] and name not in ("host", "workers", "track"):
                 log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
     run.write("environment", {**now, "earlier": earlier})
-
-
-def _origin(plugin: Mapping[str, Any]) -> str:
-    return f"{plugin['distribution'] or 'no distribution'}, version {plugin['version']}, sha256 {plugin['sha256']}"
 
 
 def _commit() -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mixmae.experiment.metric import Metric
+from mixmae.experiment.plugins import KINDS
 from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
 from mixmae.fields.texts import many, with_prefix
@@ -276,6 +277,20 @@ def environments(runs: pd.DataFrame, records: RunRecords) -> Listing:
     notes = [f"{many(silent, 'run')} without environment.json."] * bool(silent)
     notes += [f"{many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
     return Listing("Versions and machines", ("", *(many(runs_in[kind], "run") for kind in kinds)), rows, tuple(notes))
+
+
+def plug_ins(records: RunRecords) -> Listing:
+    """The plug-ins that computed runs, each as often as there are files of it."""
+    runs_of = Counter(
+        (name, str(origin))
+        for record in records.values()
+        for name, origin in record.environment.items()
+        if name.split(" ")[0] in KINDS
+    )
+    rows: list[list[str | Words | Figure]] = [
+        [name, Words(origin), _whole(runs)] for (name, origin), runs in sorted(runs_of.items())
+    ]
+    return Listing("Plug-ins", ("plug-in", "from", "runs"), rows)
 
 
 def commits(records: RunRecords) -> list[str]:

@@ -62,6 +62,7 @@ class Page:
     problems: Sequence[str]
     runs: Listing
     environments: Listing
+    plug_ins: Listing
     data_sets: Listing
     commits: Sequence[str]
     """The commits that the runs were made with, where known."""

@@ -89,6 +89,7 @@ def _page(
         problems=problems,
         runs=facts.every_run(runs, records, declarations),
         environments=facts.environments(runs, records),
+        plug_ins=facts.plug_ins(records),
         data_sets=facts.data_sets(runs),
         commits=facts.commits(records),
     )

@@ -286,10 +286,17 @@ def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> 
     runs = sorted(runs, key=lambda run: (order.get(run.stage, len(order)), run.stage, run.id))
     known = {**settings, **{run.key: run for run in runs}}
     shared, places, trained = _AllShared(), [], []
+    computed_by: dict[int, tuple[list[str | None], str]] = {}
     for run in runs:
         chain = _chain(run, known)
         last = chain[-1]
         places.append(shared.place(chain))
+        if run.state == "done":
+            plugins = [one.plugins for one in chain]
+            others, first = computed_by.setdefault(places[-1], (plugins, run.where))
+            if plugins != others:
+                what = "were computed by different files of a plug-in and are shown as repetitions"
+                problems.append(f"{first} and {run.where} {what}; raise its version and run them again")
         trained.append(last if trains_encoder(last.stage) else None)
         if last.start is not None:
             what = f"its {_start_label(last)} {last.start[1]} is missing; its method is {UNKNOWN}"

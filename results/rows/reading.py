@@ -67,7 +67,7 @@ class Broken(ValueError):
     """A folder that is not read as a run; the message says why."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Read:
     """A run as its folder describes it.
 
@@ -134,7 +134,7 @@ def trains_encoder(stage: str) -> bool:
 
 def _seen(folder: str, names: tuple[str, ...]) -> tuple[list[tuple[int, ...] | None], int]:
     seen: list[tuple[int, ...] | None] = []
-    youngest = 0
+    written = [0]
     for name in names:
         try:
             file = os.stat(f"{folder}/{name}")
@@ -145,8 +145,8 @@ def _seen(folder: str, names: tuple[str, ...]) -> tuple[list[tuple[int, ...] | N
             raise Broken(f"{name} is not a file")
         # ctime tells of what a tool has changed that sets mtime back.
         seen.append((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns))
-        youngest = max(youngest, file.st_mtime_ns)
-    return seen, youngest
+        written.append(file.st_mtime_ns)
+    return seen, max(written)
 
 
 def read_run(run: RunFolder) -> tuple[Read, list[str]]:
@@ -281,7 +281,7 @@ def _figures(stage: str, result: Mapping[str, Any]) -> str:
     """Raises Broken where the main figure is missing, or one is no number."""
     spec = stages.get(stage)
     if spec is not None and result.get(spec.main.name) is None:
-        raise Broken("config.json or result.json lacks a field (ValueError: result.json has no figure)")
+        raise Broken(f"result.json has no figure {spec.main.name}")
     figures = {name: value for name, value in result.items() if name not in ("files", "schema")}
     _check_types({name: figures.get(name) for name in ("top1", "top5", "loss")})
     _check_types({"pretrain_images": figures.get("images")})

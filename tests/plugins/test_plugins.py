@@ -14,6 +14,7 @@ import pytest
 
 from mixmae.experiment.plugins import recall
 from mixmae.experiment.stages import stages
+from mixmae.fields.specs import UnknownName
 from mixmae.runs.folder import RunFolder
 from mixmae.training.resources import Resources
 from results.rows.collect import collect
@@ -195,6 +196,72 @@ def test_a_file_that_changed_since_the_plan_is_warned_of(folder, path, tmp_path)
     ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(newer), os.environ.get("PYTHONPATH", "")]))
     assert ended.communicate(300)[0] == "done\n"
     assert "disc_size was planned as toybox 1.2, version 1, sha256 " in (run.path / "log.txt").read_text()
+
+
+def test_what_is_done_keeps_the_plug_in_that_computed_it_and_other_files_are_named(folder, path, tmp_path):
+    """By plan, run, tables and report: a plug-in that was changed while its version stayed."""
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    shutil.copy(folder / "toys.yaml", tmp_path)
+    newer = edited(path, tmp_path, "nearest_mean.py", "100 * hits", "99 * hits")
+    before = configs(tmp_path, "nearest_mean:SPEC")
+    changed = "6 done runs of nearest_mean:SPEC came of no distribution, version 1, sha256 "
+    assert changed in mixmae("grid", "plan", "toys.yaml", folder=tmp_path, path=newer).stdout
+    assert changed in mixmae("grid", "run", "toys.yaml", folder=tmp_path, path=newer).stderr
+    assert configs(tmp_path, "nearest_mean:SPEC") == before
+
+    run = RunFolder(tmp_path / "runs", "nearest_mean:SPEC", before[0]["id"])
+    for name in ("result.json", "state.json"):
+        (run.path / name).unlink()
+    mixmae("grid", "run", "toys.yaml", folder=tmp_path, path=newer)
+    mixmae("results", "report", "toys.yaml", folder=tmp_path, path=newer)
+    page = next(tmp_path.glob("runs/**/index.html")).read_text(encoding="utf-8")
+    assert "were computed by different files of a plug-in and are shown as repetitions" in page
+    shas = {one["sha256"] for config in configs(tmp_path, "nearest_mean:SPEC") for one in config["plugins"]
+            if one["kind"] == "evaluation"}  # fmt: skip
+    assert len(shas) == 2 and all(sha in page for sha in shas)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("a_class", "NearestMean()", "NearestMean", "it is a class; write SPEC = NearestMean(); mend"),
+        ("no_run", ' "nearest_mean:run", (TOP1,)', " (TOP1,)", "it has no run; mend"),
+        (
+            "text",
+            "    recipe, run",
+            '    version = "2"\n    recipe, run',
+            "its version is '2', which is no whole number",
+        ),
+        ("nothing", "SPEC = NearestMean()", "", "has no attribute 'SPEC'; mend or uninstall it"),
+    ],
+)
+def test_what_cannot_be_a_spec_is_refused_by_what_it_lacks(path, tmp_path, monkeypatch, name, old, new, said):
+    text = (path / "nearest_mean.py").read_text()
+    assert old in text
+    text = text.replace(old, new).replace("recipe, run, metrics = Recipe, (", "recipe, metrics = Recipe, (")
+    (tmp_path / f"{name}.py").write_text(text.replace("nearest_mean:SPEC", f"{name}:SPEC"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownName, match=re.escape(said)):
+        stages[f"{name}:SPEC"]
+
+
+def test_a_dot_for_the_colon_is_told_of():
+    with pytest.raises(UnknownName, match=r"a plug-in is written my.module:SPEC"):
+        stages["my.module.SPEC"]
+
+
+def test_an_evaluation_without_its_metric_fails_and_names_it(folder, path, tmp_path):
+    other = edited(path, tmp_path, "nearest_mean.py", '{"top1": 100', '{"top2": 100')
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    run = RunFolder(tmp_path / "runs", "nearest_mean:SPEC", configs(tmp_path, "nearest_mean:SPEC")[0]["id"])
+    for name in ("result.json", "state.json"):
+        (run.path / name).unlink()
+    ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")]))
+    assert ended.communicate(300)[0] == "failed\n"
+    assert (
+        "returned no number as top1, which is one of its metrics: its figures are top2" in run.read("state")["reason"]
+    )
+    assert run.read("result") is None
 
 
 def test_a_plug_in_by_another_name_than_its_own_is_refused(folder, path, tmp_path):
