@@ -90,7 +90,7 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    gained = _check_shown(_apart(grids, plan))
+    notes = _check_shown(_apart(grids, plan))
     run_states = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -101,7 +101,7 @@ def grid_plan(
         print(as_text({**plan_document(plan, run_states), **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, run_states))
-    print(*plan_summary(plan, run_states), *gained, *_computed_by_others(plan), sep="\n")
+    print(*plan_summary(plan, run_states), *notes, *_computed_by_others(plan), sep="\n")
     if quoted:
         show(quote_table(quoted))
         print(*quote_lines(quoted), sep="\n")
@@ -399,20 +399,21 @@ def _apart(grids: "list[Grid]", together: "Plan") -> "list[tuple[Grid, Plan]]":
 
 
 def _check_shown(apart: "list[tuple[Grid, Plan]]") -> list[str]:
-    """Which columns the grids' tables gain. Raises ConfigError where a grid names what could never be shown of it:
-    better now than when all has run. apart: grids, each with its plan."""
+    """What to know of the grids' tables and plots: the columns that they gain, and what stays empty. Raises ConfigError
+    where a grid names what could never be shown of it: better now than when all has run. apart: grids, each with its
+    plan."""
     from ablations.plan.declaring import declare
-    from mixmae.presentation.checks import additions, mistakes
+    from mixmae.presentation.checks import additions, mistakes, unmeasured
 
-    gained: list[str] = []
+    notes: list[str] = []
     for grid, own in apart:
         if grid.spec.tables or grid.spec.plots or grid.spec.expected:
             declaration = declare(grid, own)
             wrong = [mark_of(grid.document, path).complaint(what, path) for path, what in mistakes(declaration)]
             if wrong:
                 raise ConfigError(wrong)
-            gained += additions(declaration)
-    return gained
+            notes += [*additions(declaration), *unmeasured(declaration)]
+    return notes
 
 
 def _computed_by_others(plan: "Plan") -> list[str]:

@@ -157,15 +157,41 @@ def _settings(frame: pd.DataFrame, other: pd.DataFrame) -> list[Setting]:
     """The settings of `frame`, with the values that distinguish them among those of both frames."""
     kind = ["stage", "method", "encoder"]
     both = dict(list(pd.concat([frame[list(_READ)], other[list(_READ)]]).groupby(kind)))
-    all_settings = []
+    all_settings: list[Setting] = []
     for values, alike in frame.groupby(kind, sort=True):
         varying = [column for column in _TELLING if both[values][column].nunique(dropna=False) > 1]
         usual = {column: _plain(both[values][column].value_counts(dropna=False).index[0]) for column in varying}
         settings: dict[str, list[dict[str, Any]]] = {}
         for run in alike.to_dict("records"):
             settings.setdefault(run["config"], []).append(run)
-        all_settings += [_setting(settings[config], usual) for config in sorted(settings)]
+        all_settings += _told_apart([_setting(settings[config], usual) for config in sorted(settings)])
     return all_settings
+
+
+def _told_apart(settings: Sequence[Setting]) -> Iterator[Setting]:
+    """Yields the settings; those that would read alike with the fields in which they differ."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for setting in settings:
+        alike.setdefault(setting.name(), []).append(flat_fields(setting.config))
+    for setting in settings:
+        fields, others = flat_fields(setting.config), alike[setting.name()]
+        differing = sorted({name for other in others for name in changed_fields(fields, other)})
+        further = {_path(setting.stage, name): fields.get(name) for name in differing}
+        yield replace(setting, distinct={**setting.distinct, **further})
+
+
+def _path(stage: str, field: str) -> str:
+    """A field of a config as grids and tables name it, where they do."""
+    spec = stages.get(stage)
+    own = "pretrain." if spec is not None and not spec.measures else "evaluation."
+    for begins, named_as in (
+        ("recipe.", own),
+        ("pretraining.recipe.", "pretrain."),
+        ("pretraining.method.", "method."),
+    ):
+        if field.startswith(begins):
+            return named_as + field.removeprefix(begins)
+    return field
 
 
 def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Setting:
@@ -314,7 +340,8 @@ def lines(difference: Difference) -> Iterator[str]:
     by_change: dict[str, list[str]] = {}
     for pair in difference.pairs:
         if pair.changed:
-            by_change.setdefault(_changes(pair.changed), []).append(pair.a.name())
+            changed = {_path(pair.a.stage, name): values for name, values in pair.changed.items()}
+            by_change.setdefault(_changes(changed), []).append(pair.a.name())
     if by_change:
         yield "\nOther config:"
         for changes, names in by_change.items():

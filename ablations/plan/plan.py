@@ -63,8 +63,14 @@ class Entry:
         return self.row.get("encoder.name")
 
     @property
+    def stage(self) -> str:
+        """Its stage, and in brackets what the grid calls it where that is another name."""
+        own = [name for name in self.names if name != self.planned.stage]
+        return f"{self.planned.stage} ({', '.join(own)})" if own else self.planned.stage
+
+    @property
     def title(self) -> str:
-        parts = (self.planned.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.job.seed}")
+        parts = (self.stage, self.planned.id[:8], self.method, self.encoder, f"seed {self.job.seed}")
         return " ".join(part for part in parts if part)
 
 

@@ -34,7 +34,7 @@ def plan_table(plan: Plan, run_states: dict[Key, RunState]) -> Table:
         first = group[0]
         needs = f"#{row_of[first.needs]}" if first.needs else ""
         seeds = ", ".join(str(entry.job.seed) for entry in group)
-        names = (first.planned.stage, first.method, first.encoder or "-")
+        names = (first.stage, first.method, first.encoder or "-")
         counts = _counts(run_states[entry.key] for entry in group)
         table.add_row(str(number), *names, words[first.key], seeds, needs, counts)
     return table
@@ -45,12 +45,11 @@ def plan_summary(plan: Plan, run_states: dict[Key, RunState]) -> list[str]:
     shared = Counter(entry.needs for entry in plan.entries if entry.needs)
     jobs = ", ".join(f"{count} {stage}" for stage, count in stages.items())
     counts = _counts(run_states.values())
-    lines = [
-        f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {counts}",
-        f"{many(sum(count > 1 for count in shared.values()), 'pretraining')} shared by several evaluations, run once",
-    ]
+    lines = [f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {counts}"]
+    if several := sum(count > 1 for count in shared.values()):
+        lines.append(f"{several} of these jobs are started from by several others, and run once")
     if plan.outside:
-        lines.append(f"{many(len(plan.outside), 'run')} outside the grid (launched before, no longer named; kept):")
+        lines.append(f"{many(len(plan.outside), 'run')} that this grid launched before are no longer part of it; kept:")
         lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
     return lines
 
@@ -84,7 +83,7 @@ def _status_row(entry: Entry, state: RunState, settings: str) -> dict[str, str]:
     after = f", after {entry.needs[1][:8]}" if entry.needs else ""
     return {
         "id": entry.planned.id[:8],
-        "stage": entry.planned.stage,
+        "stage": entry.stage,
         "method": entry.method,
         "encoder": entry.encoder or "-",
         "settings": settings + after,

@@ -38,6 +38,16 @@ def additions(declaration: Declaration) -> Iterator[str]:
                 yield f"table {table.name} gains the column {label(column)}" + (f" ({where})" if where else "")
 
 
+def unmeasured(declaration: Declaration) -> Iterator[str]:
+    """Yields in words which tables and plots name evaluations that no case has."""
+    named = [(f"table {table.name}", table.stages) for table in declaration.tables]
+    named += [(f"plot {plot.name}", tuple(plot.selects or ())) for plot in declaration.plots]
+    for what, texts in named:
+        for text in texts:
+            if text.partition(".")[0] not in declaration.evaluations:
+                yield f"{what} names {text}, which no experiment of this grid has: nothing will be shown of it"
+
+
 def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
     """Yields where in the grid file something could never be shown, what is wrong and what to write instead."""
     runs = declaration.absent()

@@ -78,10 +78,23 @@ def separating(
 
     Raises MixedCell, naming the differing fields, where no column tells such runs apart.
     """
+    columns, mixed = told_apart(runs, keys, within, preferred)
+    if not mixed:
+        return columns
+    one, other = list({run.config: run for run in mixed[0]}.values())[:2]
+    names = f"{'/'.join(one.key)} and {'/'.join(other.key)}"
+    fields = ", ".join(differing_fields(one.config, other.config))
+    raise MixedCell(f"{names} would be averaged though they differ in {fields}; show them in separate sweeps")
+
+
+def told_apart(
+    runs: Sequence[Shown], keys: Sequence[str], within: Sequence[str] = (), preferred: Sequence[str] = ()
+) -> tuple[tuple[str, ...], list[list[Shown]]]:
+    """The columns of `separating`, and the cells that no column tells apart."""
     columns = tuple(keys)
     mixed = _mixed(runs, [*columns, *within])
     if not mixed:
-        return columns
+        return columns, []
     for candidate in dict.fromkeys([*preferred, *ALIASES, *paths(run.declared for run in runs)]):
         if candidate in ("seed", "stage", *columns, *within):
             continue
@@ -89,11 +102,8 @@ def separating(
             columns = (*columns, candidate)
             mixed = _mixed([run for cell in mixed for run in cell], [*columns, *within])
             if not mixed:
-                return columns
-    one, other = list({run.config: run for run in mixed[0]}.values())[:2]
-    names = f"{'/'.join(one.key)} and {'/'.join(other.key)}"
-    fields = ", ".join(differing_fields(one.config, other.config))
-    raise MixedCell(f"{names} would be averaged though they differ in {fields}; show them in separate sweeps")
+                break
+    return columns, mixed
 
 
 def _mixed(runs: Sequence[Shown], columns: Sequence[str]) -> list[list[Shown]]:

@@ -21,8 +21,9 @@ from mixmae.data.sources import sources
 from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
 from mixmae.files.records import SCHEMA, write_atomically
+from mixmae.presentation.columns import ALIASES, paths
 from mixmae.presentation.row import UNKNOWN, Flat, computed_of, row_of
-from mixmae.presentation.shown import differing_fields
+from mixmae.presentation.shown import Shown, differing_fields, told_apart
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState
 from results.rows.cache import Cache
@@ -126,7 +127,10 @@ def collect(*roots: Path) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Writes `results.parquet`, with the schema's number and this version in its metadata, and `results.csv`, which
-    leaves out `config`; neither says where the runs lie."""
+    leaves out `config`; neither says where the runs lie. Both end in the settings, by dotted path, without which runs
+    of different settings would read alike."""
+    settings = _further_settings(frame)
+    frame = frame.assign(**settings)
     table = pa.Table.from_pandas(frame.drop(columns=list(UNWRITTEN)), preserve_index=False)
     stamps = {b"mixmae_schema": str(SCHEMA).encode(), b"mixmae_version": mixmae.__version__.encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **stamps})
@@ -135,6 +139,27 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     write_atomically(
         folder / "results.csv", lambda path: plain.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
     )
+
+
+def _further_settings(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns that `frame` needs, beside its own, to tell its settings apart."""
+    runs = {
+        config: Shown((stage, id), row, config, name=stage, declared=row)
+        for stage, id, row, config in zip(frame["stage"], frame["id"], frame["row"], frame["config"], strict=True)
+    }
+    own = ("name", *(name if name in ALIASES else path for name, path in PATHS.items() if name != "seed"))
+    # The recipe of a pretraining is its evaluation.*, too.
+    first = [path for path in paths(run.declared for run in runs.values()) if path.startswith("pretrain.")]
+    columns, _ = told_apart(list(runs.values()), own, preferred=first)
+    return {column: _column_of([row.get(column) for row in frame["row"]]) for column in columns[len(own) :]}
+
+
+def _column_of(values: list[Any]) -> pd.Series:
+    """The values as of one type: numbers or yes and no where all are, else text."""
+    column = pd.Series(values, dtype="object").convert_dtypes()
+    if pd.api.types.is_object_dtype(column):
+        return pd.Series([None if one is None else str(one) for one in values], dtype="str")
+    return column
 
 
 def keys_by_images(frame: pd.DataFrame) -> dict[str, set[Key]]:

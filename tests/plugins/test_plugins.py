@@ -258,9 +258,8 @@ def test_an_evaluation_without_its_metric_fails_and_names_it(folder, path, tmp_p
         (run.path / name).unlink()
     ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")]))
     assert ended.communicate(300)[0] == "failed\n"
-    assert (
-        "returned no number as top1, which is one of its metrics: its figures are top2" in run.read("state")["reason"]
-    )
+    reason = run.read("state")["reason"]
+    assert "returned no number as top1, which is one of its metrics: its figures are top2" in reason
     assert run.read("result") is None
 
 

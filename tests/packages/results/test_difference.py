@@ -88,9 +88,19 @@ def test_another_field_is_found_and_told_with_both_values(frames):
         "finetune": {"pretraining.recipe.base_lr": (1e-3, 2e-3)},
     }
     text = list(lines(found))
-    assert text[text.index("  pretraining.recipe.base_lr 0.001 in A, 0.002 in B") + 1] == (
-        "    fine-tuning: MixMAE swin_nano"
-    )
+    assert text[text.index("  pretrain.base_lr 0.001 in A, 0.002 in B") + 1 :][:2] == [
+        "    fine-tuning: MixMAE swin_nano",
+        "    pretraining: MixMAE swin_nano",
+    ]
+
+
+def test_settings_that_no_short_name_tells_apart_are_told_by_their_fields(frames):
+    rates = [*three((90.0, 91.0, 92.0)), *three((93.0, 94.2, 95.1), pretrain=RATE)]
+    text = list(lines(compare(*frames(rates, three((90.0, 91.0, 92.0))))))
+    assert text[text.index("\nOnly in A:") + 1 :][:2] == [
+        "  fine-tuning: MixMAE swin_nano, pretrain.base_lr 0.002: seed 0, 1, 2",
+        "  pretraining: MixMAE swin_nano, pretrain.base_lr 0.002: seed 0, 1, 2",
+    ]
 
 
 def test_the_nearest_config_is_compared_and_the_rest_is_alone(frames):

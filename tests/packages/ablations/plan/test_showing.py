@@ -58,3 +58,24 @@ def test_no_two_rows_of_a_shipped_plan_read_alike(name, tmp_path):
     table = plan_table(made, dict.fromkeys((entry.key for entry in made.entries), RunState("planned")))
     told = list(zip(*(list(table.columns[place].cells) for place in (1, 2, 3, 4, 6)), strict=True))
     assert len(set(told)) == len(told)
+
+
+def test_a_plan_says_the_columns_that_tables_gain_what_stays_empty_and_its_evaluations_names(tmp_path, called):
+    (tmp_path / "rates.yaml").write_text(
+        "base: digits_nano\n"
+        "set:\n"
+        "  evaluations: {finetune: null, linear: null, near: {kind: knn, k: 5}}\n"
+        "sweeps:\n"
+        "  - {name: rates, product: {pretrain.base_lr: [5e-4, 1e-3]}}\n"
+        "tables: [{name: rates, stages: [knn, linear]}]\n"
+        "plots: [{name: drawn, kind: bars, stages: [linear]}]\n"
+    )
+    out, _ = called("grid", "plan", "rates.yaml", folder=tmp_path)
+    assert "│ knn (near) │" in out and "│ knn        │" in out
+    assert out.splitlines()[-5:] == [
+        "2 experiments, 6 jobs (2 pretrain, 4 knn): 6 planned",
+        "2 of these jobs are started from by several others, and run once",
+        "table rates gains the column pretrain.base_lr (rates.yaml:5:29)",
+        "table rates names linear, which no experiment of this grid has: nothing will be shown of it",
+        "plot drawn names linear, which no experiment of this grid has: nothing will be shown of it",
+    ]

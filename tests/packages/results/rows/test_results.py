@@ -13,7 +13,7 @@ from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import run_state
 from results.rows.collect import COLUMNS, UNWRITTEN, collect, write
-from support.made_runs import FINETUNE, FINGERPRINT, experiment, write_config, write_pretraining, write_state
+from support.made_runs import FINETUNE, FINGERPRINT, PRETRAIN, experiment, write_config, write_pretraining, write_state
 
 
 def row_of(frame, planned):
@@ -149,6 +149,18 @@ def test_a_damaged_pretraining_still_says_what_it_was(made):
     row = row_of(frame, finetune)
     for column in ("method", "pretrain_epochs", "ratio", "top1", "config"):
         assert row[column] == whole[column]
+
+
+def test_what_is_swept_without_a_short_name_is_a_column_of_files(made, tmp_path):
+    rates = {"pretrain": {**PRETRAIN, "base_lr": 2e-3}}
+    for planned in stage_jobs(experiment("mixmae", seed=0, **rates), lambda data: FINGERPRINT):
+        write_config(made.root, planned)
+    write(collect(made.root), tmp_path)
+    for frame in (pd.read_parquet(tmp_path / "results.parquet"), pd.read_csv(tmp_path / "results.csv")):
+        further = [name for name in frame.columns if name not in COLUMNS]
+        assert further == ["pretrain.base_lr"]
+        of_knn = frame[(frame["stage"] == "knn") & (frame["method"] == "mixmae")]
+        assert set(of_knn["pretrain.base_lr"]) == {1e-3, 2e-3}
 
 
 @pytest.mark.parametrize("name", ["config", "state", "result"])
