@@ -21,15 +21,15 @@ GridPath = Annotated[
 ]
 GridPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Grid files, or grids that come with mixmae, as paper/methods; run as one."),
+    typer.Argument(metavar="FILE", help="Grid files, or names as paper/methods of grids that come with mixmae."),
 ]
 ScaleName = Annotated[
-    str | None, typer.Option("--scale", help="Shrink every experiment; laptop: to what runs on a CPU.")
+    str | None, typer.Option("--scale", help="Run every experiment smaller: laptop makes it fit a CPU.")
 ]
 Executor = Annotated[
-    Literal["local", "slurm"] | None, typer.Option(help="Where it would run; default: what the file says, else local.")
+    Literal["local", "slurm"] | None, typer.Option(help="Where jobs run; default: what the file says, else local.")
 ]
-Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default: what the file says, else 1.")]
 Every = Annotated[float, typer.Option(min=1, help="Seconds between two looks.")]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's id.")]
 OfStage = Annotated[str | None, typer.Option("--stage", help="Only this stage, such as finetune.")]
@@ -204,7 +204,7 @@ def grid_retry(
     context: typer.Context,
     file: GridPath,
     scale: ScaleName = None,
-    failed: Annotated[bool, typer.Option("--failed", help="What it does anyway: only failed runs.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed runs; so without this.")] = False,
     stage: OfStage = None,
     method: OfMethod = None,
     encoder: OfEncoder = None,
@@ -290,12 +290,12 @@ def runs_prune(
 def run_experiment(
     context: typer.Context,
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")],
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads a process.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Data loading processes a process.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Data loading processes of each process.")] = 0,
     checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
-    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch too.")] = 10.0,
-    save_steps: Annotated[int | None, typer.Option(min=1, help="And every so many steps.")] = None,
+    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch, too.")] = 10.0,
+    save_steps: Annotated[int | None, typer.Option(min=1, help="Save every so many steps, too.")] = None,
     track: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Report to tensorboard, wandb, mlflow or trackio; may be given again."),

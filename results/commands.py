@@ -100,7 +100,7 @@ def results_diff(
     b: Annotated[Path, typer.Argument(metavar="B", help=_RUNS)],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is another in the runs of B than in those of A: configs, figures, and whether that is significant."""
+    """Say how the runs of B differ from those of A: configs, figures, and whether that is significant."""
     from results.difference import compare, document, lines, read_runs
 
     difference = compare(read_runs(a), read_runs(b))

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from mixmae.experiment.experiment import Experiment
-from mixmae.fields.documents import Value, load, overlay, validated
+from mixmae.fields.documents import ConfigError, Value, load, overlay, validated
 from mixmae.fields.nearest import instead
 
 # --------------------------------------------------------------------------------------------- experiments and bases
@@ -13,7 +13,11 @@ from mixmae.fields.nearest import instead
 
 def read_experiment(path: Path) -> tuple[Experiment, Value]:
     """The experiment in the file at `path`, and where its parts were written. Raises ConfigError."""
+    if not path.exists() and str(path) in (recipe.stem for recipe in recipe_files()):
+        raise ConfigError([f"{path} is a recipe; write a file with the line base: {path}, and name that"])
     document = with_base(load(path), (path.resolve(),))
+    if isinstance(document.data, dict) and "sweeps" in document.data:
+        raise ConfigError([f"{path} is a grid, of several experiments; run it with: mixmae grid run {path}"])
     return validated(Experiment, document), document
 
 

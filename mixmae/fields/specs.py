@@ -13,6 +13,7 @@ from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from importlib.util import find_spec
+from inspect import get_annotations
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar
@@ -117,15 +118,14 @@ class Specs(Generic[S_co]):
         """Raises ValueError where `spec` cannot be one of these."""
         if isinstance(spec, type):
             raise ValueError(f"it is a class; write SPEC = {spec.__name__}()")
-        bases = [vars(base) for base in self._protocol.__mro__ if base not in (Protocol, Generic, object)]
-        members = {member for base in bases for member in (*base.get("__annotations__", ()), *base)}
-        missing = sorted(member for member in members if not (member.startswith("_") or hasattr(spec, member)))
-        if missing:
+        members = {*dir(self._protocol), *(name for base in self._protocol.__mro__ for name in get_annotations(base))}
+        there = dir(spec)
+        if missing := sorted(member for member in members if not member.startswith("_") and member not in there):
             raise ValueError(f"it has no {' and no '.join(missing)}")
         if spec.name != name:
             raise ValueError(f"it calls itself {spec.name!r}")
-        if type(version := getattr(spec, "version", 1)) is not int:
-            raise ValueError(f"its version is {version!r}, which is no whole number")
+        if "version" in members and type(spec.version) is not int:
+            raise ValueError(f"its version is {spec.version!r}, which is no whole number")
 
     def load_installed(self) -> None:
         """Imports every installed plug-in. Raises UnknownName."""

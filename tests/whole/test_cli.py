@@ -220,3 +220,11 @@ def test_the_users_own_files_do_not_shadow_ours(tmp_path):
 def test_the_grids_that_come_with_it_plan(tmp_path, name, called):
     out, _ = called("grid", "plan", str(Path(ablations.__file__).parent / f"{name}.yaml"), folder=tmp_path, check=0)
     assert " experiments, " in out
+
+
+def test_run_says_what_a_grid_or_a_recipe_is_run_by(tmp_path, called):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    _, said = called("run", "grid.yaml", folder=tmp_path, check=2)
+    assert said == "grid.yaml is a grid, of several experiments; run it with: mixmae grid run grid.yaml\n"
+    _, said = called("run", "digits_nano", folder=tmp_path, check=2)
+    assert said == "digits_nano is a recipe; write a file with the line base: digits_nano, and name that\n"
