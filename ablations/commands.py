@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from ablations.plan.plan import Plan
 
 GridPath = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The grid's YAML file, or one that comes with mixmae, as paper/methods.")
+    Path,
+    typer.Argument(metavar="FILE", help="The grid's YAML file, or one of mixmae's, such as paper/methods."),
 ]
 GridPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Grid files, or names as paper/methods of grids that come with mixmae."),
+    typer.Argument(metavar="FILE", help="Grid files, or mixmae's own grids, such as paper/methods."),
 ]
 ScaleName = Annotated[
     str | None, typer.Option("--scale", help="Run every experiment smaller: laptop makes it fit a CPU.")
@@ -204,7 +205,7 @@ def grid_retry(
     context: typer.Context,
     file: GridPath,
     scale: ScaleName = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only failed runs; so without this.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed runs, which is the default.")] = False,
     stage: OfStage = None,
     method: OfMethod = None,
     encoder: OfEncoder = None,
@@ -294,7 +295,7 @@ def run_experiment(
     workers: Annotated[int, typer.Option(min=0, help="Data loading processes of each process.")] = 0,
     checkpoint_activations: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
     compile_blocks: Annotated[bool, typer.Option(help="torch.compile the transformer blocks.")] = False,
-    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save so often within an epoch, too.")] = 10.0,
+    save_minutes: Annotated[float, typer.Option(min=0.01, help="Save every so many minutes of an epoch, too.")] = 10.0,
     save_steps: Annotated[int | None, typer.Option(min=1, help="Save every so many steps, too.")] = None,
     track: Annotated[
         list[str] | None,

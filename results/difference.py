@@ -5,6 +5,7 @@ differ in their seed only) are matched where they share runs, else by config, an
 config: the fewest differing fields at the same stage, method and encoder.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,28 +171,39 @@ def _settings(frame: pd.DataFrame, other: pd.DataFrame) -> list[Setting]:
 
 def _told_apart(settings: Sequence[Setting]) -> Iterator[Setting]:
     """Yields the settings; those that would read alike with the fields in which they differ."""
+    fields = [flat_fields(setting.config) for setting in settings]
     alike: dict[str, list[dict[str, Any]]] = {}
-    for setting in settings:
-        alike.setdefault(setting.name(), []).append(flat_fields(setting.config))
-    for setting in settings:
-        fields, others = flat_fields(setting.config), alike[setting.name()]
-        differing = sorted({name for other in others for name in changed_fields(fields, other)})
-        further = {_path(setting.stage, name): fields.get(name) for name in differing}
+    for setting, own in zip(settings, fields, strict=True):
+        alike.setdefault(setting.name(), []).append(own)
+    differing = {name: _differing(every) for name, every in alike.items()}
+    for setting, own in zip(settings, fields, strict=True):
+        further = {_path(name, own): own.get(name) for name in differing[setting.name()]}
         yield replace(setting, distinct={**setting.distinct, **further})
 
 
-def _path(stage: str, field: str) -> str:
-    """A field of a config as grids and tables name it, where they do."""
+def _differing(every: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields that are not the same in all of these."""
+    values: dict[str, set[str]] = {}
+    for fields in every:
+        for name, value in fields.items():
+            values.setdefault(name, set()).add(repr(value))
+    there = Counter(name for fields in every for name in fields)
+    return sorted(name for name in values if len(values[name]) > 1 or there[name] < len(every))
+
+
+def _path(field: str, fields: Mapping[str, Any]) -> str:
+    """A field of a setting's config as grids and tables name it. fields: all of that config."""
+    name = field.rpartition("pretraining.")[2]
+    before = field.removesuffix(name)
+    if before and name.startswith("method."):
+        return name
+    if not name.startswith("recipe."):
+        return field
+    stage = str(fields.get(f"{before}stage"))
     spec = stages.get(stage)
-    own = "pretrain." if spec is not None and not spec.measures else "evaluation."
-    for begins, named_as in (
-        ("recipe.", own),
-        ("pretraining.recipe.", "pretrain."),
-        ("pretraining.method.", "method."),
-    ):
-        if field.startswith(begins):
-            return named_as + field.removeprefix(begins)
-    return field
+    trains = spec is not None and not spec.measures
+    whose = "pretrain" if trains else f"start.{stage}" if before else "evaluation"
+    return f"{whose}.{name.removeprefix('recipe.')}"
 
 
 def _setting(runs: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> Setting:
@@ -340,7 +352,8 @@ def lines(difference: Difference) -> Iterator[str]:
     by_change: dict[str, list[str]] = {}
     for pair in difference.pairs:
         if pair.changed:
-            changed = {_path(pair.a.stage, name): values for name, values in pair.changed.items()}
+            fields = flat_fields(pair.a.config)
+            changed = {_path(name, fields): values for name, values in pair.changed.items()}
             by_change.setdefault(_changes(changed), []).append(pair.a.name())
     if by_change:
         yield "\nOther config:"

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mixmae.experiment.jobs import PlannedJob
 from mixmae.experiment.plugins import others, plugins_of
 from mixmae.fields.texts import many
+from mixmae.files.records import Damaged
 from mixmae.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -34,8 +36,9 @@ def create_run(root: Path, planned: PlannedJob) -> RunFolder:
         "job": planned.job.model_dump(mode="json"),
     }
     before = run.recovered("config")
-    if plugins := plugins_of(planned.job):
-        config["plugins"] = before.get("plugins", plugins) if run.has_result() else plugins
+    plugins = before.get("plugins", []) if before and run.has_result() else plugins_of(planned.job)
+    if plugins:
+        config["plugins"] = plugins
     if {**before, "schema": None} != {**config, "schema": None}:
         run.write("config", config)
     return run
@@ -47,9 +50,10 @@ def computed_by_others(root: Path, jobs: Iterable[PlannedJob]) -> list[str]:
     for planned in jobs:
         run = RunFolder(root, planned.stage, planned.id)
         if (plugins := plugins_of(planned.job)) and run.has_result():
-            runs.update(others(plugins, (run.read("config") or {}).get("plugins", [])))
+            with suppress(Damaged):  # create_run tells of it
+                runs.update(others(plugins, (run.read("config") or {}).get("plugins", [])))
     return [
-        f"{many(count, 'done run')} of {name} came of {then}; it is now {now}: raise its version if it computes "
+        f"{many(count, 'done run')} of {name} used {then}; it is now {now}: raise its version if it computes "
         "something else"
         for (name, then, now), count in runs.items()
     ]

@@ -47,9 +47,9 @@ def plan_summary(plan: Plan, run_states: dict[Key, RunState]) -> list[str]:
     counts = _counts(run_states.values())
     lines = [f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {counts}"]
     if several := sum(count > 1 for count in shared.values()):
-        lines.append(f"{several} of these jobs are started from by several others, and run once")
+        lines.append(f"{many(several, 'job')} run once and serve several others")
     if plan.outside:
-        lines.append(f"{many(len(plan.outside), 'run')} that this grid launched before are no longer part of it; kept:")
+        lines.append(f"{many(len(plan.outside), 'run')} launched by this grid before, no longer part of it and kept:")
         lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
     return lines
 

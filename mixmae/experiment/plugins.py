@@ -41,11 +41,11 @@ def origin_text(record: Mapping[str, Any]) -> str:
 
 def others(now: Iterable[Mapping[str, Any]], then: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Yields (name, origin then, origin now) of the plug-ins that two records tell of differently."""
-    before = {record["name"]: origin_text(record) for record in then}
+    before = {(record["kind"], record["name"]): origin_text(record) for record in then}
     for record in now:
-        name, origin = record["name"], origin_text(record)
-        if origin != before.get(name, origin):
-            yield name, before[name], origin
+        key, origin = (record["kind"], record["name"]), origin_text(record)
+        if origin != before.get(key, origin):
+            yield record["name"], before[key], origin
 
 
 def _named(job: StageJob) -> Iterator[tuple[Specs[Any], str]]:

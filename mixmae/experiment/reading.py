@@ -15,9 +15,10 @@ def read_experiment(path: Path) -> tuple[Experiment, Value]:
     """The experiment in the file at `path`, and where its parts were written. Raises ConfigError."""
     if not path.exists() and str(path) in (recipe.stem for recipe in recipe_files()):
         raise ConfigError([f"{path} is a recipe; write a file with the line base: {path}, and name that"])
-    document = with_base(load(path), (path.resolve(),))
-    if isinstance(document.data, dict) and "sweeps" in document.data:
+    written = load(path)
+    if isinstance(written.data, dict) and "sweeps" in written.data:
         raise ConfigError([f"{path} is a grid, of several experiments; run it with: mixmae grid run {path}"])
+    document = with_base(written, (path.resolve(),))
     return validated(Experiment, document), document
 
 

@@ -102,15 +102,14 @@ class Specs(Generic[S_co]):
     def _imported(self, name: str) -> S_co:
         entry = self._entries.get(name)
         if entry is None and ":" not in name:
-            module, _, object_ = name.rpartition(".")
-            plugged = f"; a plug-in is written {module}:{object_}" if module else ""
-            raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}{plugged}")
+            raise UnknownName(f"no {self.what} {name!r}; {instead(name, self.names())}")
         try:
             spec: S_co = entry.load() if entry else resolve(name)
             self._check(spec, name)
         except Exception as error:  # whatever a plug-in does when it is imported
-            away = isinstance(error, ModuleNotFoundError) and not entry
-            do = "install its package, or put its folder on PYTHONPATH" if away else "mend or uninstall it"
+            do = "mend or uninstall it" if entry else "mend it, or what names it"
+            if isinstance(error, ModuleNotFoundError) and f"{name.split(':')[0]}.".startswith(f"{error.name}."):
+                do = "install its package, or put its folder on PYTHONPATH"
             raise UnknownName(f"no {self.what} {name!r}: {error}; {do}") from error
         return spec
 
@@ -118,13 +117,18 @@ class Specs(Generic[S_co]):
         """Raises ValueError where `spec` cannot be one of these."""
         if isinstance(spec, type):
             raise ValueError(f"it is a class; write SPEC = {spec.__name__}()")
-        members = {*dir(self._protocol), *(name for base in self._protocol.__mro__ for name in get_annotations(base))}
         there = dir(spec)
-        if missing := sorted(member for member in members if not member.startswith("_") and member not in there):
+        if "name" not in there:
+            kind = type(spec).__name__
+            raise ValueError(
+                f"it is a {kind} and no spec; name an object of a class that extends {self._protocol.__name__}"
+            )
+        members = {name for base in self._protocol.__mro__ for name in get_annotations(base)}
+        if missing := sorted(members - set(dir(self._protocol)) - set(there)):
             raise ValueError(f"it has no {' and no '.join(missing)}")
         if spec.name != name:
             raise ValueError(f"it calls itself {spec.name!r}")
-        if "version" in members and type(spec.version) is not int:
+        if "version" in there and type(spec.version) is not int:
             raise ValueError(f"its version is {spec.version!r}, which is no whole number")
 
     def load_installed(self) -> None:

@@ -64,6 +64,8 @@ def flat(value: Any, path: str) -> Flat:
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return canonical(value)
     return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 

@@ -4,6 +4,7 @@ and in nothing else (no torch, no pandas)."""
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from mixmae.fields.identity import Key
@@ -78,7 +79,8 @@ def separating(
 
     Raises MixedCell, naming the differing fields, where no column tells such runs apart.
     """
-    columns, mixed = told_apart(runs, keys, within, preferred)
+    further = chain(preferred, ALIASES, paths(run.declared for run in runs))
+    columns, mixed = told_apart(runs, keys, within, further)
     if not mixed:
         return columns
     one, other = list({run.config: run for run in mixed[0]}.values())[:2]
@@ -88,14 +90,15 @@ def separating(
 
 
 def told_apart(
-    runs: Sequence[Shown], keys: Sequence[str], within: Sequence[str] = (), preferred: Sequence[str] = ()
+    runs: Sequence[Shown], keys: Sequence[str], within: Sequence[str], further: Iterable[str]
 ) -> tuple[tuple[str, ...], list[list[Shown]]]:
-    """The columns of `separating`, and the cells that no column tells apart."""
+    """`keys` and those of the `further` columns that are needed, in that order, and the cells that still hold several
+    configs. Nothing is taken from `further` where nothing is needed."""
     columns = tuple(keys)
     mixed = _mixed(runs, [*columns, *within])
     if not mixed:
         return columns, []
-    for candidate in dict.fromkeys([*preferred, *ALIASES, *paths(run.declared for run in runs)]):
+    for candidate in further:
         if candidate in ("seed", "stage", *columns, *within):
             continue
         if any(len({run.value(candidate) for run in cell}) > 1 for cell in mixed):

@@ -5,6 +5,7 @@ Where a run has several processes, rank 0 does all of this; the others `follow` 
 
 import gc
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -147,12 +148,15 @@ def _result(
 
 
 def _check_figures(job: StageJob, figures: Mapping[str, Any]) -> None:
-    """Raises ValueError where a metric of the job's stage is missing, or is no number."""
+    """Raises ValueError where a metric of the job's stage is missing or no number, or the main one is not finite."""
     for metric in job.spec.metrics:
-        value = figures.get(metric.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            what = f"its figures are {', '.join(figures) or 'none'}" if value is None else f"it is {value!r:.60}"
-            raise ValueError(f"{job.stage} returned no number as {metric.name}, which is one of its metrics: {what}")
+        if metric.name not in figures:
+            there = ", ".join(figures) or "nothing"
+            raise ValueError(f"{job.stage} returned {there}, and not {metric.name}, which is one of its metrics")
+        value = figures[metric.name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (metric == job.spec.main and not math.isfinite(value)):
+            raise ValueError(f"{job.stage} returned {value!r:.60} as {metric.name}, which is no number; write float(…)")
 
 
 def _compute(
@@ -314,7 +318,7 @@ def _record_environment(
     run: RunFolder, resources: Resources, processes: "Processes", plugins: list[dict[str, Any]]
 ) -> None:
     """Writes environment.json. An older one that differs is kept under "earlier"; what may change results is warned of,
-    as are plug-ins that are not those of the plan."""
+    as are plug-ins that are not those of the plan: config.json says from now on which compute."""
     now = {
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "timm", "numpy")},
@@ -331,8 +335,12 @@ def _record_environment(
         "device": _device_name(processes.device),
         **{f"{plugin['kind']} {plugin['name']}": origin_text(plugin) for plugin in plugins},
     }
-    for changed in others(plugins, (run.read("config") or {}).get("plugins", [])):
-        log.warning("%s was planned as %s, is now %s", *changed)
+    config = run.read("config") or {}
+    changed = list(others(plugins, config.get("plugins", [])))
+    for name, planned, origin in changed:
+        log.warning("%s was planned as %s, is now %s", name, planned, origin)
+    if changed:
+        run.write("config", {**config, "plugins": plugins})
     before = run.recovered("environment")
     earlier = before.pop("earlier", [])
     before.pop("schema", None)

@@ -280,7 +280,7 @@ def environments(runs: pd.DataFrame, records: RunRecords) -> Listing:
 
 
 def plug_ins(records: RunRecords) -> Listing:
-    """The plug-ins that computed runs, each as often as there are files of it."""
+    """The plug-ins that runs last used: a row for each of a plug-in's files."""
     runs_of = Counter(
         (name, str(origin))
         for record in records.values()

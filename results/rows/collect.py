@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ import mixmae
 from mixmae.data.sources import sources
 from mixmae.experiment.stages import stages
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many
 from mixmae.files.records import SCHEMA, write_atomically
 from mixmae.presentation.columns import ALIASES, paths
 from mixmae.presentation.row import UNKNOWN, Flat, computed_of, row_of
-from mixmae.presentation.shown import Shown, differing_fields, told_apart
+from mixmae.presentation.shown import Shown, differing_fields, flat_fields, told_apart
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState
 from results.rows.cache import Cache
@@ -142,24 +144,38 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
 
 
 def _further_settings(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The columns that `frame` needs, beside its own, to tell its settings apart."""
+    """The columns that `frame` needs, beside its own, to tell its settings apart; none of what is only recorded."""
+    kept = ("stage", "id", "row", "config", "data_fingerprint")
     runs = {
-        config: Shown((stage, id), row, config, name=stage, declared=row)
-        for stage, id, row, config in zip(frame["stage"], frame["id"], frame["row"], frame["config"], strict=True)
+        config: Shown((stage, id), row, config, name=f"{stage} {fingerprint}", declared=row)
+        for stage, id, row, config, fingerprint in zip(*(frame[name] for name in kept), strict=True)
     }
     own = ("name", *(name if name in ALIASES else path for name, path in PATHS.items() if name != "seed"))
-    # The recipe of a pretraining is its evaluation.*, too.
-    first = [path for path in paths(run.declared for run in runs.values()) if path.startswith("pretrain.")]
-    columns, _ = told_apart(list(runs.values()), own, preferred=first)
-    return {column: _column_of([row.get(column) for row in frame["row"]]) for column in columns[len(own) :]}
+    columns, _ = told_apart(list(runs.values()), own, (), _counting(list(runs.values())))
+    return {
+        column: _column_of([row.get(column) for row in frame["row"]], frame.index) for column in columns[len(own) :]
+    }
 
 
-def _column_of(values: list[Any]) -> pd.Series:
-    """The values as of one type: numbers or yes and no where all are, else text."""
-    column = pd.Series(values, dtype="object").convert_dtypes()
-    if pd.api.types.is_object_dtype(column):
-        return pd.Series([None if one is None else str(one) for one in values], dtype="str")
-    return column
+def _counting(runs: list[Shown]) -> Iterator[str]:
+    """Yields the paths of rows that stand for something computed, those of pretrainings first: the recipe of one is its
+    `evaluation.*`, too."""
+    computed = {name.rpartition(".")[2] for run in runs for name in flat_fields(run.config)}
+    there = [path for path in paths(run.declared for run in runs) if path.rpartition(".")[2] in computed]
+    yield from sorted(there, key=lambda path: not path.startswith("pretrain."))
+
+
+def _column_of(values: list[Any], index: pd.Index) -> pd.Series:
+    """The values as of one type: yes or no, whole numbers or numbers where all are, else as text."""
+    kinds = {type(value) for value in values if value is not None}
+    for dtype, able in (("boolean", {bool}), ("Int64", {int}), ("float64", {int, float})):
+        if kinds <= able:
+            return pd.Series(values, index, dtype=dtype)
+    return pd.Series([None if value is None else _text(value) for value in values], index, dtype="str")
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(_text, value)) if isinstance(value, tuple) else str(value)
 
 
 def keys_by_images(frame: pd.DataFrame) -> dict[str, set[Key]]:
@@ -306,26 +322,51 @@ class _AllShared:
         return self._places[texts]
 
 
+class _PluginFiles:
+    """The files of plug-ins that computed each setting."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, str], dict[str, str]] = {}
+
+    def add(self, config: str, chain: list[Read]) -> None:
+        for run in chain:
+            for name, sha256 in _files_of(run.plugins) if run.plugins else ():
+                self._files.setdefault((config, name), {}).setdefault(sha256, chain[0].where)
+
+    def problems(self) -> Iterator[str]:
+        """Yields, once for the same files, that repetitions were computed by several."""
+        where: dict[tuple[str, ...], list[str]] = {}
+        for (_, name), files in self._files.items():
+            if len(files) > 1:
+                where.setdefault((name, *sorted(files)), []).append(" and ".join(files.values()))
+        for (name, *shas), places in where.items():
+            used = f"used different files of {name} (sha256 {', '.join(shas)})"
+            also = f" (and {many(len(places) - 1, 'more setting')})" if len(places) > 1 else ""
+            yield f"{places[0]}{also} are repetitions, but {used}: raise its version and run them again"
+
+
+@lru_cache(maxsize=4096)
+def _files_of(plugins: str) -> list[tuple[str, str]]:
+    """Kind and name, and the sha256, of each that a `Read.plugins` tells of."""
+    return [(f"{record['kind']} {record['name']}", str(record["sha256"])) for record in from_json(plugins)]
+
+
 def _frame(runs: list[Read], settings: dict[Key, Read], problems: list[str]) -> pd.DataFrame:
     order = {stage: number for number, stage in enumerate(stages.names())}
     runs = sorted(runs, key=lambda run: (order.get(run.stage, len(order)), run.stage, run.id))
     known = {**settings, **{run.key: run for run in runs}}
-    shared, places, trained = _AllShared(), [], []
-    computed_by: dict[int, tuple[list[str | None], str]] = {}
+    shared, places, trained, files = _AllShared(), [], [], _PluginFiles()
     for run in runs:
         chain = _chain(run, known)
         last = chain[-1]
         places.append(shared.place(chain))
         if run.state == "done":
-            plugins = [one.plugins for one in chain]
-            others, first = computed_by.setdefault(places[-1], (plugins, run.where))
-            if plugins != others:
-                what = "were computed by different files of a plug-in and are shown as repetitions"
-                problems.append(f"{first} and {run.where} {what}; raise its version and run them again")
+            files.add(shared.all[places[-1]].columns["config"], chain)
         trained.append(last if trains_encoder(last.stage) else None)
         if last.start is not None:
             what = f"its {_start_label(last)} {last.start[1]} is missing; its method is {UNKNOWN}"
             problems.append(f"{run.where}: {what}, so that no grid shows it")
+    problems += files.problems()
     figures = [_figures_of(run.figures) for run in runs]
     own = _own_columns(runs, trained, figures)
     types = {**COLUMNS, **{name: "float64" for name in own if name not in COLUMNS}}

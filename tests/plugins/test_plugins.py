@@ -196,6 +196,8 @@ def test_a_file_that_changed_since_the_plan_is_warned_of(folder, path, tmp_path)
     ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(newer), os.environ.get("PYTHONPATH", "")]))
     assert ended.communicate(300)[0] == "done\n"
     assert "disc_size was planned as toybox 1.2, version 1, sha256 " in (run.path / "log.txt").read_text()
+    (recorded,) = [one for one in run.read("config")["plugins"] if one["name"] == "disc_size"]
+    assert recorded["sha256"] in run.read("environment")["evaluation disc_size"]
 
 
 def test_what_is_done_keeps_the_plug_in_that_computed_it_and_other_files_are_named(folder, path, tmp_path):
@@ -204,7 +206,7 @@ def test_what_is_done_keeps_the_plug_in_that_computed_it_and_other_files_are_nam
     shutil.copy(folder / "toys.yaml", tmp_path)
     newer = edited(path, tmp_path, "nearest_mean.py", "100 * hits", "99 * hits")
     before = configs(tmp_path, "nearest_mean:SPEC")
-    changed = "6 done runs of nearest_mean:SPEC came of no distribution, version 1, sha256 "
+    changed = "6 done runs of nearest_mean:SPEC used no distribution, version 1, sha256 "
     assert changed in mixmae("grid", "plan", "toys.yaml", folder=tmp_path, path=newer).stdout
     assert changed in mixmae("grid", "run", "toys.yaml", folder=tmp_path, path=newer).stderr
     assert configs(tmp_path, "nearest_mean:SPEC") == before
@@ -215,16 +217,32 @@ def test_what_is_done_keeps_the_plug_in_that_computed_it_and_other_files_are_nam
     mixmae("grid", "run", "toys.yaml", folder=tmp_path, path=newer)
     mixmae("results", "report", "toys.yaml", folder=tmp_path, path=newer)
     page = next(tmp_path.glob("runs/**/index.html")).read_text(encoding="utf-8")
-    assert "were computed by different files of a plug-in and are shown as repetitions" in page
+    assert "are repetitions, but used different files of evaluation nearest_mean:SPEC (sha256 " in page
     shas = {one["sha256"] for config in configs(tmp_path, "nearest_mean:SPEC") for one in config["plugins"]
             if one["kind"] == "evaluation"}  # fmt: skip
     assert len(shas) == 2 and all(sha in page for sha in shas)
+
+
+def test_only_another_file_is_another_plug_in(folder, tmp_path):
+    """Not the same file of another distribution."""
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    runs = [RunFolder(tmp_path / "runs", "disc_size", place.name) for place in (tmp_path / "runs/disc_size").iterdir()]
+    for run in runs[:3]:
+        config = run.read("config")
+        newer = [{**one, "distribution": "toybox 1.3"} for one in config["plugins"]]
+        run.write("config", {**config, "plugins": newer})
+    assert collect(tmp_path / "runs").attrs["problems"] == []
+    other = [{**one, "sha256": "0" * 64} for one in newer]
+    run.write("config", {**config, "plugins": other})
+    problems = collect(tmp_path / "runs").attrs["problems"]
+    assert problems and all("are repetitions, but used different files of " in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
         ("a_class", "NearestMean()", "NearestMean", "it is a class; write SPEC = NearestMean(); mend"),
+        ("a_function", "SPEC = NearestMean()", "SPEC = run", "it is a function and no spec; name an object of a class"),
         ("no_run", ' "nearest_mean:run", (TOP1,)', " (TOP1,)", "it has no run; mend"),
         (
             "text",
@@ -232,7 +250,7 @@ def test_what_is_done_keeps_the_plug_in_that_computed_it_and_other_files_are_nam
             '    version = "2"\n    recipe, run',
             "its version is '2', which is no whole number",
         ),
-        ("nothing", "SPEC = NearestMean()", "", "has no attribute 'SPEC'; mend or uninstall it"),
+        ("nothing", "SPEC = NearestMean()", "", "has no attribute 'SPEC'; mend it, or what names it"),
     ],
 )
 def test_what_cannot_be_a_spec_is_refused_by_what_it_lacks(path, tmp_path, monkeypatch, name, old, new, said):
@@ -245,21 +263,22 @@ def test_what_cannot_be_a_spec_is_refused_by_what_it_lacks(path, tmp_path, monke
         stages[f"{name}:SPEC"]
 
 
-def test_a_dot_for_the_colon_is_told_of():
-    with pytest.raises(UnknownName, match=r"a plug-in is written my.module:SPEC"):
-        stages["my.module.SPEC"]
-
-
-def test_an_evaluation_without_its_metric_fails_and_names_it(folder, path, tmp_path):
-    other = edited(path, tmp_path, "nearest_mean.py", '{"top1": 100', '{"top2": 100')
+@pytest.mark.parametrize(
+    ("figure", "what"),
+    [
+        ('{"top2": 100', "returned top2, loss, epochs, and not top1, which is one of its metrics"),
+        ('{"top1": float("nan"), "all": 100', "returned nan as top1, which is no number"),
+    ],
+)
+def test_an_evaluation_without_its_metric_fails_and_names_it(folder, path, tmp_path, figure, what):
+    other = edited(path, tmp_path, "nearest_mean.py", '{"top1": 100', figure)
     shutil.copytree(folder / "runs", tmp_path / "runs")
     run = RunFolder(tmp_path / "runs", "nearest_mean:SPEC", configs(tmp_path, "nearest_mean:SPEC")[0]["id"])
     for name in ("result.json", "state.json"):
         (run.path / name).unlink()
     ended = job(run, Resources(workers=0), PYTHONPATH=os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")]))
     assert ended.communicate(300)[0] == "failed\n"
-    reason = run.read("state")["reason"]
-    assert "returned no number as top1, which is one of its metrics: its figures are top2" in reason
+    assert what in run.read("state")["reason"]
     assert run.read("result") is None
 
 

@@ -12,7 +12,7 @@ from mixmae.files.records import NewerSchema
 from mixmae.runs.folder import RunFolder
 from results.difference import compare, document, lines, read_runs
 from results.rows.collect import collect, write
-from support.made_runs import FINGERPRINT, Made, experiment, two_methods_and_references
+from support.made_runs import FINETUNE, FINGERPRINT, Made, experiment, two_methods_and_references
 
 RATE = {"epochs": 20, "batch": 64, "base_lr": 2e-3, "warmup_epochs": 1}
 """Of a pretraining with twice the learning rate."""
@@ -92,6 +92,23 @@ def test_another_field_is_found_and_told_with_both_values(frames):
         "    fine-tuning: MixMAE swin_nano",
         "    pretraining: MixMAE swin_nano",
     ]
+
+
+def test_a_field_of_what_lies_between_is_named_by_its_stage(frames):
+    def chain(rate: float):
+        finetune = {**FINETUNE, "base_lr": rate}
+        return experiment(evaluations={"finetune": finetune, "knn": {"start": "finetune"}}, pretrain=RATE)
+
+    text = list(
+        lines(
+            compare(
+                *frames(
+                    [(chain(1e-3), {"finetune": 90.0, "knn": 80.0})], [(chain(2e-3), {"finetune": 91.0, "knn": 81.0})]
+                )
+            )
+        )
+    )
+    assert "  start.finetune.base_lr 0.001 in A, 0.002 in B" in text
 
 
 def test_settings_that_no_short_name_tells_apart_are_told_by_their_fields(frames):

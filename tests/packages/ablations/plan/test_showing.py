@@ -74,7 +74,7 @@ def test_a_plan_says_the_columns_that_tables_gain_what_stays_empty_and_its_evalu
     assert "│ knn (near) │" in out and "│ knn        │" in out
     assert out.splitlines()[-5:] == [
         "2 experiments, 6 jobs (2 pretrain, 4 knn): 6 planned",
-        "2 of these jobs are started from by several others, and run once",
+        "2 jobs run once and serve several others",
         "table rates gains the column pretrain.base_lr (rates.yaml:5:29)",
         "table rates names linear, which no experiment of this grid has: nothing will be shown of it",
         "plot drawn names linear, which no experiment of this grid has: nothing will be shown of it",

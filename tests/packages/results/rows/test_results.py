@@ -163,6 +163,26 @@ def test_what_is_swept_without_a_short_name_is_a_column_of_files(made, tmp_path)
         assert set(of_knn["pretrain.base_lr"]) == {1e-3, 2e-3}
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "kind", "written"),
+    [
+        ("flip", (True, False), "boolean", {True, False}),
+        ("batch", (32, 64), "Int64", {32, 64}),
+        ("weight_decay", (0.0, 1.0), "float64", {0.0, 1.0}),
+        ("betas", ([0.9, 0.95], [0.9, 0.99]), "str", {"0.9, 0.95", "0.9, 0.99"}),
+    ],
+)
+def test_a_setting_is_of_the_same_type_in_all_files(tmp_path, field, values, kind, written):
+    for value in values:
+        of_value = experiment("simmim", pretrain={**PRETRAIN, field: value})
+        for planned in stage_jobs(of_value, lambda data: FINGERPRINT):
+            write_config(tmp_path / "runs", planned)
+    write(collect(tmp_path / "runs"), tmp_path)
+    frame = pd.read_parquet(tmp_path / "results.parquet")
+    assert [name for name in frame.columns if name not in COLUMNS] == [f"pretrain.{field}"]
+    assert frame[f"pretrain.{field}"].dtype == kind and set(frame[f"pretrain.{field}"]) == written
+
+
 @pytest.mark.parametrize("name", ["config", "state", "result"])
 def test_a_newer_schema_is_refused_by_its_number(made, name):
     planned = stage_jobs(experiment("simmim", seed=0), lambda data: FINGERPRINT)[1]
