@@ -22,7 +22,7 @@ GridPath = Annotated[
 ]
 GridPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Grid files, or mixmae's own grids, such as paper/methods."),
+    typer.Argument(metavar="FILE", help="Grid files, or mixmae's own, such as paper/methods; several count as one."),
 ]
 ScaleName = Annotated[
     str | None, typer.Option("--scale", help="Run every experiment smaller: laptop makes it fit a CPU.")

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,12 +46,15 @@ def create_run(root: Path, planned: PlannedJob) -> RunFolder:
 def computed_by_others(root: Path, jobs: Iterable[PlannedJob]) -> list[str]:
     """What is to be said of runs that are done and whose plug-ins are no longer those that computed them."""
     runs: Counter[tuple[str, str, str]] = Counter()
+    unread: list[str] = []
     for planned in jobs:
         run = RunFolder(root, planned.stage, planned.id)
         if (plugins := plugins_of(planned.job)) and run.has_result():
-            with suppress(Damaged):  # create_run tells of it
+            try:
                 runs.update(others(plugins, (run.read("config") or {}).get("plugins", [])))
-    return [
+            except Damaged as error:
+                unread.append(str(error))
+    return unread + [
         f"{many(count, 'done run')} of {name} used {then}; it is now {now}: raise its version if it computes "
         "something else"
         for (name, then, now), count in runs.items()

@@ -145,13 +145,12 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
 
 def _further_settings(frame: pd.DataFrame) -> dict[str, pd.Series]:
     """The columns that `frame` needs, beside its own, to tell its settings apart; none of what is only recorded."""
-    kept = ("stage", "id", "row", "config", "data_fingerprint")
-    runs = {
-        config: Shown((stage, id), row, config, name=f"{stage} {fingerprint}", declared=row)
-        for stage, id, row, config, fingerprint in zip(*(frame[name] for name in kept), strict=True)
-    }
+    runs = [
+        Shown((run.stage, run.id), run.row, run.config, name=f"{run.stage} {run.data_fingerprint}", declared=run.row)
+        for run in frame.drop_duplicates("config").itertuples()
+    ]
     own = ("name", *(name if name in ALIASES else path for name, path in PATHS.items() if name != "seed"))
-    columns, _ = told_apart(list(runs.values()), own, (), _counting(list(runs.values())))
+    columns, _ = told_apart(runs, own, (), _counting(runs))
     return {
         column: _column_of([row.get(column) for row in frame["row"]], frame.index) for column in columns[len(own) :]
     }

@@ -99,15 +99,8 @@ def test_a_field_of_what_lies_between_is_named_by_its_stage(frames):
         finetune = {**FINETUNE, "base_lr": rate}
         return experiment(evaluations={"finetune": finetune, "knn": {"start": "finetune"}}, pretrain=RATE)
 
-    text = list(
-        lines(
-            compare(
-                *frames(
-                    [(chain(1e-3), {"finetune": 90.0, "knn": 80.0})], [(chain(2e-3), {"finetune": 91.0, "knn": 81.0})]
-                )
-            )
-        )
-    )
+    a, b = frames([(chain(1e-3), {"finetune": 90.0, "knn": 80.0})], [(chain(2e-3), {"finetune": 91.0, "knn": 81.0})])
+    text = list(lines(compare(a, b)))
     assert "  start.finetune.base_lr 0.001 in A, 0.002 in B" in text
 
 
