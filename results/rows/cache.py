@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from hashlib import blake2b
 from importlib import resources
+from itertools import repeat
 from pathlib import Path
 
 import pandas as pd
@@ -101,15 +102,9 @@ def _read(path: Path) -> dict[tuple[str, str, str], Read]:
     )
     for text in {text for text in plugins if text}:
         recall(json.loads(text))
-    known = {}
-    for place, mark in enumerate(marks):
-        start = None if start_id[place] is None else (start_stage[place], start_id[place])
-        run = Read(
-            stage[place], id[place], seed[place], config[place], start, "done", reason[place], figures[place],
-            hours[place], device[place], plugins[place],
-        )  # fmt: skip
-        known[run.stage, run.id, mark] = run
-    return known
+    starts = [key if key[1] else None for key in zip(start_stage, start_id, strict=True)]
+    runs = map(Read, stage, id, seed, config, starts, repeat("done"), reason, figures, hours, device, plugins)
+    return dict(zip(zip(stage, id, marks, strict=True), runs, strict=True))
 
 
 def _digest(content: bytes) -> bytes:

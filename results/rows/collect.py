@@ -29,7 +29,18 @@ from mixmae.presentation.shown import Shown, differing_fields, flat_fields, told
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState
 from results.rows.cache import Cache
-from results.rows.reading import PATHS, Broken, Read, columns_of, look, parsed, read_run, read_settings, trains_encoder
+from results.rows.reading import (
+    PATHS,
+    Broken,
+    Read,
+    columns_of,
+    files_read,
+    look,
+    parsed,
+    read_run,
+    read_settings,
+    trains_encoder,
+)
 
 log = logging.getLogger(__name__)
 
@@ -210,11 +221,11 @@ def _stage_folders(opened: Iterable[_Source]) -> list[str]:
 
 def _read(stage: str, source: _Source, settings: dict[Key, Read], problems: list[str]) -> Iterator[Read]:
     """The runs of a stage. settings: is given what alone could be read of broken ones."""
-    root = str(source.root)
+    root, files = str(source.root), files_read(stage)
     for name in _folders(stage, source, problems):
         where = f"{source.prefix}{stage}/{name}"
         try:
-            mark, youngest_ns = look(stage, f"{root}/{stage}/{name}")
+            mark, youngest_ns = look(f"{root}/{stage}/{name}", files)
             read = source.cache.get(stage, name, mark)
             if read is None:
                 read, wrong = read_run(RunFolder(source.root, stage, name))
@@ -257,13 +268,15 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _settle_states(runs: list[Read]) -> None:
     """Sets the states that depend on those of what a run starts from, which may be done in another root."""
+    waiting = [run for run in runs if run.standing is not None]
+    if not waiting:
+        return
     best: dict[Key, Read] = {}
     for run in runs:
         if run.key not in best or run.state == "done":
             best[run.key] = run
-    for run in runs:
-        if run.standing is not None:
-            _state(run, best, set())
+    for run in waiting:
+        _state(run, best, set())
 
 
 def _state(run: Read, best: dict[Key, Read], seen: set[Key]) -> RunState:

@@ -115,10 +115,17 @@ class Read:
         return state
 
 
-def look(stage: str, folder: str) -> tuple[str, int]:
+def files_read(stage: str) -> tuple[str, ...]:
+    """The names of the files that are read of a run of `stage`."""
+    return FILES + FILES_OF_COSTS if trains_encoder(stage) else FILES
+
+
+def look(folder: str, names: tuple[str, ...]) -> tuple[str, int]:
     """A mark of the run's files that is another once one of them was written, replaced, added or removed; and when the
-    youngest was last written, in ns since 1970. Opens none. Raises Broken where one of them is not a regular file."""
-    names = FILES + FILES_OF_COSTS if trains_encoder(stage) else FILES
+    youngest was last written, in ns since 1970. Opens none. Raises Broken where one of them is not a regular file.
+
+    names: `files_read` of its stage.
+    """
     try:
         seen, youngest = retried(lambda: _seen(folder, names))
     except OSError as error:
@@ -134,7 +141,7 @@ def trains_encoder(stage: str) -> bool:
 
 def _seen(folder: str, names: tuple[str, ...]) -> tuple[list[tuple[int, ...] | None], int]:
     seen: list[tuple[int, ...] | None] = []
-    written = [0]
+    youngest = 0
     for name in names:
         try:
             file = os.stat(f"{folder}/{name}")
@@ -144,9 +151,11 @@ def _seen(folder: str, names: tuple[str, ...]) -> tuple[list[tuple[int, ...] | N
         if not stat.S_ISREG(file.st_mode):
             raise Broken(f"{name} is not a file")
         # ctime tells of what a tool has changed that sets mtime back.
-        seen.append((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns))
-        written.append(file.st_mtime_ns)
-    return seen, max(written)
+        written = file.st_mtime_ns
+        seen.append((file.st_ino, file.st_size, written, file.st_ctime_ns))
+        if written > youngest:
+            youngest = written
+    return seen, youngest
 
 
 def read_run(run: RunFolder) -> tuple[Read, list[str]]:
