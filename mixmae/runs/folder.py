@@ -1,8 +1,9 @@
 """The run folder: where its files lie, how they are read, written and checked, and who holds it (no torch).
 
 `ROOT/<stage>/<id>/` holds `config.json` (the stage job), `environment.json`, `launch.json` (written by the launcher
-alone), `state.json` (by the job alone), `metrics.jsonl` and `result.json` (repeatable bit for bit), `timing.jsonl` (all
-that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute path to another run.
+alone), `state.json` (by the job alone), `metrics.jsonl`, `predictions.safetensors` and `result.json` (repeatable bit
+for bit), `timing.jsonl` (all that depends on the clock) and `checkpoints/`. Nothing in it holds an absolute path to
+another run.
 """
 
 import os
@@ -55,6 +56,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The final weights of a run that trains, written when it is done."""
         return self.checkpoints / "final.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """What an evaluation predicted of each image, where it keeps that."""
+        return self.path / "predictions.safetensors"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Returns the document `config`, `state`, `launch`, `result` or `environment`; None where it is not written

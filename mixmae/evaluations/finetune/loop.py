@@ -9,25 +9,26 @@ from torch import nn
 
 from mixmae.data.batches import Samples, evaluation_keys, load_batches
 from mixmae.data.draws import seed_everything
-from mixmae.evaluations.accuracy import scores
+from mixmae.evaluations.accuracy import predicted, scores
 from mixmae.evaluations.finetune.optimisation import finetuning_optimizer
 from mixmae.evaluations.finetune.spec import FinetuneRecipe
+from mixmae.evaluations.predicting import keep_predictions
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.feed import Feed
 from mixmae.training.progress import Progress
-from mixmae.training.session import Session, computation
+from mixmae.training.session import Outcome, Session, computation
 
 log = logging.getLogger(__name__)
 
 
 def classify(
     session: Session, job: EvaluationJob, model: nn.Module, train: Samples, indices: list[int], val: Samples
-) -> dict:
+) -> Outcome:
     """Trains `model` on the samples at `indices`, from its newest checkpoint if it has one.
 
-    The batch is cut, in order, into chunks, as for pretraining; mixup pairs images within a chunk. Returns {"top1",
-    "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the best
-    one. Raises Stopped.
+    The batch is cut, in order, into chunks, as for pretraining; mixup pairs images within a chunk. The outcome's
+    figures are {"top1", "top5" (in percent), "loss", "epochs"} of the whole val split after the last epoch, never the
+    best one. Raises Stopped.
     """
     recipe: Any = job.recipe
     device = session.device
@@ -37,6 +38,7 @@ def classify(
     progress = Progress(session, model, optimizer, recipe, feed)
     _announce(recipe, len(indices), feed.steps_per_epoch)
     progress.resume()
+    classes = None
     with progress.shown():
         for images, labels in progress.batches():
             chunks = zip(feed.chunks, images.split(feed.chunk), labels.split(feed.chunk), strict=True)
@@ -47,10 +49,14 @@ def classify(
                 progress.accumulate(number, mixed, targets)
             if progress.end_step():
                 with progress.pause("validating"):
-                    figures = validate(session, progress.measured, val, recipe)
-                progress.end_epoch(**figures)
+                    measured, classes = validate(session, progress.measured, val, recipe)
+                progress.end_epoch(**measured)
     last = progress.finish()
-    return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
+    figures = {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
+    if not recipe.predictions:
+        return Outcome(figures)
+    assert classes is not None, "nothing is saved after the last step, which ends an epoch"
+    return Outcome(figures, keep_predictions(session, val, classes))
 
 
 class Softening:
@@ -72,8 +78,11 @@ class Softening:
 
 
 @torch.no_grad()
-def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneRecipe) -> dict[str, float]:
-    """Mean cross-entropy and accuracies of every image of the val split, of which each process takes whole batches."""
+def validate(
+    session: Session, model: nn.Module, val: Samples, recipe: FinetuneRecipe
+) -> tuple[dict[str, float], torch.Tensor]:
+    """Mean cross-entropy and accuracies of every image of the val split, of which each process takes whole batches; and
+    (N,) the class predicted of each readable one, in order."""
     model.eval()
     processes, logits, labels = session.processes, [], []
     batches = processes.share(list(evaluation_keys(list(range(len(val.split))), recipe.batch)))
@@ -84,7 +93,8 @@ def validate(session: Session, model: nn.Module, val: Samples, recipe: FinetuneR
         labels.append(targets)
     for unreadable in processes.all_gather_objects(val.unreadable):
         val.note(unreadable)
-    return scores(processes.all_gather(logits), processes.all_gather(labels))
+    gathered = processes.all_gather(logits)
+    return scores(gathered, processes.all_gather(labels)), predicted(gathered)
 
 
 def _announce(recipe: FinetuneRecipe, images: int, steps_per_epoch: int) -> None:

@@ -21,7 +21,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     indices = subset(train.labels, recipe.subset, job.seed)
     encoder = encoder_of(job, session.run, recipe.drop_path, recipe.table_resize)
     model = Classifier(encoder, len(train.classes), recipe.head_init_std)
-    figures = classify(
+    return classify(
         session,
         job,
         model,
@@ -29,4 +29,3 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
         indices,
         Samples(val, evaluation_transform(job.image_size, recipe.eval_crop), job.seed),
     )
-    return Outcome(figures)

@@ -9,7 +9,7 @@ from mixmae.data.subset import Subset
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.experiment.metric import LOSS, TOP1, TOP5
 from mixmae.experiment.stages import Placed, StageSpec, Work, size_problems
-from mixmae.fields.identity import Neutral
+from mixmae.fields.identity import Neutral, Recorded
 from mixmae.fields.model import Fraction, Ints, NotNegative, Positive, Range, Ratio, Size, impossible
 from mixmae.methods.methods import Problem, from_scratch
 from mixmae.training.recipe import Optimisation
@@ -62,6 +62,9 @@ class FinetuneRecipe(Optimisation):
     """Side of the central crop of the resized validation image."""
     subset: Subset = Subset()
     """The part of the training images that is used."""
+    predictions: Annotated[bool, Recorded, Neutral(True)] = True
+    """Keep what was predicted of each image, by which settings are compared where there is one seed; it changes no
+    figure."""
 
     @property
     def average_decay(self) -> float | None:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from timm.utils import accuracy
 from torch.nn import functional as F
 
 from mixmae.data.draws import subset
-from mixmae.evaluations.accuracy import percents
+from mixmae.evaluations.accuracy import accuracies, predicted
 from mixmae.evaluations.features import extract, frozen, pixels
+from mixmae.evaluations.predicting import keep_predictions
 from mixmae.evaluations.start import central_crops, encoder_of
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.session import Outcome, Session
@@ -29,10 +29,10 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     known, known_labels = extract(session, features, train, indices)
     asked, asked_labels = extract(session, features, val, list(range(len(val.split))))
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)
-    top1, top5 = accuracy(votes, asked_labels, topk=(1, 5))
-    found = percents(top1, top5)
+    found = accuracies(votes, asked_labels)
     session.report(epoch=0, epochs=0, loss=None, metric=found[session.main])
-    return Outcome({**found, "loss": None, "epochs": 0})
+    kept = keep_predictions(session, val, predicted(votes)) if recipe.predictions else ()
+    return Outcome({**found, "loss": None, "epochs": 0}, kept)
 
 
 def vote(

@@ -8,6 +8,7 @@ from mixmae.data.subset import Subset
 from mixmae.encoders.families import EncoderModel
 from mixmae.experiment.metric import TOP1, TOP5
 from mixmae.experiment.stages import Placed, StageSpec, Work
+from mixmae.fields.identity import Neutral, Recorded
 from mixmae.fields.model import Fraction, Model, Positive
 
 
@@ -24,6 +25,9 @@ class KnnRecipe(Model):
     """Side of the central crop over that of the resized image."""
     subset: Subset = Subset()
     """The training images that vote."""
+    predictions: Annotated[bool, Recorded, Neutral(True)] = True
+    """Keep what was predicted of each image, by which settings are compared where there is one seed; it changes no
+    figure."""
 
 
 class Knn(StageSpec):

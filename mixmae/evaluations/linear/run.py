@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixmae.data.draws import generator, seed_everything, subset
-from mixmae.evaluations.accuracy import scores
+from mixmae.evaluations.accuracy import predicted, scores
 from mixmae.evaluations.features import extract, frozen
 from mixmae.evaluations.linear.spec import LinearRecipe
+from mixmae.evaluations.predicting import keep_predictions
 from mixmae.evaluations.start import central_crops, encoder_of
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.journal import Journal
@@ -40,7 +41,8 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
     if recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
-    return Outcome(_train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels)))
+    figures, logits = _train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels))
+    return Outcome(figures, keep_predictions(session, val, predicted(logits)) if recipe.predictions else ())
 
 
 def standardised(train: torch.Tensor, val: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,8 +64,8 @@ def steps_per_epoch(images: int, recipe: LinearRecipe) -> int:
     return -(-images // recipe.batch)
 
 
-def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> dict:
-    """`train` and `val` are (features, labels)."""
+def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> tuple[dict, torch.Tensor]:
+    """The figures, and the logits of val after the last epoch. `train` and `val` are (features, labels)."""
     recipe: Any = job.recipe
     features, labels = train
     model = _classifier(features.shape[1], classes, job, session.processes).to(session.device)
@@ -95,12 +97,14 @@ def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val
             images += len(batch)
         model.eval()
         with torch.no_grad():
-            found = scores(model(val[0]), val[1])
+            logits = model(val[0])
+            found = scores(logits, val[1])
         done = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "loss": loss_sum / images}
         session.check_lease()
         journal.add({**done, "lr": optimizer.param_groups[0]["lr"], **found}, time.monotonic() - began, images)
         session.report(epoch=epoch + 1, epochs=recipe.epochs, loss=done["loss"], metric=found[session.main])
-    return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}
+    figures = {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": recipe.epochs}
+    return figures, logits
 
 
 def _check(loss: float, step: int, optimizer: torch.optim.Optimizer) -> None:

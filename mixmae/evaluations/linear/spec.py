@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from mixmae.data.subset import Subset
 from mixmae.experiment.metric import LOSS, TOP1, TOP5
 from mixmae.experiment.stages import StageSpec, Work
-from mixmae.fields.identity import Neutral
+from mixmae.fields.identity import Neutral, Recorded
 from mixmae.fields.model import Fraction, Model, NotNegative, Positive, impossible
 
 
@@ -38,6 +38,9 @@ class LinearRecipe(Model):
     """Side of the central crop over that of the resized image."""
     subset: Subset = Subset()
     """The part of the training images that is used."""
+    predictions: Annotated[bool, Recorded, Neutral(True)] = True
+    """Keep what was predicted of each image, by which settings are compared where there is one seed; it changes no
+    figure."""
 
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self) -> Self:
