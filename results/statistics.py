@@ -1,16 +1,25 @@
-"""Comparisons over few seeds: paired and Welch's t-tests, Holm's correction, what a test could have found (no torch).
+"""Comparisons over few seeds: paired and Welch's t-tests, Holm's correction, what a test could have found; means over
+families and over all that was measured; McNemar's test of two single models (no torch).
 
 Smallest detectable difference: with n pairs whose differences have the standard deviation s (n - 1), the paired t
 statistic of a true difference d follows the noncentral t distribution with n - 1 degrees of freedom and noncentrality c
 = d √n / s. A two-sided test at level α rejects where |t| > q, the 1 - α/2 quantile of the central t, so its power is
 P(t > q | c) + P(t < -q | c). d = c s / √n, at the c whose power is 0.8.
+
+Interquartile mean and probability of improvement are those of rliable (Agarwal et al. 2021, "Deep reinforcement
+learning at the edge of the statistical precipice", section 4.3): a task is an evaluation in a family, a run its
+pretraining. Their intervals are percentiles of a stratified bootstrap: within each family pretrainings are drawn with
+replacement, each with all of its evaluations, and those of two methods independently.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf, sqrt
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ALPHA = 0.05
 CONFIDENCE = 0.95
@@ -21,20 +30,29 @@ FEWEST = 3
 NOTHING = 1e-6
 """In the unit of a figure: what differs by no more is the same; one image of a million is 1e-4."""
 
+RESAMPLES = 10_000
+"""Of a bootstrap."""
+TRIMMED = 0.25
+"""The share of scores that an interquartile mean leaves out at either end."""
+
 Seeds = Mapping[int, float]
 """A figure by the seed of its run."""
+Pretrainings = Mapping[Any, Sequence[Sequence[float]]]
+"""By family the scores of pretrainings, higher is better: a row a pretraining, a column an evaluation of it."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two settings compared over the `pairs` seeds they share: the mean of the differences, first minus second, and
     their standard deviation (n - 1). p is None where no test is made: with fewer than FEWEST pairs, or where the
-    differences do not vary."""
+    differences do not vary. correlation: Pearson's, of the two figures over the pairs; None with fewer than FEWEST, or
+    where one of them does not vary."""
 
     pairs: int
     difference: float | None
     spread: float | None
     p: float | None
+    correlation: float | None = None
 
     @property
     def is_positive(self) -> bool:
@@ -114,10 +132,19 @@ def paired(first: Seeds, second: Seeds) -> Comparison:
     if not matched:
         return Comparison(0, None, None, None)
     mean, spread = sum(differences) / len(matched), _spread(differences)
+    ours, theirs = [first[seed] for seed in matched], [second[seed] for seed in matched]
+    correlation = _correlation(ours, theirs)
     if len(matched) < FEWEST or spread <= NOTHING:
-        return Comparison(len(matched), mean, spread, None)
-    p = ttest_rel([first[seed] for seed in matched], [second[seed] for seed in matched]).pvalue
-    return Comparison(len(matched), mean, spread, float(p))
+        return Comparison(len(matched), mean, spread, None, correlation)
+    return Comparison(len(matched), mean, spread, float(ttest_rel(ours, theirs).pvalue), correlation)
+
+
+def _correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    from scipy.stats import pearsonr
+
+    if len(first) < FEWEST or min(_spread(first), _spread(second)) <= NOTHING:
+        return None
+    return float(pearsonr(first, second).statistic)
 
 
 def welch(first: Collection[float], second: Collection[float]) -> float | None:
@@ -169,3 +196,80 @@ def _spread(figures: Collection[float]) -> float:
         return 0.0
     mean = sum(figures) / len(figures)
     return sqrt(sum((figure - mean) ** 2 for figure in figures) / (len(figures) - 1))
+
+
+# ------------------------------------------------------------------------------------------------------------ families
+
+
+def over_families(of_family: Mapping[Any, Seeds]) -> Seeds:
+    """Each seed's figure averaged over the families, of the seeds that every family has."""
+    shared = set.intersection(*(set(seeds) for seeds in of_family.values())) if of_family else set()
+    return {seed: sum(seeds[seed] for seeds in of_family.values()) / len(of_family) for seed in sorted(shared)}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the CONFIDENCE interval of its bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(scores: Pretrainings) -> Estimate:
+    """The mean of the middle half of all scores."""
+    import numpy as np
+    from scipy.stats import trim_mean
+
+    families = [np.asarray(rows, dtype=float) for rows in scores.values()]
+    generator = np.random.default_rng(0)
+    drawn = [rows[_drawn(generator, len(rows))].reshape(RESAMPLES, -1) for rows in families]
+    value = trim_mean(np.concatenate([rows.ravel() for rows in families]), TRIMMED)
+    return _estimate(value, trim_mean(np.concatenate(drawn, axis=1), TRIMMED, axis=1))
+
+
+def probability_of_improvement(first: Pretrainings, second: Pretrainings) -> Estimate:
+    """The probability that a run of the first scores higher than one of the second on the same task, a tie counting one
+    half: the mean over tasks of the Mann-Whitney statistic over the number of pairs. Both have the same families."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    values, drawn, tasks = 0.0, np.zeros(RESAMPLES), 0
+    for family, rows in first.items():
+        ours, theirs = np.asarray(rows, dtype=float), np.asarray(second[family], dtype=float)
+        # (ours, theirs, evaluations): 1 where the first is higher, 1/2 where both are equal.
+        wins = (np.sign(ours[:, None] - theirs[None]) + 1) / 2
+        of_ours, of_theirs = (_weights(generator, len(side)) for side in (ours, theirs))
+        drawn += np.einsum("ri,ijk,rj->r", of_ours, wins, of_theirs, optimize=True)
+        values += wins.mean(axis=(0, 1)).sum()
+        tasks += wins.shape[2]
+    return _estimate(values / tasks, drawn / tasks)
+
+
+def _drawn(generator: "np.random.Generator", rows: int) -> "np.ndarray[Any, Any]":
+    """(RESAMPLES, rows) places of rows, drawn with replacement."""
+    return generator.integers(rows, size=(RESAMPLES, rows))
+
+
+def _weights(generator: "np.random.Generator", rows: int) -> "np.ndarray[Any, Any]":
+    """(RESAMPLES, rows): the share that each row has of what is drawn with replacement."""
+    return generator.multinomial(rows, [1 / rows] * rows, size=RESAMPLES) / rows
+
+
+def _estimate(value: float, drawn: "np.ndarray[Any, Any]") -> Estimate:
+    import numpy as np
+
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(value), float(low), float(high))
+
+
+# -------------------------------------------------------------------------------------------------------- single models
+
+
+def mcnemar(first: int, second: int) -> float:
+    """p of McNemar's exact test, two-sided: of the cases that two models decide differently, `first` are right by the
+    first alone and `second` by the second alone, which is binomial with 1/2 where both are equally good. 1 where there
+    is no such case."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0

@@ -1,14 +1,28 @@
 """Tests over few seeds, against scipy's formulas written out, Holm's worked example, simulation, and laws that hold."""
 
-from math import sqrt
+from itertools import product
+from math import comb, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtr
+from scipy.stats import mannwhitneyu, ttest_rel
 
-from results.statistics import ALPHA, POWER, best_of, holm, paired, smallest_detectable, welch
+from results.statistics import (
+    ALPHA,
+    POWER,
+    best_of,
+    holm,
+    interquartile_mean,
+    mcnemar,
+    over_families,
+    paired,
+    probability_of_improvement,
+    smallest_detectable,
+    welch,
+)
 
 
 def seeds(*figures):
@@ -30,6 +44,22 @@ def test_welchs_test_is_the_textbooks():
     """Means 2 and 7, variances 1 and 4, n 3 and 3: t = 5 / sqrt(5 / 3), degrees (5 / 3)^2 / ((1 / 9 + 16 / 9) / 2)."""
     degrees = (5 / 3) ** 2 / ((1 / 9 + 16 / 9) / 2)
     assert welch([1.0, 2.0, 3.0], [5.0, 7.0, 9.0]) == pytest.approx(2 * stdtr(degrees, -5 / sqrt(5 / 3)))
+
+
+def test_the_interval_is_that_of_the_differences_and_the_correlation_that_of_the_figures():
+    first, second = np.random.default_rng(1).normal(80, 2, (2, 6))
+    found = paired(seeds(*first), seeds(*second))
+    interval = ttest_rel(first, second).confidence_interval(0.95)
+    assert (found.difference - found.half, found.difference + found.half) == pytest.approx(
+        (interval.low, interval.high)
+    )
+    assert found.correlation == pytest.approx(np.corrcoef(first, second)[0, 1])
+
+
+def test_there_is_no_correlation_of_two_pairs_or_of_what_does_not_vary():
+    assert paired(seeds(1.0, 2.0), seeds(0.0, 0.5)).correlation is None
+    assert paired(seeds(1.0, 2.0, 4.0), seeds(5.0, 5.0, 5.0)).correlation is None
+    assert paired(seeds(1.0, 2.0, 4.0), seeds(6.0, 7.0, 9.0)).correlation == pytest.approx(1)
 
 
 def test_no_test_below_three_or_without_variation():
@@ -170,3 +200,111 @@ def test_the_best_has_the_highest_mean_and_every_single_test_agrees(column):
         assert means[found] == max(means)
         rivals = [paired(column[found], row) for place, row in enumerate(column) if place != found]
         assert all(rival.p <= ALPHA and rival.difference > 0 for rival in rivals)
+
+
+# ------------------------------------------------------------------------------------------------------------ families
+
+
+def test_each_seed_is_averaged_over_the_families_that_all_have_it():
+    found = over_families({"swin": {0: 80.0, 1: 82.0, 2: 90.0}, "pvt": {1: 70.0, 0: 60.0, 7: 1.0}})
+    assert found == {0: 70.0, 1: 76.0}
+    assert over_families({}) == {} and over_families({"swin": {0: 1.0}, "pvt": {1: 1.0}}) == {}
+
+
+def test_an_averaged_difference_is_the_mean_of_the_families_differences():
+    """Differences of (1, 2, 6) and (3, 4, 2) by seed: (2, 3, 4), mean 3, half an interval 4.3027 / sqrt(3)."""
+    first = {"swin": seeds(81.0, 82.0, 86.0), "pvt": seeds(63.0, 64.0, 62.0)}
+    second = {"swin": seeds(80.0, 80.0, 80.0), "pvt": seeds(60.0, 60.0, 60.0)}
+    found = paired(over_families(first), over_families(second))
+    assert (found.pairs, found.difference) == (3, pytest.approx(3))
+    assert found.half == pytest.approx(4.302653 / sqrt(3), rel=1e-6)
+
+
+SWIN, PVT = [[80.0, 70.0], [82.0, 71.0], [90.0, 75.0]], [[60.0, 50.0], [61.0, 52.0], [63.0, 40.0]]
+OTHER = {"swin": [[81.0, 70.0], [79.0, 69.0], [88.0, 76.0]], "pvt": [[55.0, 51.0], [62.0, 45.0], [61.0, 40.0]]}
+BOTH = {"swin": SWIN, "pvt": PVT}
+
+
+def naive_middle(scores):
+    """The mean of what is left when a quarter, rounded down, is left out at either end."""
+    ordered, out = sorted(scores), len(scores) // 4
+    return sum(ordered[out : len(ordered) - out]) / (len(ordered) - 2 * out)
+
+
+def resampled(rows):
+    """Every way to draw as many rows with replacement, each as likely."""
+    return [[rows[place] for place in places] for places in product(range(len(rows)), repeat=len(rows))]
+
+
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half():
+    scores = [score for rows in (SWIN, PVT) for row in rows for score in row]
+    assert interquartile_mean(BOTH).value == pytest.approx(naive_middle(scores))
+
+
+def test_its_interval_is_that_of_every_way_to_draw_pretrainings_with_their_evaluations():
+    """27 ways a family. Drawn evaluation by evaluation, or across families, the spread would be another."""
+    everything = [
+        naive_middle([score for row in (*ours, *theirs) for score in row])
+        for ours, theirs in product(resampled(SWIN), resampled(PVT))
+    ]
+    found = interquartile_mean(BOTH)
+    exact = np.quantile(everything, [0.025, 0.975], method="inverted_cdf")
+    assert (found.low, found.high) == pytest.approx(tuple(exact), abs=0.3)
+    alone = [[[score] for row in rows for score in row] for rows in (SWIN, PVT)]
+    assert abs(interquartile_mean({"swin": alone[0], "pvt": alone[1]}).low - found.low) > 1
+
+
+def naive_probability(first, second):
+    """Counted pair by pair, task by task."""
+    tasks = []
+    for family, rows in first.items():
+        for task in range(len(rows[0])):
+            pairs = [(one[task], other[task]) for one in rows for other in second[family]]
+            tasks.append(sum((one > other) + (one == other) / 2 for one, other in pairs) / len(pairs))
+    return sum(tasks) / len(tasks)
+
+
+def test_the_probability_of_improvement_is_scipys_mann_whitney_statistic_over_tasks():
+    tasks = [
+        mannwhitneyu([row[task] for row in BOTH[family]], [row[task] for row in OTHER[family]]).statistic / 9
+        for family in BOTH
+        for task in (0, 1)
+    ]
+    found = probability_of_improvement(BOTH, OTHER)
+    assert found.value == pytest.approx(np.mean(tasks)) == pytest.approx(naive_probability(BOTH, OTHER))
+    assert found.low <= found.value <= found.high
+    assert probability_of_improvement(OTHER, BOTH).value == pytest.approx(1 - found.value)
+
+
+def test_its_interval_is_that_of_every_way_to_draw_both_methods_pretrainings():
+    first, second = {"swin": SWIN}, {"swin": OTHER["swin"]}
+    everything = [
+        naive_probability({"swin": ours}, {"swin": theirs})
+        for ours, theirs in product(resampled(SWIN), resampled(OTHER["swin"]))
+    ]
+    found = probability_of_improvement(first, second)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(everything, [0.025, 0.975])), abs=0.06)
+
+
+def test_families_may_have_other_numbers_of_pretrainings():
+    first, second = {"swin": SWIN[:2], "pvt": PVT}, {"swin": OTHER["swin"], "pvt": OTHER["pvt"][:1]}
+    assert probability_of_improvement(first, second).value == pytest.approx(naive_probability(first, second))
+
+
+def test_who_always_wins_wins_for_certain_and_the_same_figures_are_repeated():
+    better = {"swin": [[score + 50 for score in row] for row in SWIN]}
+    found = probability_of_improvement(better, {"swin": SWIN})
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+    assert probability_of_improvement(BOTH, OTHER) == probability_of_improvement(BOTH, OTHER)
+    assert interquartile_mean(BOTH) == interquartile_mean(BOTH)
+
+
+# -------------------------------------------------------------------------------------------------------- single models
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemars_exact_test_is_the_binomials_tails(first, second):
+    """Both tails of a fair coin, thrown once for each case that the two decide differently."""
+    cases = first + second
+    tail = sum(comb(cases, heads) for heads in range(min(first, second) + 1)) / 2**cases
+    assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail))
