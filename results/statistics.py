@@ -209,11 +209,12 @@ def over_families(of_family: Mapping[Any, Seeds]) -> Seeds:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the CONFIDENCE interval of its bootstrap."""
+    """A figure and the CONFIDENCE interval of its bootstrap; None with fewer than FEWEST pretrainings in a family, of
+    which too few samples can be drawn."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def interquartile_mean(scores: Pretrainings) -> Estimate:
@@ -225,7 +226,7 @@ def interquartile_mean(scores: Pretrainings) -> Estimate:
     generator = np.random.default_rng(0)
     drawn = [rows[_drawn(generator, len(rows))].reshape(RESAMPLES, -1) for rows in families]
     value = trim_mean(np.concatenate([rows.ravel() for rows in families]), TRIMMED)
-    return _estimate(value, trim_mean(np.concatenate(drawn, axis=1), TRIMMED, axis=1))
+    return _estimate(value, trim_mean(np.concatenate(drawn, axis=1), TRIMMED, axis=1), [*scores.values()])
 
 
 def probability_of_improvement(first: Pretrainings, second: Pretrainings) -> Estimate:
@@ -243,7 +244,7 @@ def probability_of_improvement(first: Pretrainings, second: Pretrainings) -> Est
         drawn += np.einsum("ri,ijk,rj->r", of_ours, wins, of_theirs, optimize=True)
         values += wins.mean(axis=(0, 1)).sum()
         tasks += wins.shape[2]
-    return _estimate(values / tasks, drawn / tasks)
+    return _estimate(values / tasks, drawn / tasks, [*first.values(), *second.values()])
 
 
 def _drawn(generator: "np.random.Generator", rows: int) -> "np.ndarray[Any, Any]":
@@ -256,9 +257,12 @@ def _weights(generator: "np.random.Generator", rows: int) -> "np.ndarray[Any, An
     return generator.multinomial(rows, [1 / rows] * rows, size=RESAMPLES) / rows
 
 
-def _estimate(value: float, drawn: "np.ndarray[Any, Any]") -> Estimate:
+def _estimate(value: float, drawn: "np.ndarray[Any, Any]", families: Sequence[Collection[Any]]) -> Estimate:
+    """families: the pretrainings of each, of which those of `drawn` are."""
     import numpy as np
 
+    if min(map(len, families)) < FEWEST:
+        return Estimate(float(value), None, None)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(value), float(low), float(high))
 

@@ -7,15 +7,16 @@ from mixmae.experiment.stages import evaluation_names, stages
 from mixmae.fields.model import FieldPath
 from mixmae.fields.nearest import instead, nearest
 from mixmae.presentation.columns import ALIASES, canonical, label, paths, shown
+from mixmae.presentation.comparisons import NotOneRow, compared_rows, summarised
 from mixmae.presentation.declaration import Declaration, Expected, TableSpec
 from mixmae.presentation.plots import plot_kinds
 from mixmae.presentation.row import references
-from mixmae.presentation.shown import MixedCell, Shown, separating
+from mixmae.presentation.shown import MixedCell, Shown, cells, separating
 
 
 def table_columns(runs: Sequence[Shown], table: TableSpec, declaration: Declaration) -> tuple[str, ...]:
     """What the rows of a table are told apart by. Raises MixedCell."""
-    keys = tuple(map(canonical, table.rows))
+    keys = tuple(map(canonical, table.asked))
     within = ["name", canonical(table.across)] if table.across else ["name"]
     if "method" not in (*keys, *within) and any(run.method in references() for run in runs):
         keys = ("method", *keys)
@@ -33,7 +34,7 @@ def additions(declaration: Declaration) -> Iterator[str]:
             yield f"table {table.name} cannot be made: {error}"
             continue
         for column in columns:
-            if column not in map(canonical, table.rows):
+            if column not in map(canonical, table.asked):
                 where = declaration.swept.get(column)
                 yield f"table {table.name} gains the column {label(column)}" + (f" ({where})" if where else "")
 
@@ -53,10 +54,15 @@ def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
     runs = declaration.absent()
     known = _Known(runs, declaration)
     for place, table in enumerate(declaration.tables):
-        yield from known.stages(("tables", place), table.stages)
         named: list[tuple[FieldPath, str]] = [(("rows", number), column) for number, column in enumerate(table.rows)]
         named += [(("across",), table.across)] if table.across else []
-        yield from known.columns(("tables", place), named)
+        wrong = [*known.stages(("tables", place), table.stages)]
+        wrong += known.columns(("tables", place), [*named, *_compared(table)])
+        if primary := table.primary:
+            wrong += known.stages(("tables", place, "primary"), (primary.evaluation,), ("evaluation",))
+        yield from wrong
+        if not wrong:
+            yield from ((("tables", place, *path), what) for path, what in _incomparable(table, declaration))
     for place, plot in enumerate(declaration.plots):
         wrong = [*known.stages(("plots", place), plot.selects or ()), *known.columns(("plots", place), plot.paths)]
         yield from wrong
@@ -68,6 +74,42 @@ def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
         yield from wrong
         if not wrong and (what := _unmet(expected, runs, declaration)):
             yield ("expected", place), what
+
+
+def _compared(table: TableSpec) -> Iterator[tuple[FieldPath, str]]:
+    """Yields where a table says what it compares, and by which columns."""
+    yield from ((("reference", column), column) for column in table.reference)
+    for field, against in (("primary", table.primary), ("summary", table.summary)):
+        if against:
+            yield (field, "of", against.column), against.column
+    if table.primary:
+        yield from ((("primary", "within"), column) for column in table.primary.within)
+    if table.summary:
+        yield ("summary", "over"), table.summary.over
+
+
+def _incomparable(table: TableSpec, declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
+    """Yields what of a table could not be compared."""
+    selected = declaration.selected(table.stages)
+    if primary := table.primary:
+        decides = declaration.select(primary.evaluation)
+        if decides.figure not in [one.figure for one in selected]:
+            shown_ones = " or ".join(one.text for one in selected)
+            what = f"the table does not show {primary.evaluation}; write {shown_ones}, or add it to its stages"
+            yield ("primary", "evaluation"), what
+            return
+    names = {one.name for one in selected}
+    runs = [run for run in declaration.absent(table.sweeps) if run.name in names]
+    try:
+        columns = table_columns(runs, table, declaration)
+        rows = [group[0] for _, group in cells(runs, columns)]
+        compared_rows(table, columns, rows)
+        if table.summary:
+            summarised(table.summary, columns, rows)
+    except MixedCell:  # which `additions` says
+        return
+    except NotOneRow as error:
+        yield (error.field,), error.what
 
 
 class _Known:

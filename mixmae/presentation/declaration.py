@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import evaluation_names, stages
@@ -18,6 +18,50 @@ from mixmae.presentation.row import Flat, stage_label
 from mixmae.presentation.shown import Shown
 
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def _listed(written: Any) -> Any:
+    """One text for a list of one."""
+    return (written,) if isinstance(written, str) else written
+
+
+_TEXT = {"type": "string"}
+Listed = Annotated[
+    tuple[str, ...],
+    Field(strict=False),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}),
+]
+"""Texts; one alone may be written without brackets."""
+
+
+class Against(Model):
+    """One setting and those that it is compared with."""
+
+    of: Annotated[dict[str, Any], Field(min_length=1, max_length=1)]
+    """A column and the value in it that is compared with the others, such as {method: mixmae}."""
+    against: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+    """The values of that column that it is compared with."""
+
+    @property
+    def column(self) -> str:
+        return next(iter(self.of))
+
+
+class Primary(Against):
+    """The comparison that a table decides, declared before its runs. All others in it are secondary."""
+
+    evaluation: str
+    """The evaluation whose figure decides, or NAME.METRIC; one that the table shows."""
+    within: Listed = ()
+    """The columns in which those that are compared agree, such as encoder."""
+
+
+class Summary(Against):
+    """A table over families: each seed's figure averaged over them. It decides nothing."""
+
+    over: str = "encoder"
+    """The column whose values are averaged over."""
 
 
 class TableSpec(Model):
@@ -37,8 +81,30 @@ class TableSpec(Model):
     stages: Texts = ()
     """A column each: the name of an evaluation, or NAME.METRIC for another figure than its main one; default: all
     evaluations of the grid."""
+    primary: Primary | None = None
+    """What the table decides: only these differences are tested (Holm-corrected), all others stand with an interval.
+    Without it the best of each column is tested against all others there."""
+    reference: dict[str, Any] = Field({})
+    """Columns and values of the one row that all others are compared with; without `primary`, nothing is decided."""
+    summary: Summary | None = None
+    """Make a table of means over families in place of one of rows."""
     note: str = ""
     """What a reader has to know of it, below it."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The columns that are to tell its rows apart."""
+        return (self.summary.column, self.summary.over) if self.summary else self.rows
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Self:
+        said = [name for name in ("primary", "reference", "summary") if getattr(self, name)]
+        if said[1:]:
+            what = f"{said[0]} says already what is compared; write only one of them"
+            raise impossible((said[1],), what)
+        if self.summary and self.across:
+            raise impossible(("across",), "a summary has no columns across; leave it out")
+        return self
 
 
 class PublishedRow(Model):
@@ -100,6 +166,11 @@ class Selected:
     name: str
     kind: str
     metric: Metric
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """Which figure of which evaluation it is, however that is written."""
+        return self.name, self.metric.name
 
     @property
     def stage(self) -> str:

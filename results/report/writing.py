@@ -150,8 +150,11 @@ def _table_output(
         write_table(build_table(frame, spec, declaration), folder / place / "tables")
 
     files = tuple(str(place / "tables" / f"{spec.name}.{kind}") for kind in ("md", "csv", "tex", "html"))
-    inputs = hashed(_declared(declaration, spec), _rows(grid_runs(frame, declaration, spec.sweeps)))
-    return ReportPart(str(place / "tables" / spec.name), files, inputs, make)
+    rows = grid_runs(frame, declaration, spec.sweeps)
+    inputs = [_declared(declaration, spec), _rows(rows)]
+    if spec.primary:  # with one seed its images are looked at one by one
+        inputs += [file_hash(RunFolder(Path(run.root), run.stage, run.id).predictions) for run in rows.itertuples()]
+    return ReportPart(str(place / "tables" / spec.name), files, hashed(*inputs), make)
 
 
 def _plot_output(

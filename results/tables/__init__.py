@@ -1,11 +1,13 @@
 """Tables of figures, mean ± std over seeds beside what was published: Markdown, CSV, LaTeX and HTML (no torch).
 
-building: a grid's runs as a table of figures. significance: what may be said of the best of a column. layout: a table
-as text, with its footnotes. forms: the text in each form, and the files.
+table: a table as figures. building: a grid's runs as a table. significance: what may be said of the best of a column.
+comparing: rows against those that the grid says; single_models: what can be said of one seed. families: means over
+families. layout: a table as text, with its footnotes. forms: the text in each form, and the files.
 """
 
-from results.tables.building import Cell, Figures, Label, Row, Table, build_table, label_of
+from results.tables.building import build_table
 from results.tables.forms import FORMS, comma_separated, html, latex, markdown, numeric, write_table, write_tables
+from results.tables.table import Cell, Figures, Label, Row, Table, label_of
 
 __all__ = [
     "FORMS", "Cell", "Figures", "Label", "Row", "Table", "build_table", "comma_separated", "html", "label_of", "latex",

@@ -1,7 +1,8 @@
 """A grid's runs as a table: rows and columns as the grid declares them, figures as they were measured (no torch)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -10,144 +11,26 @@ import pandas as pd
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.checks import table_columns
-from mixmae.presentation.columns import ALIASES, canonical, named, shown
+from mixmae.presentation.columns import ALIASES, canonical, named
+from mixmae.presentation.comparisons import Compared, compared_rows
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
 from mixmae.presentation.shown import NO_RUN, Shown, cells
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.shown import shown_runs
+from results.tables.comparing import Compares, Comparing, compare
+from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
+from results.tables.table import SCALED, Cell, Figures, Row, Table, label_of
 
-SCALED = "\N{DAGGER}"
-"""What every figure of runs at a scale is marked with."""
 NAMED = 8
 """Runs that a note names; more are counted."""
 
 
-@dataclass(frozen=True)
-class Label:
-    """A value of a row or of a column as the grid declares it, and `ran`: what the runs had, where a scale made another
-    of it."""
-
-    column: str
-    value: Any
-    ran: tuple[Any, ...] = ()
-
-    def text(self) -> str:
-        """ "20 for 600": what was run for what was declared."""
-        was = " or ".join(shown(self.column, value) for value in self.ran)
-        absent = ALIASES[self.column].absent if self.column in ALIASES else None
-        declared = absent if was and self.value is None and absent else shown(self.column, self.value)
-        return f"{was} for {declared}" if was else declared
-
-    def named(self) -> str:
-        """The text with what it is a value of, where it does not say it."""
-        return named(self.column, self.text())
-
-
-def label_of(column: str, runs: Sequence[Shown]) -> Label:
-    """The label of runs that share the value."""
-    declared, was = runs[0].value(column), dict.fromkeys(run.was(column) for run in runs)
-    return Label(column, declared, () if set(was) == {declared} else tuple(was))
-
-
-@dataclass(frozen=True)
-class Figures:
-    """A column of figures of an evaluation; where the table has `across`, of the runs with one value of it."""
-
-    of: Selected
-    across: Label | None = None
-
-    def path(self) -> tuple[str, ...]:
-        """Its headings, from the outermost one in."""
-        return (self.of.label, *((self.across.named(),) if self.across else ()))
-
-    def text(self) -> str:
-        return ", ".join(self.path())
-
-    def of_these(self, runs: Sequence[Shown]) -> list[Shown]:
-        """The runs whose figures belong into it."""
-        across = self.across
-        own = [run for run in runs if run.name == self.of.name]
-        return own if across is None else [run for run in own if run.value(across.column) == across.value]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure over the `n` seeds that are done; std has n - 1 and is None for one seed.
-
-    differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
-    whether a difference to that means something. best: significantly the best of its column.
-    """
-
-    metric: Metric
-    n: int = 0
-    mean: float | None = None
-    std: float | None = None
-    published: Published | None = None
-    differs: tuple[str, ...] = ()
-    comparable: bool = False
-    best: bool = False
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus the published number; None where they do not compare."""
-        if not self.comparable or self.mean is None or self.published is None:
-            return None
-        return self.mean - self.published.value
-
-
-@dataclass(frozen=True)
-class Row:
-    """A cell for each of the table's figures, None where the grid has no such run."""
-
-    labels: tuple[Label, ...]
-    cells: tuple[Cell | None, ...]
-
-    @property
-    def values(self) -> tuple:
-        return tuple(label.value for label in self.labels)
-
-
-@dataclass(frozen=True)
-class Table:
-    """columns: what the labels of a row are values of. scale: what all figures were run at, None for full scale; the
-    title begins with it then. notes: general ones; those of single cells are made of the cells."""
-
-    name: str
-    title: str
-    scale: str | None
-    columns: tuple[str, ...]
-    figures: tuple[Figures, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-
-    def has_published(self, place: int) -> bool:
-        """Whether some row has a published number in that column of figures."""
-        return any(cell.published for cell in self._column(place))
-
-    def has_difference(self, place: int) -> bool:
-        """Whether some row has a published number there that compares with ours."""
-        return any(cell.comparable for cell in self._column(place))
-
-    def _column(self, place: int) -> Iterator[Cell]:
-        return (cell for row in self.rows if (cell := row.cells[place]))
-
-    def text(self) -> tuple[list[str], list[list[str]], list[str]]:
-        """Header, body and footnotes as plain text, without what is bold elsewhere."""
-        from results.tables.layout import laid_out
-
-        layout = laid_out(self)
-        return (
-            layout.flat_header(),
-            [[cell.plain() for cell in line] for line in layout.body],
-            layout.notes(),
-        )
-
-
 def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) -> Table:
     """A row for each distinct value of the spec's columns, and of those that must be added to average over seeds only;
-    what was not pretrained comes last. A column of figures for each stage and value of `across`.
+    what was not pretrained comes last. A column of figures for each stage and value of `across`. Where the spec says
+    what is compared, so are the rows, and nothing else is tested; a summary has a row a setting.
 
     Raises ValueError for an unknown sweep, where `across` is among the rows, and where a number that the grid says was
     published is not in published.csv; `mixmae.presentation.shown.MixedCell` where a cell would average runs that differ
@@ -163,23 +46,57 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         groups.sort(key=lambda group: _rank(group[0].method))
     labels = [tuple(label_of(column, group) for column in columns) for group in groups]
     parts = [[column.of_these(group) for column in figures] for group in groups]
-    significant = significance(
-        [column.text() for column in figures],
-        [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels],
-        [[_scored(part, column.of.metric) for part, column in zip(line, figures, strict=True)] for line in parts],
-    )
-    body = tuple(
-        Row(label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, bests, strict=True)))
-        for label, line, bests in zip(labels, parts, significant.best, strict=True)
-    )
-    notes = (
-        *[spec.note] * bool(spec.note),
-        *_notes(runs, declaration.scale, figures, body),
-        *significant.notes,
-        *_uncounted(runs),
-    )
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
-    return Table(spec.name, title, declaration.scale, columns, figures, body, notes)
+    table = Table(spec.name, title, declaration.scale, columns, figures, (), (spec.note,) if spec.note else ())
+    if spec.summary:
+        return _summary(table, over_all_families(spec.summary, figures, columns, groups, parts), runs)
+    body = tuple(
+        Row(label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, strict=True)))
+        for label, line in zip(labels, parts, strict=True)
+    )
+    table = replace(table, rows=body)
+    names = [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels]
+    if compared := compared_rows(spec, columns, [group[0] for group in groups]):
+        asked = Compares(spec, compared, figures, names, parts, _minus(spec, compared, groups))
+        return _comparing(table, asked, compare(asked, declaration), runs)
+    scored = [[_scored(part, column.of.metric) for part, column in zip(line, figures, strict=True)] for line in parts]
+    significant = significance([column.text() for column in figures], names, scored)
+    notes = (_of_figures(figures), *_of_published(table, runs), *_of_scale(table, runs))
+    return replace(
+        table,
+        rows=tuple(_changed(row, "best", bests) for row, bests in zip(body, significant.best, strict=True)),
+        notes=(*table.notes, *notes, *significant.notes, *_uncounted(runs)),
+    )
+
+
+def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[Shown]) -> Table:
+    """The table with its rows compared: below it a few sentences, all else folded away."""
+    return replace(
+        table,
+        rows=tuple(_changed(row, "compared", line) for row, line in zip(table.rows, found.differences, strict=True)),
+        notes=(*table.notes, _of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs)),
+        folded=(*found.folded, *_of_published(table, runs), *_uncounted(runs)),
+        minus=asked.minus,
+    )
+
+
+def _summary(table: Table, found: Families, runs: Sequence[Shown]) -> Table:
+    table = replace(table, columns=(found.column,), rows=found.rows, minus=found.minus, estimates=found.estimates)
+    notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs))
+    return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs)))
+
+
+def _changed(row: Row, field: str, values: Sequence[Any]) -> Row:
+    """The row with a field of each of its cells set."""
+    pairs = zip(row.cells, values, strict=True)
+    return replace(row, cells=tuple(cell and replace(cell, **{field: value}) for cell, value in pairs))
+
+
+def _minus(spec: TableSpec, compared: Compared, groups: Sequence[Sequence[Shown]]) -> str:
+    """What the row is called that others are compared with, by the columns that say which it is."""
+    said = spec.primary.of if spec.primary else spec.reference
+    place = next(place for place in compared.references if place is not None)
+    return ", ".join(label_of(canonical(column), groups[place]).named() for column in said)
 
 
 def scale_words(scale: str) -> str:
@@ -211,7 +128,7 @@ def _rank(method: str) -> int:
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
-def _cell(runs: Sequence[Shown], column: Figures, best: bool, declaration: Declaration) -> Cell | None:
+def _cell(runs: Sequence[Shown], column: Figures, declaration: Declaration) -> Cell | None:
     if not runs:
         return None
     metric = column.of.metric
@@ -225,7 +142,6 @@ def _cell(runs: Sequence[Shown], column: Figures, best: bool, declaration: Decla
         published=published,
         differs=differences(runs[0], published) if published and figures else (),
         comparable=published is not None and declaration.scale is None and comparable(runs[0], published),
-        best=best,
     )
 
 
@@ -248,19 +164,20 @@ def _scored(runs: Sequence[Shown], metric: Metric) -> Scored | None:
 # --------------------------------------------------------------------------------------------------------------- notes
 
 
-def _notes(runs: Sequence[Shown], scale: str | None, figures: Sequence[Figures], body: Sequence[Row]) -> list[str]:
-    notes = [_of_figures(figures)]
-    published = [cell for row in body for cell in row.cells if cell and cell.published]
-    if published:
-        notes.append(_of_differences(published, scale))
-        notes += dict.fromkeys(
-            f"The images of {ours} are taken to be those of {theirs}." for ours, theirs in taken_for(runs)
-        )
-    if scale:
-        kept = "optimisation and evaluations are those of the scale"
-        changes = "; ".join([*_shrunk(runs), kept])
-        notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {changes}.")
-    return notes
+def _of_published(table: Table, runs: Sequence[Shown]) -> list[str]:
+    """What is to be known of the published numbers, where there are any."""
+    published = [cell for row in table.rows for cell in row.cells if cell and cell.published]
+    if not published:
+        return []
+    images = (f"The images of {ours} are taken to be those of {theirs}." for ours, theirs in taken_for(runs))
+    return [_of_differences(published, table.scale), *dict.fromkeys(images)]
+
+
+def _of_scale(table: Table, runs: Sequence[Shown]) -> list[str]:
+    if not table.scale:
+        return []
+    changes = "; ".join([*_shrunk(runs), "optimisation and evaluations are those of the scale"])
+    return [f"{SCALED} {scale_words(table.scale)}, at which nothing was published: {changes}."]
 
 
 def _of_figures(figures: Sequence[Figures]) -> str:
@@ -298,6 +215,13 @@ def _shrunk(runs: Sequence[Shown]) -> Iterable[str]:
         changed = ", ".join(dict.fromkeys(label.text() for label in labels if label.ran))
         if changed:
             yield named(column, changed)
+
+
+def _counted_out(runs: Sequence[Shown]) -> list[str]:
+    """How many runs are not counted, and why; which they are is `_uncounted`."""
+    states = Counter({run.key: run.state for run in runs if run.state != "done"}.values())
+    known = {"not launched or not readable" if state == NO_RUN else state: states[state] for state in sorted(states)}
+    return [f"Not counted: {', '.join(f'{count} {state}' for state, count in known.items())}."] if known else []
 
 
 def _uncounted(runs: Sequence[Shown]) -> list[str]:

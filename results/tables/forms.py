@@ -11,11 +11,14 @@ import pandas as pd
 from mixmae.files.records import write_atomically
 from mixmae.presentation.columns import MISSING, shown
 from mixmae.presentation.declaration import Declaration
-from results.tables.building import SCALED, Cell, Figures, Label, Table, build_table
+from results.tables.building import build_table
 from results.tables.layout import Head, ShownCell, TableLayout, laid_out
+from results.tables.table import SCALED, Cell, Difference, Figures, Label, Table
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Characters that end a line or that a form cannot hold."""
+FOLDED = "How it was compared, and all else there is to know"
+"""What stands for notes that are folded away."""
 
 
 def write_tables(frame: pd.DataFrame, declaration: Declaration, folder: Path) -> list[Path]:
@@ -45,10 +48,13 @@ def markdown(table: Table) -> str:
     header = [_marked_down(text) for text in layout.flat_header()]
     lines += [_piped(header), _piped(["---"] * len(header))]
     lines += [_piped([_in_markdown(cell) for cell in line]) for line in layout.body]
-    notes = [
-        *map(_marked_down, layout.general),
-        *(f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)),
-    ]
+    shown, rest = [*map(_marked_down, layout.general)], [*map(_marked_down, layout.folded)]
+    referred = [f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)]
+    if rest:
+        # With an empty line above and below, what is folded is Markdown within the HTML.
+        notes = [*shown, f"<details>\n<summary>{FOLDED}</summary>", *rest, *referred, "</details>"]
+    else:
+        notes = [*shown, *referred]
     return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
 
 
@@ -93,7 +99,7 @@ def latex(table: Table) -> str:
     lines += [_ampersands([_cell_in_latex(cell) for cell in line]) for line in layout.body]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
     lines += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
-    lines += [rf"{_in_latex(note)}\par" for note in layout.general]
+    lines += [rf"{_in_latex(note)}\par" for note in (*layout.general, *layout.folded)]
     lines += [rf"\textsuperscript{{{mark}}}~{_in_latex(note)}\par" for mark, note in _referred(layout)]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
 
@@ -136,7 +142,7 @@ def _referred(layout: TableLayout) -> list[tuple[str, str]]:
 
 def html(table: Table) -> str:
     """A fragment: a `<table>` with its title as caption, `data-sort` on every cell (a number or text, empty where there
-    is nothing), then the notes; numbers and letters refer to ordered lists."""
+    is nothing), then the notes, some folded away; numbers and letters refer to ordered lists."""
     layout = laid_out(table)
     lines = ["<table>"] + [f"<caption>{_in_html(table.title)}</caption>"] * bool(table.title)
     levels = layout.levels()
@@ -147,9 +153,13 @@ def html(table: Table) -> str:
     for line in layout.body:
         cells = (_cell_in_html(cell, heads=place < len(table.columns)) for place, cell in enumerate(line))
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    lines += ["</tbody>", "</table>", *(f'<p class="note">{_in_html(note)}</p>' for note in layout.general)]
-    lines += _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
-    return "\n".join(lines) + "\n"
+    shown, rest = ([f'<p class="note">{_in_html(note)}</p>' for note in of] for of in (layout.general, layout.folded))
+    referred = _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
+    if rest:
+        rest = ['<details class="note">', f"<summary>{FOLDED}</summary>", *rest, *referred, "</details>"]
+    else:
+        rest = referred
+    return "\n".join([*lines, "</tbody>", "</table>", *shown, *rest]) + "\n"
 
 
 def _head_in_html(head: Head, layout: TableLayout, levels: int) -> str:
@@ -195,14 +205,20 @@ def numeric(table: Table) -> pd.DataFrame:
     and what was run stands in NAME_run beside what the grid declares."""
     lines = []
     for row in table.rows:
-        line = {"scale": table.scale} if table.scale else {}
+        line: dict[str, Any] = {"scale": table.scale} if table.scale else {}
         for label in row.labels:
             line[label.column] = _plain(label)
             if table.scale:
                 line[f"{label.column}_run"] = _was(label)
         for place, (figures, cell) in enumerate(zip(table.figures, row.cells, strict=True)):
-            numbers = _numbers(cell or Cell(figures.of.metric), table.has_published(place))
+            cell = cell or Cell(figures.of.metric)
+            numbers = _numbers(cell, table.has_published(place))
+            numbers |= _compared_numbers(cell.compared) if table.has_compared(place) else {}
             line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
+        for estimated, found in zip(table.estimates, row.estimates, strict=True):
+            bounds = (found.value, found.low, found.high) if found else (None, None, None)
+            names = (estimated.name, f"{estimated.name}_low", f"{estimated.name}_high")
+            line.update(zip(names, bounds, strict=True))
         lines.append(line)
     return pd.DataFrame(lines, dtype=object)
 
@@ -217,6 +233,24 @@ def _numbers(cell: Cell, with_published: bool) -> dict[str, Any]:
             "differs": "; ".join(cell.differs) or None,
         }
     return numbers
+
+
+def _compared_numbers(found: Difference | None) -> dict[str, Any]:
+    """The difference to the row that it is compared with and its interval, the matched seeds and the correlation over
+    them, p after correction, and whether that decides."""
+    if found is None:
+        return dict.fromkeys(("minus", "minus_low", "minus_high", "pairs", "correlation", "corrected_p", "decided"))
+    compared = found.comparison
+    mean, half = compared.difference, compared.half
+    return {
+        "minus": mean,
+        "minus_low": None if mean is None or half is None else mean - half,
+        "minus_high": None if mean is None or half is None else mean + half,
+        "pairs": compared.pairs,
+        "correlation": compared.correlation,
+        "corrected_p": found.corrected,
+        "decided": found.decided,
+    }
 
 
 def _prefix(figures: Figures) -> str:

@@ -4,15 +4,18 @@ from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
 from mixmae.presentation.columns import MISSING, label
-from results.tables.building import SCALED, Cell, Label, Row, Table
+from results.statistics import Estimate
+from results.tables.table import SCALED, Cell, Difference, Label, Row, Table
 
 _MINUS = "\N{MINUS SIGN}"
 _OURS = "ours"
+DECIDED = "*"
+"""What a difference that decides is marked with."""
 
 
 @dataclass(frozen=True)
 class ShownCell:
-    """A cell as text. sort: what it is sorted by, "" where there is nothing. marks: of footnotes, or SCALED."""
+    """A cell as text. sort: what it is sorted by, "" where there is nothing. marks: of footnotes, SCALED or DECIDED."""
 
     text: str
     sort: float | str = ""
@@ -22,7 +25,7 @@ class ShownCell:
 
     def plain(self) -> str:
         """The text with its marks in brackets."""
-        return " ".join([self.text, *(mark if mark == SCALED else f"[{mark}]" for mark in self.marks)])
+        return " ".join([self.text, *(mark if mark in (SCALED, DECIDED) else f"[{mark}]" for mark in self.marks)])
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Head:
 @dataclass(frozen=True)
 class TableLayout:
     """A table as text. header: the headings of each column from the outermost one in. labels: how many columns hold
-    labels. general: notes on the whole table. settings: what differs from a published setting, by letter. sources:
-    numbered from 1, where numbers were published."""
+    labels. general: notes on the whole table. folded: those that are shown when they are asked for. settings: what
+    differs from a published setting, by letter. sources: numbered from 1, where numbers were published."""
 
     header: list[tuple[str, ...]]
     labels: int
@@ -47,6 +50,7 @@ class TableLayout:
     general: tuple[str, ...]
     settings: dict[str, str]
     sources: list[str]
+    folded: tuple[str, ...] = ()
 
     def flat_header(self) -> list[str]:
         """The headings in one line. A column of our figures is called as the evaluation."""
@@ -59,21 +63,24 @@ class TableLayout:
     def notes(self) -> list[str]:
         """All notes, with the marks that refer to them."""
         lettered = [f"[{letter}] {text}" for letter, text in self.settings.items()]
-        return [*self.general, *lettered, *(f"[{number}] {text}" for number, text in enumerate(self.sources, 1))]
+        numbered = [f"[{number}] {text}" for number, text in enumerate(self.sources, 1)]
+        return [*self.general, *self.folded, *lettered, *numbered]
 
 
 def laid_out(table: Table) -> TableLayout:
-    """Lays a table out: for each column of figures ours, then, where some row has them, the published number and the
-    difference."""
+    """Lays a table out: for each column of figures ours, then, where some row has them, the difference to the row that
+    it is compared with, the published number and the difference to that; then the estimates."""
     header: list[tuple[str, ...]] = [(label(column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
         path = figures.path()
-        further = ["difference"] if table.has_difference(place) else []
-        header += [(*path, what) for what in (_OURS, "published", *further)] if table.has_published(place) else [path]
+        further = [f"minus {table.minus}"] * table.has_compared(place)
+        further += ["published"] * table.has_published(place) + ["difference"] * table.has_difference(place)
+        header += [(*path, what) for what in (_OURS, *further)] if further else [path]
+    header += [(estimated.heading,) for estimated in table.estimates]
     notes = _Footnotes()
     body = [_line(table, row, notes) for row in table.rows]
     settings = {letter: text for text, letter in notes.letters.items()}
-    return TableLayout(header, len(table.columns), body, table.notes, settings, list(notes.numbers))
+    return TableLayout(header, len(table.columns), body, table.notes, settings, list(notes.numbers), table.folded)
 
 
 def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
@@ -114,12 +121,15 @@ def _line(table: Table, row: Row, notes: _Footnotes) -> list[ShownCell]:
     line = [ShownCell(label.text(), _sorted(label)) for label in row.labels]
     for place, cell in enumerate(row.cells):
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
-        line.append(_ours(cell, ((SCALED,) if table.scale else ()) + other))
+        scaled = (SCALED,) if table.scale else ()
+        line.append(_ours(cell, scaled + other))
+        if table.has_compared(place):
+            line.append(_compared(cell, scaled))
         if table.has_published(place):
             line.append(_theirs(cell, notes))
         if table.has_difference(place):
             line.append(_difference(cell, other))
-    return line
+    return line + [_estimate(estimate) for estimate in row.estimates]
 
 
 def _sorted(label: Label) -> float | str:
@@ -148,5 +158,38 @@ def _theirs(cell: Cell | None, notes: _Footnotes) -> ShownCell:
 def _difference(cell: Cell | None, marks: tuple[str, ...]) -> ShownCell:
     if cell is None or cell.difference is None:
         return ShownCell(MISSING, figure=True)
-    text = format(cell.difference, f"+{cell.metric.format}").replace("-", _MINUS)
-    return ShownCell(text, round(cell.difference, 6), True, marks=marks)
+    return ShownCell(signed(cell.difference, cell.metric.format), round(cell.difference, 6), True, marks=marks)
+
+
+def _compared(cell: Cell | None, marks: tuple[str, ...]) -> ShownCell:
+    if cell is None or cell.compared is None or cell.compared.comparison.difference is None:
+        return ShownCell(MISSING, figure=True)
+    found, mean = cell.compared, cell.compared.comparison.difference
+    decided = (DECIDED,) if found.decided else ()
+    return ShownCell(difference_text(found, cell.metric.format), mean, True, found.decided, marks + decided)
+
+
+def difference_text(found: Difference, form: str) -> str:
+    """ "+1.20 [−0.30, +2.70]", or with too few seeds for an interval "+1.20 (n=1)"; "–" where no seed is matched."""
+    mean, half = found.comparison.difference, found.comparison.half
+    if mean is None:
+        return MISSING
+    if half is None:
+        return f"{signed(mean, form)} (n={found.comparison.pairs})"
+    return f"{signed(mean, form)} [{signed(mean - half, form)}, {signed(mean + half, form)}]"
+
+
+def signed(value: float, form: str) -> str:
+    return number(value, f"+{form}")
+
+
+def number(value: float, form: str) -> str:
+    """The value with a minus sign in place of a hyphen."""
+    return format(value, form).replace("-", _MINUS)
+
+
+def _estimate(found: Estimate | None) -> ShownCell:
+    if found is None:
+        return ShownCell(MISSING, figure=True)
+    interval = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
+    return ShownCell(f"{found.value:.2f}{interval}", found.value, True)

@@ -1,0 +1,170 @@
+"""A table as figures: what its rows and columns are of, and its cells (no torch)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixmae.experiment.metric import Metric
+from mixmae.presentation.columns import ALIASES, named, shown
+from mixmae.presentation.declaration import Selected
+from mixmae.presentation.shown import Shown
+from results.published import Published
+from results.statistics import ALPHA, Comparison, Estimate
+
+SCALED = "\N{DAGGER}"
+"""What every figure of runs at a scale is marked with."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A value of a row or of a column as the grid declares it, and `ran`: what the runs had, where a scale made another
+    of it."""
+
+    column: str
+    value: Any
+    ran: tuple[Any, ...] = ()
+
+    def text(self) -> str:
+        """ "20 for 600": what was run for what was declared."""
+        was = " or ".join(shown(self.column, value) for value in self.ran)
+        absent = ALIASES[self.column].absent if self.column in ALIASES else None
+        declared = absent if was and self.value is None and absent else shown(self.column, self.value)
+        return f"{was} for {declared}" if was else declared
+
+    def named(self) -> str:
+        """The text with what it is a value of, where it does not say it."""
+        return named(self.column, self.text())
+
+
+def label_of(column: str, runs: Sequence[Shown]) -> Label:
+    """The label of runs that share the value."""
+    declared, was = runs[0].value(column), dict.fromkeys(run.was(column) for run in runs)
+    return Label(column, declared, () if set(was) == {declared} else tuple(was))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A column of figures of an evaluation; where the table has `across`, of the runs with one value of it."""
+
+    of: Selected
+    across: Label | None = None
+
+    def path(self) -> tuple[str, ...]:
+        """Its headings, from the outermost one in."""
+        return (self.of.label, *((self.across.named(),) if self.across else ()))
+
+    def text(self) -> str:
+        return ", ".join(self.path())
+
+    def of_these(self, runs: Sequence[Shown]) -> list[Shown]:
+        """The runs whose figures belong into it."""
+        across = self.across
+        own = [run for run in runs if run.name == self.of.name]
+        return own if across is None else [run for run in own if run.value(across.column) == across.value]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row's figure minus that of the row that it is compared with. corrected: p after Holm's correction, of a
+    comparison that decides and was tested."""
+
+    comparison: Comparison
+    corrected: float | None = None
+
+    @property
+    def decided(self) -> bool:
+        return self.corrected is not None and self.corrected <= ALPHA
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure over the `n` seeds that are done; std has n - 1 and is None for one seed.
+
+    differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
+    whether a difference to that means something. best: significantly the best of its column. compared: with another
+    row, where the table says with which.
+    """
+
+    metric: Metric
+    n: int = 0
+    mean: float | None = None
+    std: float | None = None
+    published: Published | None = None
+    differs: tuple[str, ...] = ()
+    comparable: bool = False
+    best: bool = False
+    compared: Difference | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published number; None where they do not compare."""
+        if not self.comparable or self.mean is None or self.published is None:
+            return None
+        return self.mean - self.published.value
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell for each of the table's figures, None where the grid has no such run; and a value for each of its
+    estimates."""
+
+    labels: tuple[Label, ...]
+    cells: tuple[Cell | None, ...]
+    estimates: tuple[Estimate | None, ...] = ()
+
+    @property
+    def values(self) -> tuple:
+        return tuple(label.value for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A column of estimates over all that a row was measured by. name: in CSV."""
+
+    name: str
+    heading: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: what the labels of a row are values of. scale: what all figures were run at, None for full scale; the
+    title begins with it then. notes: general ones; those of single cells are made of the cells. folded: notes that are
+    shown when they are asked for. minus: what is subtracted where rows are compared. estimates: columns behind those of
+    figures."""
+
+    name: str
+    title: str
+    scale: str | None
+    columns: tuple[str, ...]
+    figures: tuple[Figures, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    folded: tuple[str, ...] = ()
+    minus: str = ""
+    estimates: tuple[Estimated, ...] = ()
+
+    def has_published(self, place: int) -> bool:
+        """Whether some row has a published number in that column of figures."""
+        return any(cell.published for cell in self._column(place))
+
+    def has_difference(self, place: int) -> bool:
+        """Whether some row has a published number there that compares with ours."""
+        return any(cell.comparable for cell in self._column(place))
+
+    def has_compared(self, place: int) -> bool:
+        """Whether some row is compared there with another."""
+        return any(cell.compared for cell in self._column(place))
+
+    def _column(self, place: int) -> Iterator[Cell]:
+        return (cell for row in self.rows if (cell := row.cells[place]))
+
+    def text(self) -> tuple[list[str], list[list[str]], list[str]]:
+        """Header, body and footnotes as plain text, without what is bold elsewhere."""
+        from results.tables.layout import laid_out
+
+        layout = laid_out(self)
+        return (
+            layout.flat_header(),
+            [[cell.plain() for cell in line] for line in layout.body],
+            layout.notes(),
+        )
