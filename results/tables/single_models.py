@@ -58,8 +58,8 @@ def told_of_single_models(singles: Sequence[Single], parts: Sequence[Sequence[Se
             else "how often it does so between two seeds of one setting is not known here"
         )
         notes.append(
-            "McNemar's exact test over the images, folded away below, tells trained models apart, not settings: "
-            f"{how_often} (p ≤ {ALPHA:g}). It sets nothing bold."
+            "McNemar's exact test over the scored images (over sources, where several are made of one), folded away "
+            f"below, tells trained models apart, not settings: {how_often} (p ≤ {ALPHA:g}). It sets nothing bold."
         )
     if kept.absent:
         named = [f"{'/'.join(key)} ({why})" for key, why in kept.absent.items()]
@@ -75,10 +75,7 @@ def _lines(single: Single, kept: "_Kept") -> Iterable[str]:
     for seed in sorted(first.keys() & second.keys()):
         found = kept.alone(first[seed], second[seed])
         if found is not None:
-            yield (
-                f"{single.text}, seed {seed}: of {found.units}, {found.first} are right by the first alone and "
-                f"{found.second} by the second alone, McNemar's exact p = {mcnemar(found.first, found.second):.2g}."
-            )
+            yield f"{single.text}, seed {seed}: {found.text()}, McNemar's exact p = {found.p:.2g}."
 
 
 def _between_seeds(runs: Sequence[Shown], kept: "_Kept") -> Iterable[float]:
@@ -86,16 +83,29 @@ def _between_seeds(runs: Sequence[Shown], kept: "_Kept") -> Iterable[float]:
     done = sorted((run for run in runs if run.done), key=lambda run: run.seed)
     for one, other in combinations(done, 2):
         if (found := kept.alone(one, other)) is not None:
-            yield mcnemar(found.first, found.second)
+            yield found.p
 
 
 @dataclass(frozen=True)
 class _Alone:
-    """How many images each of two models alone predicts right. units: of how many, in words."""
+    """How many sources each of two models alone predicts right; where several images are made of a source, more of
+    them than the other does. sources, copies: how many there are, and the images of each."""
 
     first: int
     second: int
-    units: str
+    sources: int
+    copies: int
+
+    @property
+    def p(self) -> float:
+        return mcnemar(self.first, self.second)
+
+    def text(self) -> str:
+        if self.copies == 1:
+            of = many(self.sources, "image")
+            return f"of {of}, {self.first} are right by the first alone and {self.second} by the second alone"
+        of = f"{many(self.sources, 'source')} of {self.copies} images each"
+        return f"of {of}, {self.first} have more of them right by the first and {self.second} by the second"
 
 
 @dataclass
@@ -108,11 +118,13 @@ class _Kept:
     def alone(self, first: Shown, second: Shown) -> _Alone | None:
         """None where one of them kept no predictions, or they are of other images."""
         ours, theirs = self._of(first), self._of(second)
-        if ours is None or theirs is None or not np.array_equal(ours.labels, theirs.labels):
+        if ours is None or theirs is None or ours.copies != theirs.copies:
+            return None
+        if not np.array_equal(ours.labels, theirs.labels):
             return None
         right, right_too = ours.correct, theirs.correct
-        images = many(len(right), "image")
-        return _Alone(int((right & ~right_too).sum()), int((right_too & ~right).sum()), images)
+        more, fewer = int((right > right_too).sum()), int((right < right_too).sum())
+        return _Alone(more, fewer, len(right), ours.copies)
 
     def _of(self, run: Shown) -> Predictions | None:
         if run.key not in self._read:

@@ -53,10 +53,8 @@ def classify(
                 progress.end_epoch(**measured)
     last = progress.finish()
     figures = {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
-    if not recipe.predictions:
-        return Outcome(figures)
     assert classes is not None, "nothing is saved after the last step, which ends an epoch"
-    return Outcome(figures, keep_predictions(session, val, classes))
+    return Outcome(figures, keep_predictions(session, job, val, classes))
 
 
 class Softening:

@@ -31,7 +31,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)
     found = accuracies(votes, asked_labels)
     session.report(epoch=0, epochs=0, loss=None, metric=found[session.main])
-    kept = keep_predictions(session, val, predicted(votes)) if recipe.predictions else ()
+    kept = keep_predictions(session, job, val, predicted(votes))
     return Outcome({**found, "loss": None, "epochs": 0}, kept)
 
 

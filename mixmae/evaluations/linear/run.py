@@ -43,7 +43,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     if recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
     figures, logits = _train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels))
-    return Outcome(figures, keep_predictions(session, val, predicted(logits)) if recipe.predictions else ())
+    return Outcome(figures, keep_predictions(session, job, val, predicted(logits)))
 
 
 def standardised(train: torch.Tensor, val: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

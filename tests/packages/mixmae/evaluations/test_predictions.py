@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mixmae.data.batches import Samples, open_split
+from mixmae.data.placed_digits.spec import PlacedDigitsConfig
+from mixmae.data.sources import sources
 from mixmae.data.transforms import evaluation_transform
 from mixmae.evaluations.accuracy import accuracies, predicted
 from mixmae.evaluations.predicting import keep_predictions
@@ -95,6 +97,10 @@ def test_ties_are_told_as_the_figure_counts_them():
     )
 
 
+def knn_job(**more):
+    return stage_jobs(experiment(evaluations={"knn": {}}).model_copy(update=more), lambda data: "f")[-1].job
+
+
 class Split:
     labels = [0, 1, 0, 1]
     bad_files = 4
@@ -107,7 +113,7 @@ def test_images_that_cannot_be_read_have_no_prediction(tmp_path):
     run = RunFolder(tmp_path, "knn", "a")
     samples = Samples(Split(), evaluation_transform((8, 8), 1.0), seed=0)
     samples.note({1: "b.png: broken"})
-    paths = keep_predictions(session_in(run), samples, torch.tensor([1, 0, 1]))
+    paths = keep_predictions(session_in(run), knn_job(), samples, torch.tensor([1, 0, 1]))
     run.commit({"top1": 100.0}, paths)
     assert read_predictions(run).predicted.tolist() == [1, NOT_READ, 0, 1]
 
@@ -115,7 +121,8 @@ def test_images_that_cannot_be_read_have_no_prediction(tmp_path):
 def test_where_it_is_not_known_of_which_image_they_are_nothing_is_kept(tmp_path, caplog):
     samples = Samples(Split(), evaluation_transform((8, 8), 1.0), seed=0)
     samples.note({1: "b.png: broken"})
-    assert keep_predictions(session_in(RunFolder(tmp_path, "knn", "a")), samples, torch.tensor([1, 0, 1, 1])) == ()
+    run = RunFolder(tmp_path, "knn", "a")
+    assert keep_predictions(session_in(run), knn_job(), samples, torch.tensor([1, 0, 1, 1])) == ()
     assert "predictions are not kept: 4 images were read of 3 readable ones" in caplog.text
 
 
@@ -130,6 +137,20 @@ def test_a_changed_file_is_damaged_and_one_left_by_another_attempt_is_none(tmp_p
         read_predictions(run)
     run.predictions.unlink()
     assert read_predictions(run) is None
+
+
+def test_sources_of_several_images_are_kept_together(tmp_path):
+    """Placed digits: each source has as many consecutive val images as its spec says, all of one label."""
+    data = PlacedDigitsConfig(name="placed_digits")
+    split, copies = open_split(data, "val"), sources[data.name].copies(data, "val")
+    samples = Samples(split, evaluation_transform((32, 32), 1.0), seed=0)
+    run = RunFolder(tmp_path, "knn", "a")
+    found = torch.tensor(split.labels)
+    found[:3] += 1
+    run.commit({"top1": 99.0}, keep_predictions(session_in(run), knn_job(data=data), samples, found))
+    kept = read_predictions(run)
+    assert kept.copies == copies == 4 and len(kept.correct) == len(split) // copies
+    assert kept.correct.tolist() == [1] + [4] * (len(split) // 4 - 1)
 
 
 def test_ids_do_not_know_of_predictions():
