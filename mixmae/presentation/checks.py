@@ -100,6 +100,9 @@ def _incomparable(table: TableSpec, declaration: Declaration) -> Iterator[tuple[
             return
     names = {one.name for one in selected}
     runs = [run for run in declaration.absent(table.sweeps) if run.name in names]
+    if table.primary and not any(run.name == decides.name for run in runs):
+        yield ("primary", "evaluation"), f"no case that it shows has {decides.name}; write one that is measured"
+        return
     try:
         columns = table_columns(runs, table, declaration)
         rows = [group[0] for _, group in cells(runs, columns)]
