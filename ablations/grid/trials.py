@@ -4,13 +4,16 @@ As in AlgoPerf's external tuning (Dahl et al. 2023, section 4.3), every method i
 quasi-random sequence over a box that was stated before.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from mixmae.fields.model import Model, Positive, impossible
 
+OUTER = 0.1
+"""Share of a range, at either end, in which a best value says that the range was too narrow."""
 DIGITS = 3
 """Significant ones of a drawn value: what differs by less is no other setting."""
 
@@ -22,20 +25,27 @@ class Draw(Model):
     """The lower end."""
     most: float
     """The upper end."""
-    scale: Literal["linear", "log"] = "linear"
-    """Whether equal steps or equal factors are equally likely."""
+    log: bool = False
+    """Whether equal factors are equally likely, in place of equal steps."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.most <= self.least:
             raise impossible(("most",), f"{self.most:g} is not above least: {self.least:g}; write a larger number")
-        if self.scale == "log" and self.least <= 0:
-            raise impossible(("least",), f"{self.least:g} has no logarithm; write a number above 0, or scale: linear")
+        if self.log and self.least <= 0:
+            raise impossible(("least",), f"{self.least:g} has no logarithm; write a number above 0, or log: false")
         return self
+
+    def is_outer(self, value: float) -> bool:
+        """Returns whether a value lies in the outer tenth of the range, to either side."""
+        low, high, here = self.least, self.most, value
+        if self.log:
+            low, high, here = math.log(low), math.log(high), math.log(here)
+        return not OUTER <= (here - low) / (high - low) <= 1 - OUTER
 
     def at(self, share: float) -> float:
         """Returns the value at that share, in [0, 1), of the way."""
-        if self.scale == "log":
+        if self.log:
             value = self.least * (self.most / self.least) ** share
         else:
             value = self.least + share * (self.most - self.least)

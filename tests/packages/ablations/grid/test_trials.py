@@ -14,7 +14,7 @@ sweeps:
     trials:
       count: 8
       draw:
-        pretrain.base_lr: {least: 1.0e-4, most: 1.0e-2, scale: log}
+        pretrain.base_lr: {least: 1.0e-4, most: 1.0e-2, log: true}
         method.ratio: {least: 0.25, most: 0.75}
 """
 
@@ -44,7 +44,7 @@ def test_each_method_gets_the_same_trials(tmp_path):
 
 @pytest.mark.parametrize("skip", [0, 5])
 def test_points_are_those_of_haltons_sequence(skip):
-    draw = {"a": Draw(least=0.0, most=1.0), "b": Draw(least=1e-4, most=1e-2, scale="log")}
+    draw = {"a": Draw(least=0.0, most=1.0), "b": Draw(least=1e-4, most=1e-2, log=True)}
     settings = list(drawn(Trials(count=6, skip=skip, draw=draw)))
     for place, setting in enumerate(settings, start=1 + skip):
         assert setting["a"] == pytest.approx(halton(place, 2), rel=5e-3)
