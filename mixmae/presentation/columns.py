@@ -119,6 +119,19 @@ def own(column: str) -> bool:
     return path.startswith(("evaluation", "image_size", "encoder.")) and column != "encoder"
 
 
+def of_pretraining(column: str) -> bool:
+    """Whether only what was pretrained has it."""
+    return (ALIASES[column].path if column in ALIASES else column).startswith(("method.", "pretrain."))
+
+
+def of_measured(column: str) -> bool:
+    """Whether it says on which images something is measured, or with which of their labels."""
+    path = ALIASES[column].path if column in ALIASES else column
+    if path.startswith("evaluations."):
+        path = f"evaluation.{path.split('.', 2)[2]}"
+    return path in ("image_size", "evaluation.measure") or path.startswith(("data.", "evaluation.subset."))
+
+
 def as_in_rows(column: str, written: Any) -> Any:
     """What a grid file writes, as rows have it."""
     if isinstance(written, list | tuple):

@@ -21,6 +21,8 @@ Flat = dict[str, Any]
 
 RANDOM, PIXELS, UNKNOWN = "random init", "raw pixels", "unknown"
 """What stands in a method's place: a frozen encoder of random weights, no encoder, and a start that is missing."""
+UNTRAINED = ("pixels", "scratch", "random")
+"""The starts of which nothing has been trained before."""
 
 
 def chain_of(job: Mapping[str, Any], read: Callable[[Key], Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:

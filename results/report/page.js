@@ -22,10 +22,11 @@ function sortBy(table, heading, column) {
   const descending = heading.getAttribute("aria-sort") === "ascending";
   for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const body = table.tBodies[0];
-  const rows = Array.from(body.rows, (row) => [sortValue(row.cells[column]), row]);
-  rows.sort(([one], [other]) => compare(one, other, descending ? -1 : 1));
-  body.append(...rows.map(([, row]) => row));
+  for (const body of table.tBodies) {
+    const rows = Array.from(body.rows, (row) => [sortValue(row.cells[column]), row]);
+    rows.sort(([one], [other]) => compare(one, other, descending ? -1 : 1));
+    body.append(...rows.map(([, row]) => row));
+  }
 }
 
 // [heading, column] of a head whose headings may span columns and rows
@@ -45,7 +46,7 @@ function headings(head) {
 }
 
 for (const table of document.querySelectorAll("table:not([data-unsorted])")) {
-  if (!table.tHead || table.tBodies.length !== 1 || table.tBodies[0].rows.length < 2) continue;
+  if (!table.tHead || !Array.from(table.tBodies).some((body) => body.rows.length > 1)) continue;
   for (const [heading, column] of headings(table.tHead)) {
     const button = document.createElement("button");
     button.type = "button";

@@ -11,7 +11,7 @@ import pandas as pd
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.checks import table_columns
-from mixmae.presentation.columns import ALIASES, canonical, named
+from mixmae.presentation.columns import ALIASES, canonical, named, of_pretraining
 from mixmae.presentation.comparisons import Compared, compared_rows
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
@@ -19,9 +19,10 @@ from mixmae.presentation.shown import NO_RUN, Shown, cells
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.shown import shown_runs
 from results.tables.comparing import Compares, Comparing, compare
+from results.tables.controls import Beside, standing, standings
 from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
-from results.tables.table import SCALED, Cell, Figures, Row, Table, label_of
+from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
 
 NAMED = 8
 """Runs that a note names; more are counted."""
@@ -29,8 +30,8 @@ NAMED = 8
 
 def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) -> Table:
     """A row for each distinct value of the spec's columns, and of those that must be added to average over seeds only;
-    what was not pretrained comes last. A column of figures for each stage and value of `across`. Where the spec says
-    what is compared, so are the rows, and nothing else is tested; a summary has a row a setting.
+    what was not pretrained comes last, below a rule. A column of figures for each stage and value of `across`. Where
+    the spec says what is compared, so are the rows, and nothing else is tested; a summary has a row a setting.
 
     Raises ValueError for an unknown sweep, where `across` is among the rows, and where a number that the grid says was
     published is not in published.csv; `mixmae.presentation.shown.MixedCell` where a cell would average runs that differ
@@ -42,8 +43,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     runs = _runs(shown_runs(frame, declaration, spec.sweeps), selected, declaration.absent(spec.sweeps))
     figures, columns = _figures(runs, selected, spec), table_columns(runs, spec, declaration)
     groups = [group for _, group in cells(runs, columns)]
-    if "method" in columns:
-        groups.sort(key=lambda group: _rank(group[0].method))
+    groups.sort(key=_rank)
     labels = [tuple(label_of(column, group) for column in columns) for group in groups]
     parts = [[column.of_these(group) for column in figures] for group in groups]
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
@@ -51,11 +51,14 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     if spec.summary:
         return _summary(table, over_all_families(spec.summary, figures, columns, groups, parts), runs)
     body = tuple(
-        Row(label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, strict=True)))
-        for label, line in zip(labels, parts, strict=True)
+        Row(
+            label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, strict=True)), standings=standings(of)
+        )
+        for label, line, of in zip(labels, parts, groups, strict=True)
     )
-    table = replace(table, rows=body)
     names = [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels]
+    beside = Beside(columns, names, figures, parts)
+    table = replace(table, rows=body, notes=(*table.notes, *beside.notes()))
     if compared := compared_rows(spec, columns, [group[0] for group in groups]):
         asked = Compares(spec, compared, figures, names, parts, _minus(spec, compared, groups))
         return _comparing(table, asked, compare(asked, declaration), runs)
@@ -118,11 +121,23 @@ def _figures(runs: Sequence[Shown], selected: Sequence[Selected], spec: TableSpe
         return tuple(map(Figures, selected))
     across = canonical(spec.across)
     groups = [(of, cells([run for run in runs if run.name == of.name], [across])) for of in selected]
-    return tuple(Figures(of, label_of(across, group)) for of, with_value in groups for _, group in with_value)
+    return tuple(
+        Figures(of, label_of(across, group))
+        for of, with_value in groups
+        for _, group in with_value
+        if not _everywhere(across, group, with_value)
+    )
 
 
-def _rank(method: str) -> int:
-    return references().index(method) + 1 if method in references() else 0
+def _everywhere(across: str, runs: Sequence[Shown], all_of_them: Sequence[Any]) -> bool:
+    """Whether runs that no method pretrained stand in the columns of those that one did, and need none of their own."""
+    return of_pretraining(across) and len(all_of_them) > 1 and all(run.method in references() for run in runs)
+
+
+def _rank(runs: Sequence[Shown]) -> tuple[bool, bool, int]:
+    """Puts rows of methods first, then upper references, then controls."""
+    below = standings(runs)
+    return below != (), below != () and Standing.UPPER not in below, references().index(runs[0].method) if below else 0
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
@@ -155,7 +170,7 @@ def _published(run: Shown, of: Selected, declaration: Declaration) -> Published 
 
 
 def _scored(runs: Sequence[Shown], metric: Metric) -> Scored | None:
-    if not runs:
+    if not runs or standing(runs[0]) is Standing.UPPER:
         return None
     seeds = {run.seed: metric.better(run.figures[metric.name]) for run in runs if run.done}
     return Scored(frozenset(run.key[1] for run in runs), seeds, runs[0].method in references())

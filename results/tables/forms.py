@@ -17,6 +17,8 @@ from results.tables.table import SCALED, Cell, Difference, Figures, Label, Table
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Characters that end a line or that a form cannot hold."""
+_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * 3
+"""What stands in every cell of a line that is a rule, where a form has none within a table."""
 FOLDED = "How it was compared, and all else there is to know"
 """What stands for notes that are folded away."""
 
@@ -47,7 +49,8 @@ def markdown(table: Table) -> str:
     lines = [f"### {_marked_down(table.title)}", ""] if table.title else []
     header = [_marked_down(text) for text in layout.flat_header()]
     lines += [_piped(header), _piped(["---"] * len(header))]
-    lines += [_piped([_in_markdown(cell) for cell in line]) for line in layout.body]
+    body = [_piped([_in_markdown(cell) for cell in line]) for line in layout.body]
+    lines += _ruled(body, layout, [_piped([_RULE] * len(header))])
     shown, rest = [*map(_marked_down, layout.general)], [*map(_marked_down, layout.folded)]
     referred = [f"[{mark}] {_marked_down(text)}" for mark, text in _referred(layout)]
     if rest:
@@ -56,6 +59,13 @@ def markdown(table: Table) -> str:
     else:
         notes = [*shown, *referred]
     return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
+
+
+def _ruled(body: Sequence[str], layout: TableLayout, rule: Sequence[str]) -> list[str]:
+    """The lines of the body, with a rule where there is one."""
+    if layout.above is None:
+        return list(body)
+    return [*body[: layout.above], *rule, *body[layout.above :]]
 
 
 def _in_markdown(cell: ShownCell) -> str:
@@ -96,7 +106,8 @@ def latex(table: Table) -> str:
     lines += [rf"\caption{{{_in_latex(table.title)}}}"] if table.title else []
     lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     lines += [*_header_in_latex(layout), r"\midrule"]
-    lines += [_ampersands([_cell_in_latex(cell) for cell in line]) for line in layout.body]
+    body = [_ampersands([_cell_in_latex(cell) for cell in line]) for line in layout.body]
+    lines += _ruled(body, layout, [r"\midrule"])
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
     lines += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
     lines += [rf"{_in_latex(note)}\par" for note in (*layout.general, *layout.folded)]
@@ -150,9 +161,11 @@ def html(table: Table) -> str:
         "".join(_head_in_html(head, layout, len(levels) - depth) for head in line) for depth, line in enumerate(levels)
     )
     lines += ["<thead>", *(f"<tr>{line}</tr>" for line in heads), "</thead>", "<tbody>"]
-    for line in layout.body:
-        cells = (_cell_in_html(cell, heads=place < len(table.columns)) for place, cell in enumerate(line))
-        lines.append(f"<tr>{''.join(cells)}</tr>")
+    cells = (
+        "".join(_cell_in_html(cell, heads=place < layout.labels) for place, cell in enumerate(line))
+        for line in layout.body
+    )
+    lines += _ruled([f"<tr>{line}</tr>" for line in cells], layout, ["</tbody>", "<tbody>"])
     shown, rest = ([f'<p class="note">{_in_html(note)}</p>' for note in of] for of in (layout.general, layout.folded))
     referred = _list_in_html("a", layout.settings.values()) + _list_in_html("1", layout.sources)
     if rest:
@@ -210,6 +223,8 @@ def numeric(table: Table) -> pd.DataFrame:
             line[label.column] = _plain(label)
             if table.scale:
                 line[f"{label.column}_run"] = _was(label)
+        if table.above < len(table.rows):
+            line["standing"] = ", ".join(row.standings) or None
         for place, (figures, cell) in enumerate(zip(table.figures, row.cells, strict=True)):
             cell = cell or Cell(figures.of.metric)
             numbers = _numbers(cell, table.has_published(place))

@@ -51,6 +51,8 @@ class TableLayout:
     settings: dict[str, str]
     sources: list[str]
     folded: tuple[str, ...] = ()
+    above: int | None = None
+    """Rows above a rule; None where there is none."""
 
     def flat_header(self) -> list[str]:
         """The headings in one line. A column of our figures is called as the evaluation."""
@@ -80,7 +82,9 @@ def laid_out(table: Table) -> TableLayout:
     notes = _Footnotes()
     body = [_line(table, row, notes) for row in table.rows]
     settings = {letter: text for text, letter in notes.letters.items()}
-    return TableLayout(header, len(table.columns), body, table.notes, settings, list(notes.numbers), table.folded)
+    above = table.above if 0 < table.above < len(body) else None
+    numbered = list(notes.numbers)
+    return TableLayout(header, len(table.columns), body, table.notes, settings, numbered, table.folded, above)
 
 
 def _level(header: list[tuple[str, ...]], depth: int) -> list[Head]:
@@ -119,6 +123,9 @@ def _letter(place: int) -> str:
 
 def _line(table: Table, row: Row, notes: _Footnotes) -> list[ShownCell]:
     line = [ShownCell(label.text(), _sorted(label)) for label in row.labels]
+    if row.standings:
+        place = table.columns.index("method") if "method" in table.columns else 0
+        line[place] = replace(line[place], text=f"{line[place].text} ({', '.join(row.standings)})")
     for place, cell in enumerate(row.cells):
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
         scaled = (SCALED,) if table.scale else ()

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from mixmae.experiment.metric import Metric
-from mixmae.presentation.columns import ALIASES, named, shown
+from mixmae.presentation.columns import ALIASES, named, of_pretraining, shown
 from mixmae.presentation.declaration import Selected
+from mixmae.presentation.row import references
 from mixmae.presentation.shown import Shown
 from results.published import Published
 from results.statistics import ALPHA, Comparison, Estimate
@@ -57,10 +59,14 @@ class Figures:
         return ", ".join(self.path())
 
     def of_these(self, runs: Sequence[Shown]) -> list[Shown]:
-        """The runs whose figures belong into it."""
+        """The runs whose figures belong into it: of those that no method pretrained in every column across what only
+        pretrained runs have."""
         across = self.across
         own = [run for run in runs if run.name == self.of.name]
-        return own if across is None else [run for run in own if run.value(across.column) == across.value]
+        if across is None:
+            return own
+        everywhere = references() if of_pretraining(across.column) else ()
+        return [run for run in own if run.value(across.column) == across.value or run.method in everywhere]
 
 
 @dataclass(frozen=True)
@@ -103,14 +109,22 @@ class Cell:
         return self.mean - self.published.value
 
 
+class Standing(StrEnum):
+    """What a run is that no method pretrained: trained with labels before it was evaluated, or not trained before."""
+
+    UPPER = "upper reference"
+    CONTROL = "control"
+
+
 @dataclass(frozen=True)
 class Row:
     """A cell for each of the table's figures, None where the grid has no such run; and a value for each of its
-    estimates."""
+    estimates. standings: what its runs are, of a row that stands below the methods'."""
 
     labels: tuple[Label, ...]
     cells: tuple[Cell | None, ...]
     estimates: tuple[Estimate | None, ...] = ()
+    standings: tuple[Standing, ...] = ()
 
     @property
     def values(self) -> tuple:
@@ -142,6 +156,11 @@ class Table:
     folded: tuple[str, ...] = ()
     minus: str = ""
     estimates: tuple[Estimated, ...] = ()
+
+    @property
+    def above(self) -> int:
+        """How many rows stand above the rule, below which are those that methods are read against."""
+        return sum(not row.standings for row in self.rows)
 
     def has_published(self, place: int) -> bool:
         """Whether some row has a published number in that column of figures."""

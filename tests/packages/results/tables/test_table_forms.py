@@ -164,7 +164,7 @@ class _Texts(HTMLParser):
 ANY = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(lambda name: name != "-")
 
 
-@given(ANY)
+@given(ANY.filter(lambda name: name not in ("weights", "fine-tuning")))  # headings of the table
 def test_html_holds_any_name_as_text(name):
     parser = _Texts()
     parser.feed(html(named(name)))
