@@ -40,13 +40,15 @@ def seed_everything(seed: int, purpose: str, *place: int) -> None:
 def subset(labels: list[int], part: Subset, seed: int) -> list[int]:
     """Returns the sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
 
-    A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
+    seed: by which they are drawn where `part` has none of its own. A fraction keeps at least one image of every class.
+    Raises ValueError where a class has too few images.
     """
     indices_of = defaultdict(list)
     for index, label in enumerate(labels):
         indices_of[label].append(index)
     chosen = []
+    drawn_by = seed if part.seed is None else part.seed
     for label, indices in sorted(indices_of.items()):
-        order = generator(seed, "subset", label).permutation(len(indices))
+        order = generator(drawn_by, "subset", label).permutation(len(indices))
         chosen += [indices[place] for place in order[: kept(part, len(indices), label)]]
     return sorted(chosen)

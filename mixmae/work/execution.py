@@ -285,7 +285,9 @@ class _State:
             self._room.unlink()
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
-        self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
+        if metric is not None:  # else the last one that was measured stays
+            self._data["metric"] = metric
+        self._data.update(epoch=epoch, epochs=epochs, loss=loss)
         if time.monotonic() - self._written_at >= REPORT_EVERY_S:
             self._write()
 
