@@ -18,7 +18,7 @@ class TorchvisionSet:
     train, val: the parts of each split, in order. images: how many the two splits hold. needs: the files and folders
     below PATH that both cannot do without. labels, classes, files: what a part that was opened says of its images, of
     which `files` is None where the images lie in memory. stale: a folder that older versions of torchvision left, and
-    that today's would read in place of `needs`.
+    that today's would read in place of `needs`. grey: whether its images are, on black.
     """
 
     train: Parts
@@ -29,6 +29,7 @@ class TorchvisionSet:
     classes: Callable[[Any], Iterable[str]] = attrgetter("classes")
     files: Callable[[Any], Iterable[str | Path]] | None = None
     stale: str | None = None
+    grey: bool = False
 
     def parts(self, split: str) -> Parts:
         return {"train": self.train, "val": self.val}[split]
@@ -42,6 +43,7 @@ def _mnist(name: str) -> TorchvisionSet:
         images=(60_000, 10_000),
         needs=tuple(f"{name}/raw/{file}" for file in files),
         stale=f"{name}/processed",
+        grey=True,
     )
 
 

@@ -6,14 +6,15 @@ The first plan of a set has torchvision read it; what is needed of it is then ke
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mixmae.data.paths import expanded
 from mixmae.data.sources import DataModel, DataNotHere, DataSpec
-from mixmae.data.torchvision_sets.sets import command, missing, stale
+from mixmae.data.torchvision_sets.sets import SETS, command, missing, stale
 from mixmae.fields.identity import Neutral, Recorded
+from mixmae.fields.model import impossible
 
 Dataset = Literal[
     "CIFAR10",
@@ -43,8 +44,22 @@ class TorchvisionConfig(DataModel):
     """The folder that torchvision calls `root`; environment variables are expanded."""
     pad: Annotated[int, Field(ge=0, le=64), Neutral(0)] = 0
     """Black pixels added at each of the four sides: 2 makes the 28 px of MNIST and FashionMNIST 32 without resizing."""
+    placed: Annotated[bool, Neutral(False)] = False
+    """Draws each image at a size of 18 to 28 px and a position on a black canvas of 32 px, both drawn from (split,
+    index), the same for every seed; of MNIST and FashionMNIST. So no pixel by itself tells much of the class."""
     bad_files: Annotated[int, Field(ge=0), Recorded] = 0
     """How many unreadable images a split may hold before its runs fail, where a set's images are files."""
+
+    @model_validator(mode="after")
+    def _placed_on_a_canvas(self) -> Self:
+        if self.placed and not SETS[self.dataset].grey:
+            grey = " or ".join(name for name, of in SETS.items() if of.grey)
+            raise impossible(
+                ("placed",), f"{self.dataset} is in colour and fills its images; leave it out, or take {grey}"
+            )
+        if self.placed and self.pad:
+            raise impossible(("pad",), "placed images are 32 px already; leave it out")
+        return self
 
 
 def data_root(config: TorchvisionConfig) -> Path:
@@ -83,10 +98,15 @@ class TorchvisionSpec(DataSpec):
         recall(config.dataset, data_root(config), root)
 
     def title(self, config: TorchvisionConfig) -> str:
-        return str(config.dataset)
+        return _titled(config.dataset, config.placed)
 
     def published_name(self, fields: Mapping[str, Any]) -> str:
-        return str(fields["dataset"])
+        return _titled(fields["dataset"], fields.get("placed", False))
+
+
+def _titled(dataset: str, placed: bool) -> str:
+    """Returns the name of the images; placed ones are others than those that numbers were published of."""
+    return f"{dataset}, placed" if placed else dataset
 
 
 @lru_cache

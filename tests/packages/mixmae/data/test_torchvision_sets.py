@@ -13,11 +13,13 @@ import torchvision.datasets
 from PIL import Image
 
 from mixmae.data.batches import open_split
+from mixmae.data.placing import Placement
 from mixmae.data.reading import Unreadable
 from mixmae.data.sources import DataNotHere, sources
 from mixmae.data.torchvision_sets import indexed, reading
 from mixmae.data.torchvision_sets.fetch import fetch
 from mixmae.data.torchvision_sets.sets import SETS
+from mixmae.data.torchvision_sets.source import placement
 from mixmae.data.torchvision_sets.spec import SPEC, Dataset, TorchvisionConfig
 from mixmae.fields.identity import identity
 from results import published
@@ -97,6 +99,28 @@ def test_padding_adds_black_and_resizes_nothing(tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.asarray(padded.image(index)), np.repeat(wanted[..., None], 3, -1))
 
 
+def test_placed_images_are_the_same_for_every_seed_and_lie_all_over_the_canvas(tmp_path, monkeypatch):
+    images, _ = fashion(tmp_path, monkeypatch)["train"]
+    train, val = (open_split(config(tmp_path, placed=True), split) for split in ("train", "val"))
+    where = [placement("train", index) for index in range(2000)]
+    assert {at.size for at in where} == set(range(18, 29)) and {at.left for at in where} == set(range(15))
+    for name in ("left", "top"):
+        assert all(0 <= getattr(at, name) <= 32 - at.size for at in where)
+    centres = np.asarray([(at.left + at.size / 2, at.top + at.size / 2) for at in where])
+    np.testing.assert_allclose(centres.mean(0), 16, atol=0.3)
+    assert abs(np.corrcoef(centres.T)[0, 1]) < 0.1
+    assert [placement("val", index) for index in range(9)] != where[:9]
+    assert where[:2] == [Placement(25, 4, 3), Placement(20, 6, 10)]
+    for index, image in enumerate(images):
+        size, left, top = where[index].size, where[index].left, where[index].top
+        wanted = np.zeros((32, 32), np.uint8)
+        wanted[top : top + size, left : left + size] = Image.fromarray(image).resize((size, size), Image.BICUBIC)
+        found = np.asarray(train.image(index))
+        np.testing.assert_array_equal(found, np.repeat(wanted[..., None], 3, -1))
+        assert train.image(index).tobytes() == found.tobytes()
+    assert val.image(0).size == (32, 32)
+
+
 def test_debians_files_are_the_known_set(fashion_mnist, tmp_path):
     data = config(fashion_mnist)
     assert SPEC.fingerprint(data, tmp_path) == "52a92606c1452071"
@@ -124,6 +148,8 @@ def fashion_mnist(tmp_path_factory):
         ({"dataset": "Caltech101"}, "dataset", "CIFAR10"),
         ({}, "dataset", "missing field"),
         ({"dataset": "MNIST", "pad": -1}, "pad", "from 0 up"),
+        ({"dataset": "CIFAR10", "placed": True}, "placed", "CIFAR10 is in colour and fills its images; leave it out"),
+        ({"dataset": "MNIST", "placed": True, "pad": 2}, "pad", "placed images are 32 px already; leave it out"),
         ({"dataset": "MNIST", "split": "test"}, "split", "unknown field"),
     ],
 )
@@ -229,9 +255,9 @@ def test_an_image_that_is_not_there_or_none_is_named(tmp_path, monkeypatch):
 def test_only_what_changes_images_is_hashed(tmp_path):
     ids = [
         identity(TorchvisionConfig(dataset="MNIST", path=path, **more))
-        for path, more in (("/a", {}), ("/b", {"bad_files": 3}), ("/a", {"pad": 0}), ("/a", {"pad": 2}))
+        for path, more in (("/a", {}), ("/b", {"bad_files": 3}), ("/a", {"pad": 2}), ("/a", {"placed": True}))
     ]
-    assert ids[0] == ids[1] == ids[2] != ids[3]
+    assert ids[0] == ids[1] and len(set(ids)) == 3
     assert identity(TorchvisionConfig(dataset="FashionMNIST", path="/a")) != ids[0]
 
 
@@ -344,4 +370,6 @@ def test_a_set_is_named_in_captions_and_beside_published_numbers(tmp_path):
     assert SPEC.title(data) == "STL10"
     row = {"data.name": "torchvision", "data.dataset": "STL10"}
     assert published._dataset(row) == "STL10"
+    assert SPEC.title(config(tmp_path, "MNIST", placed=True)) == "MNIST, placed"
+    assert published._dataset({**row, "data.dataset": "MNIST", "data.placed": True}) == "MNIST, placed"
     assert published._dataset({"data.name": "image_folder", "data.path": "/a"}) == "ImageNet-1K"
