@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mixmae.data.fingerprint import cache_below, keep, of_files
 from mixmae.data.sources import SPLITS
-from mixmae.data.torchvision_sets.sets import SETS
+from mixmae.data.torchvision_sets.sets import SETS, check_there
 from mixmae.files.records import read_json
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def indexed(dataset: str, folder: Path) -> Index:
     """Returns the index of a set, which is made unless this process has a valid one. Raises as `fingerprint` does."""
     known = _valid(dataset, folder)
     if known is None:
+        check_there(dataset, folder)
         from mixmae.data.torchvision_sets.reading import make_index
 
         known = _known[dataset, folder.resolve()] = make_index(dataset, folder)

@@ -19,7 +19,7 @@ from mixmae.data.torchvision_sets.indexed import (
     stamped,
     stamps_of,
 )
-from mixmae.data.torchvision_sets.sets import SETS, command, missing, stale
+from mixmae.data.torchvision_sets.sets import SETS, check_there, command
 from mixmae.files.retrying import OF_THE_MACHINE
 
 
@@ -33,10 +33,7 @@ def open_parts(dataset: str, folder: Path, split: str) -> list[Any]:
 
     Raises FileNotFoundError where the set is not there, ValueError where it is not what torchvision knows.
     """
-    if lacking := missing(dataset, folder):
-        raise FileNotFoundError(f"{folder / lacking[0]}: not there; fetch it: {command(dataset, folder)}")
-    if left := stale(dataset, folder):
-        raise ValueError(f"{left}: of an older torchvision, which would be read in place of raw; remove it")
+    check_there(dataset, folder)
     try:
         return [constructor(dataset)(root=str(folder), **part) for part in SETS[dataset].parts(split)]
     except Exception as error:  # whatever a damaged file makes its reader raise

@@ -154,3 +154,11 @@ def stale(dataset: str, folder: Path) -> Path | None:
     """Returns the folder that torchvision would read in place of the set's files, if one is there."""
     left = SETS[dataset].stale
     return folder / left if left and (folder / left).exists() else None
+
+
+def check_there(dataset: str, folder: Path) -> None:
+    """Raises FileNotFoundError where the set is not below `folder`, ValueError where torchvision would not read it."""
+    if lacking := missing(dataset, folder):
+        raise FileNotFoundError(f"{folder / lacking[0]}: not there; fetch it: {command(dataset, folder)}")
+    if left := stale(dataset, folder):
+        raise ValueError(f"{left}: of an older torchvision, which would be read in place of raw; remove it")

@@ -46,7 +46,7 @@ class TorchvisionConfig(DataModel):
     """Black pixels added at each of the four sides: 2 makes the 28 px of MNIST and FashionMNIST 32 without resizing."""
     placed: Annotated[bool, Neutral(False)] = False
     """Draws each image at a size of 18 to 28 px and a position on a black canvas of 32 px, both drawn from (split,
-    index), the same for every seed; of MNIST and FashionMNIST. So no pixel by itself tells much of the class."""
+    index), the same for every seed; of MNIST and FashionMNIST."""
     bad_files: Annotated[int, Field(ge=0), Recorded] = 0
     """How many unreadable images a split may hold before its runs fail, where a set's images are files."""
 

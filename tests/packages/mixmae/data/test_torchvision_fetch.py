@@ -145,6 +145,16 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, called):
         quietly("FashionMNIST", tmp_path, DEBIAN)
 
 
+def test_a_set_of_which_a_part_has_come_does_not_count(tmp_path, monkeypatch):
+    """Killed between the two files of SVHN, which appear one after the other."""
+    originals, _ = packed("SVHN", tmp_path, monkeypatch)
+    (tmp_path / "sets").mkdir()
+    (originals / "train_32x32.mat").rename(tmp_path / "sets/train_32x32.mat")
+    assert missing("SVHN", tmp_path / "sets") == ["test_32x32.mat"]
+    with pytest.raises(ValueError, match=r"sets/train_32x32\.mat: in the way, of a set that is not whole; remove it"):
+        quietly("SVHN", tmp_path / "sets", originals)
+
+
 def test_only_one_process_fetches_a_set(tmp_path):
     apart = tmp_path / ".fetching-MNIST"
     apart.mkdir()
