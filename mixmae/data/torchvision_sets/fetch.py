@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from mixmae.data.torchvision_sets.indexed import Index
 from mixmae.data.torchvision_sets.reading import constructor, make_index
 from mixmae.data.torchvision_sets.sets import SETS, command, missing, stale
 from mixmae.fields.nearest import instead
+from mixmae.files.retrying import FULL
 
 BLOCK = 1 << 20
 
@@ -127,6 +127,7 @@ def fetch(dataset: str, folder: Path, originals: Path | None, say: Callable[[str
     if left := stale(dataset, folder):
         raise ValueError(f"{left}: of an older torchvision; remove it")
     if not missing(dataset, folder):
+        _check(dataset, folder)
         say(f"{dataset} is there already: {folder}")
         return
     tops = dict.fromkeys(path.split("/")[0] for path in SETS[dataset].needs)
@@ -138,7 +139,10 @@ def fetch(dataset: str, folder: Path, originals: Path | None, say: Callable[[str
                 say(f"taking {original.name}")
                 _take(original, originals, apart)
         _let_torchvision(dataset, apart, folder, originals)
-        index = _checked(dataset, apart)
+        for original in ORIGINALS[dataset](constructor(dataset)):
+            if original.unpacked:
+                (apart / original.place).unlink(missing_ok=True)
+        index = _check(dataset, apart)
         for top in tops:
             (apart / top).rename(folder / top)
     sizes = " and ".join(f"{len(index.labels[split]):,} images for {split}" for split in SPLITS)
@@ -154,18 +158,16 @@ def _apart(dataset: str, folder: Path) -> Iterator[Path]:
     apart.mkdir(exist_ok=True)
     handle = os.open(apart, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileExistsError(f"{apart}: another process is fetching {dataset} to there; wait for it") from None
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise FileExistsError(f"{apart}: another process is fetching {dataset} to there; wait for it") from None
+    try:
         for left in apart.iterdir():
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield apart
-        shutil.rmtree(apart)
-    except BaseException:
-        shutil.rmtree(apart, ignore_errors=True)
-        raise
     finally:
+        shutil.rmtree(apart, ignore_errors=True)
         os.close(handle)
 
 
@@ -227,6 +229,8 @@ def _let_torchvision(dataset: str, apart: Path, folder: Path, originals: Path | 
             for part in SETS[dataset].parts(split):
                 constructor(dataset)(root=str(apart), download=True, **part)
     except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if originals is not None:
             raise ValueError(f"{originals}: torchvision cannot unpack {dataset} of it ({reason})") from error
@@ -234,18 +238,15 @@ def _let_torchvision(dataset: str, apart: Path, folder: Path, originals: Path | 
         raise ValueError(f"{dataset} cannot be downloaded ({reason}); get its files elsewhere: {elsewhere}") from error
 
 
-def _checked(dataset: str, apart: Path) -> Index:
-    """Reads the set and removes what was unpacked. Raises ValueError where it is not what is known of it."""
-    for original in ORIGINALS[dataset](constructor(dataset)):
-        if original.unpacked:
-            (apart / original.place).unlink(missing_ok=True)
+def _check(dataset: str, folder: Path) -> Index:
+    """Reads the set. Raises ValueError where it is not what is known of it."""
     for path in CONTENTS:
         if path in SETS[dataset].needs:
-            _check_content(apart / path, path, Path(path))
-    index = make_index(dataset, apart)
-    found = Counter({split: len(index.labels[split]) for split in SPLITS})
+            _check_content(folder / path, path, folder / path)
+    index = make_index(dataset, folder)
+    found = {split: len(index.labels[split]) for split in SPLITS}
     wanted = dict(zip(SPLITS, SETS[dataset].images, strict=True))
     if found != wanted:
-        says = ", ".join(f"{found[split]:,} for {split} where there are {wanted[split]:,}" for split in SPLITS)
-        raise ValueError(f"{dataset}: of its images there came {says}; get its files again")
+        says = ", ".join(f"{found[split]:,} of {wanted[split]:,} images for {split}" for split in SPLITS)
+        raise ValueError(f"{folder}: {dataset} has {says}; remove it and fetch it again")
     return index

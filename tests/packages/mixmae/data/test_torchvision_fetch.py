@@ -75,6 +75,16 @@ def test_debians_files_are_taken_packed_or_not(tmp_path):
     assert sorted(CONTENTS) == sorted(SETS["FashionMNIST"].needs)
 
 
+def test_debians_files_may_not_lack_where_they_are_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr("support.torchvision_sets.DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setenv("MIXMAE_NEED_FASHION_MNIST", "1")
+    with pytest.raises(pytest.fail.Exception, match="forbids skipping: no .*; apt-get install dataset-fashion-mnist"):
+        needs_debian()
+    monkeypatch.delenv("MIXMAE_NEED_FASHION_MNIST")
+    with pytest.raises(pytest.skip.Exception, match="apt-get install dataset-fashion-mnist"):
+        needs_debian()
+
+
 def test_other_files_than_the_authors_are_refused(tmp_path, monkeypatch):
     originals, _ = packed("CIFAR10", tmp_path, monkeypatch)
     with (originals / "cifar-10-python.tar.gz").open("ab") as file:
@@ -115,9 +125,20 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
 def test_fewer_images_than_there_are_is_refused(tmp_path, monkeypatch):
     originals, _ = packed("STL10", tmp_path, monkeypatch)
     monkeypatch.setitem(SETS, "STL10", dataclasses.replace(SETS["STL10"], images=(20, 8_000)))
-    with pytest.raises(ValueError, match="came 20 for train where there are 20, 10 for val where there are 8,000; get"):
+    with pytest.raises(ValueError, match="STL10 has 20 of 20 images for train, 10 of 8,000 images for val; remove it"):
         quietly("STL10", tmp_path / "sets", originals)
     assert not list((tmp_path / "sets").iterdir())
+
+
+def test_a_set_that_is_there_is_checked(tmp_path, monkeypatch):
+    fashion(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match=r"FashionMNIST/raw/train-images-idx3-ubyte: holds 23,536 bytes, the authors'"):
+        quietly("FashionMNIST", tmp_path)
+    originals, _ = packed("STL10", tmp_path / "other", monkeypatch)
+    quietly("STL10", tmp_path, originals)
+    monkeypatch.setitem(SETS, "STL10", dataclasses.replace(SETS["STL10"], images=(5_000, 8_000)))
+    with pytest.raises(ValueError, match="STL10 has 20 of 5,000 images for train, 10 of 8,000 images for val; remove"):
+        quietly("STL10", tmp_path)
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
@@ -162,6 +183,7 @@ def test_only_one_process_fetches_a_set(tmp_path):
     fcntl.flock(handle, fcntl.LOCK_EX)
     with pytest.raises(FileExistsError, match="another process is fetching MNIST to there; wait for it"):
         quietly("MNIST", tmp_path)
+    assert apart.is_dir(), "it is the other one's"
     os.close(handle)
 
 
