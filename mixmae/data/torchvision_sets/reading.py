@@ -47,7 +47,7 @@ def make_index(dataset: str, folder: Path) -> Index:
     began = time.time_ns()
     declared = SETS[dataset]
     parts = {split: open_parts(dataset, folder, split) for split in SPLITS}
-    classes = [str(name) for name in declared.classes(parts["train"][0])]
+    classes = _classes(dataset, folder, parts)
     labels = {split: [int(label) for part in of for label in declared.labels(part)] for split, of in parts.items()}
     for split in SPLITS:
         images, found = sum(map(len, parts[split])), len(labels[split])
@@ -81,6 +81,21 @@ def _content(parts: dict[str, list[Any]], labels: dict[str, list[int]]) -> Itera
         for image in decoded(of):
             yield f"{image.mode}\0{image.width}\0{image.height}\n".encode()
             yield image.tobytes()
+
+
+def _classes(dataset: str, folder: Path, parts: dict[str, list[Any]]) -> list[str]:
+    """Returns the classes in the order of labels, which some sets number in each part by what they find there. Raises
+    ValueError where the parts differ in them."""
+    of_part = [(split, list(map(str, SETS[dataset].classes(part)))) for split in SPLITS for part in parts[split]]
+    first, classes = of_part[0]
+    for split, others in of_part[1:]:
+        if others != classes:
+            for has, names, lacks, without in ((split, others, first, classes), (first, classes, split, others)):
+                if strange := [name for name in names if name not in without]:
+                    what = f"the {has} split of {dataset} has the class {strange[0]!r}, which {lacks} lacks"
+                    raise ValueError(f"{folder}: {what}; {_remedy(dataset, folder)}")
+            raise ValueError(f"{folder}: the splits of {dataset} number its classes differently")
+    return classes
 
 
 def _check_classes(dataset: str, folder: Path, classes: list[str], labels: dict[str, list[int]]) -> None:

@@ -206,6 +206,24 @@ def test_a_class_that_one_split_lacks_is_refused(tmp_path, split, other, what):
         SPEC.fingerprint(config(tmp_path), tmp_path / "runs")
 
 
+@pytest.mark.parametrize(("split", "other"), [("val", "train"), ("train", "val")])
+@pytest.mark.parametrize("dataset", ["Food101", "INaturalist"])
+def test_a_class_of_files_that_one_split_lacks_is_refused(tmp_path, monkeypatch, dataset, split, other):
+    """These number their classes in each split anew, so that labels would mean other classes."""
+    MADE[dataset](tmp_path, monkeypatch)
+    if dataset == "Food101":
+        name = "zabaglione"
+        file = tmp_path / "food-101/meta" / {"train": "train.json", "val": "test.json"}[split]
+        file.write_text(json.dumps({**json.loads(file.read_text()), name: ["tacos/train0"]}))
+    else:
+        name = "00003_a_b_c_d_e_f_g3"
+        made = tmp_path / {"train": "2021_train", "val": "2021_valid"}[split] / name
+        made.mkdir()
+        shutil.copy(next((tmp_path / "2021_train").rglob("*.jpg")), made / "0.jpg")
+    with pytest.raises(ValueError, match=f"the {split} split of {dataset} has the class '{name}', which {other} lacks"):
+        SPEC.fingerprint(config(tmp_path, dataset), tmp_path / "runs")
+
+
 def test_a_label_without_a_class_and_an_image_without_a_label_are_refused(tmp_path, monkeypatch):
     made = random_set(11, (3, 2), 28, 28)
     write_mnist(tmp_path / "a", made)
