@@ -84,7 +84,7 @@ def frozen_work(job: Any) -> Work | None:
     costs, head = encoder_costs(job.encoder, job.image_size) if job.encoder else None, classifier_costs(job)
     if costs is None or head is None:
         return None
-    passed = training_images(job.data, job.recipe.subset) + split_images(job.data, job.recipe.measure)
+    passed = training_images(job.data, job.recipe.subset) + split_images(job.data, job.scored_split)
     return Work(from_scratch().name, 3 * head.forward, costs.forward, 0, passed, 0, costs.exact)
 
 

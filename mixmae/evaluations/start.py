@@ -68,6 +68,6 @@ def central_crops(job: EvaluationJob) -> tuple[Samples, Samples]:
     """The train split, and the one that is scored, under the central crop."""
     recipe: Any = job.recipe
     transform = evaluation_transform(job.image_size, recipe.eval_crop)
-    splits = ("train", recipe.measure)
+    splits = ("train", job.scored_split)
     train, val = (Samples(open_split(job.data, split), transform, job.seed) for split in splits)
     return train, val

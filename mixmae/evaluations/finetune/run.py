@@ -16,7 +16,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Leaves the classifier's weights in the
     run folder. Raises Stopped."""
     recipe: Any = job.recipe
-    train, val = open_split(job.data, "train"), open_split(job.data, recipe.measure)
+    train, val = open_split(job.data, "train"), open_split(job.data, job.scored_split)
     indices = subset_of(job.data, train, recipe.subset, job.seed)
     encoder = encoder_of(job, session.run, recipe.drop_path, recipe.table_resize)
     model = Classifier(encoder, len(train.classes), recipe.head_init_std)

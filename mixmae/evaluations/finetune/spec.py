@@ -120,7 +120,7 @@ class Finetune(StageSpec):
         costs = classifier_costs(job)
         if costs is None:
             return None
-        passed = job.recipe.epochs * split_images(job.data, job.recipe.measure)
+        passed = job.recipe.epochs * split_images(job.data, job.scored_split)
         step, method = 3 * costs.forward, from_scratch().name
         return Work(method, step, costs.forward, trained_images(job), passed, costs.params, costs.exact)
 
