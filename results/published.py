@@ -133,7 +133,8 @@ def published_epochs() -> list[int]:
 def _dataset(row: Flat) -> str:
     """What published.csv calls the data of a row."""
     spec = sources.get(row["data.name"])
-    return spec.published_as if spec else row["data.name"]
+    fields = {name.removeprefix("data."): value for name, value in row.items() if name.startswith("data.")}
+    return spec.published_name(fields) if spec else row["data.name"]
 
 
 @cache

@@ -31,7 +31,7 @@ def recorded(name: str) -> dict:
 
 LONGER = {
     "run: unknown data without a near one": "2: file.yaml:4:1: data: no data 'zzz'; write one of digits, "
-    "placed_digits, image_folder\n",
+    "placed_digits, torchvision, image_folder\n",
     "run: unknown field of data": "2: file.yaml:4:22: data.path: unknown field; write one of name, tuning\n",
 }
 """Sentences that list what can be written, where that has become more since the record."""
