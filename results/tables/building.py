@@ -17,6 +17,7 @@ from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
 from mixmae.presentation.shown import NO_RUN, Shown, cells
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
+from results.rows.machines import computed_on
 from results.rows.shown import shown_runs
 from results.tables.comparing import Compares, Comparing, compare
 from results.tables.controls import Beside, standing, standings
@@ -68,7 +69,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     return replace(
         table,
         rows=tuple(_changed(row, "best", bests) for row, bests in zip(body, significant.best, strict=True)),
-        notes=(*table.notes, *notes, *significant.notes, *_uncounted(runs)),
+        notes=(*table.notes, *notes, *significant.notes, *_uncounted(runs), *computed_on(runs)),
     )
 
 
@@ -78,7 +79,7 @@ def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[S
         table,
         rows=tuple(_changed(row, "compared", line) for row, line in zip(table.rows, found.differences, strict=True)),
         notes=(*table.notes, _of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs)),
-        folded=(*found.folded, *_of_published(table, runs), *_uncounted(runs)),
+        folded=(*found.folded, *_of_published(table, runs), *_uncounted(runs), *computed_on(runs)),
         minus=asked.minus,
     )
 
@@ -86,7 +87,7 @@ def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[S
 def _summary(table: Table, found: Families, runs: Sequence[Shown]) -> Table:
     table = replace(table, columns=(found.column,), rows=found.rows, minus=found.minus, estimates=found.estimates)
     notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs))
-    return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs)))
+    return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs), *computed_on(runs)))
 
 
 def _changed(row: Row, field: str, values: Sequence[Any]) -> Row:

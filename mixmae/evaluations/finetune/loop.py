@@ -1,4 +1,4 @@
-"""The classification loop: fine-tuning and training from scratch, with the val split measured after every epoch."""
+"""The classification loop: fine-tuning and training from scratch, with the val split measured after epochs."""
 
 import logging
 from typing import Any
@@ -48,13 +48,15 @@ def classify(
                 seed_everything(job.seed, "forward", progress.step, number)
                 progress.accumulate(number, mixed, targets)
             if progress.end_step():
-                with progress.pause("validating"):
-                    measured, classes = validate(session, progress.measured, val, recipe)
-                progress.end_epoch(**measured)
+                figures: dict[str, float] = {}
+                if recipe.evaluates_after(progress.step // feed.steps_per_epoch):
+                    with progress.pause("validating"):
+                        figures, classes = validate(session, progress.measured, val, recipe)
+                progress.end_epoch(**figures)
     last = progress.finish()
-    figures = {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
-    assert classes is not None, "nothing is saved after the last step, which ends an epoch"
-    return Outcome(figures, keep_predictions(session, job, val, classes))
+    found = {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}
+    assert classes is not None, "val is measured after the last step, after which nothing is saved"
+    return Outcome(found, keep_predictions(session, job, val, classes))
 
 
 class Softening:
