@@ -16,7 +16,7 @@ from mixmae.presentation.declaration import TableSpec
 from mixmae.presentation.plots import PlotModel
 from results.plots.drawing import write_plots
 from results.rows.collect import collect
-from results.tables import write_tables
+from results.tables import build_table, write_tables
 from support.checkout import CHECKOUT
 
 PAGES = {path.relative_to(CHECKOUT).as_posix(): path for path in (*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"))}
@@ -28,7 +28,7 @@ def examples(page: str, language: str = "yaml") -> list[str]:
 
 
 EXPERIMENT, SMALL_GRID, ON_SLURM, _ = examples("README.md")
-(GRID,) = examples("docs/grids.md")
+GRID, CONTROLS = examples("docs/grids.md")
 SITE, CLUSTER = examples("docs/cluster.md")
 (SCALES,) = examples("docs/paper.md")
 
@@ -45,6 +45,19 @@ def test_the_grid_expands(tmp_path):
     grid = read_grid(tmp_path / "grid.yaml")
     sweeps = [case.sweep for case in grid.cases]
     assert (sweeps.count("methods"), sweeps.count("budgets")) == (6, 6)
+
+
+def test_the_grid_with_controls_has_them_below_its_methods(tmp_path):
+    (tmp_path / "grid.yaml").write_text(CONTROLS)
+    grid = read_grid(tmp_path / "grid.yaml")
+    declaration = declare(grid, plan(grid.name, grid.cases, tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    rows = build_table(collect(tmp_path / "runs"), grid.spec.tables[0], declaration).rows
+    assert [(row.values[0], *row.standings) for row in rows] == [
+        ("mixmae",), ("mixmae",),
+        ("supervised", "upper reference", "control"), ("supervised", "control"),
+        ("random init", "control"), ("random init", "control"), ("raw pixels", "control"),
+    ]  # fmt: skip
 
 
 def scales_of_the_grid() -> list[str | None]:
