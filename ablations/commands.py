@@ -91,7 +91,7 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    notes = _check_shown(_apart(grids, plan))
+    notes = [*_untuned(files, grids, scale), *_check_shown(_apart(grids, plan))]
     run_states = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -99,7 +99,8 @@ def grid_plan(
 
         quoted = quote(_alone(grids, "--executor slurm"), plan, run_states)
     if as_json:
-        print(as_text({**plan_document(plan, run_states), **(quote_document(quoted) if quoted else {})}))
+        told = {"untuned": _untuned(files, grids, scale)}
+        print(as_text({**plan_document(plan, run_states), **told, **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, run_states))
     print(*plan_summary(plan, run_states), *notes, *_computed_by_others(plan), sep="\n")
@@ -312,6 +313,7 @@ def run_experiment(
     from ablations.control.steering import set_aside
     from ablations.grid.file import Case
     from ablations.local.running import follow_here, run_here
+    from ablations.plan.inherited import untuned
     from ablations.plan.plan import plan
     from mixmae.experiment.reading import read_experiment
     from mixmae.tracking.asked import check_installed, known
@@ -339,7 +341,10 @@ def run_experiment(
         processes = join(own)
         if own.rank:
             raise typer.Exit(follow_here(shared, processes))
-    made = plan(experiment.stem, [Case(experiment.stem, parsed, document)], context.obj)
+    case = Case(experiment.stem, parsed, document)
+    made = plan(experiment.stem, [case], context.obj)
+    for line in untuned(experiment, [case]):
+        print(line, file=sys.stderr)
     if start_over:
         for path in set_aside(made):
             print(f"set aside: {path}", file=sys.stderr)
@@ -415,6 +420,17 @@ def _check_shown(apart: "list[tuple[Grid, Plan]]") -> list[str]:
                 raise ConfigError(wrong)
             notes += [*additions(declaration), *unmeasured(declaration)]
     return notes
+
+
+def _untuned(files: list[Path], grids: "list[Grid]", scale: str | None) -> list[str]:
+    """What methods of the grids take from recipes that were made for others."""
+    from ablations.grid.file import grid_path
+    from ablations.plan.inherited import untuned
+
+    lines: dict[str, None] = {}
+    for file, grid in zip(files, grids, strict=True):
+        lines |= dict.fromkeys(untuned(grid_path(file), grid.cases, scale))
+    return list(lines)
 
 
 def _computed_by_others(plan: "Plan") -> list[str]:

@@ -6,8 +6,9 @@ from itertools import product
 from pydantic import BaseModel
 
 from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.reading import settled
 from mixmae.fields.choice import ByName
-from mixmae.fields.documents import CHOICES, Mark, Value, assign, find, plain
+from mixmae.fields.documents import CHOICES, SAID_OF, Mark, Value, assign, find, plain
 from mixmae.fields.messages import dotted, field_names, models_at
 from mixmae.fields.nearest import instead
 
@@ -23,7 +24,7 @@ def _trees(base: Value, sweep: Value) -> Iterator[Value]:
     dropped = [0] * len(excluded)
     kept = 0
     for combination in product(*_axes(sweep)):
-        tree = _assigned(base, [assignment for part in combination for assignment in part])
+        tree = settled(_assigned(base, [assignment for part in combination for assignment in part]))
         hits = [place for place, entry in enumerate(excluded) if _matches_all(tree, entry)]
         for place in hits:
             dropped[place] += 1
@@ -91,17 +92,25 @@ def _with_set(tree: Value, block: Value) -> Value:
 
 
 def _assigned(tree: Value, assignments: list[Assignment]) -> Value:
-    """`tree` with every value laid over its dotted path, wholes before their parts."""
-    for name, value in sorted(assignments, key=lambda assignment: assignment[0].count(".")):
+    """`tree` with every value laid over its dotted path, wholes before their parts, and what is said of every method
+    before what is said of the one that is chosen."""
+    for name, value in sorted(assignments, key=_rank):
         path = tuple(name.split("."))
         _check_leads_somewhere(tree, path, value.mark)
         tree = assign(tree, path, value)
     return tree
 
 
+def _rank(assignment: Assignment) -> tuple[bool, int]:
+    path = assignment[0].split(".")
+    return path[0] not in SAID_OF, len(path)
+
+
 def _check_leads_somewhere(tree: Value, path: tuple[str, ...], mark: Mark) -> None:
     for depth in range(1, len(path)):
         around = path[:depth]
+        if around[0] in SAID_OF:
+            return
         value = find(tree, around)
         there = value is not None and (isinstance(value.data, dict) or (around[0] in CHOICES and value.data))
         if not there and not (value is None and _made_by_default(around)):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ablations.grid.file import Grid
 from ablations.plan.plan import Plan
 from mixmae.cost.multiply_adds import pretraining_step
-from mixmae.fields.documents import Mark, Value
+from mixmae.fields.documents import SAID_OF, Mark, Value
 from mixmae.presentation.columns import ALIASES, canonical
 from mixmae.presentation.declaration import Declaration
 
@@ -60,7 +60,9 @@ def _columns(path: str, value: Value) -> Iterator[tuple[str, Mark]]:
             yield from _columns(path if name == "name" else f"{path}.{name}", item)
         return
     parts = path.split(".")
-    if parts[0] == "evaluations":
+    if parts[0] in SAID_OF:
+        yield canonical(".".join([SAID_OF[parts[0]], *parts[2:]])), value.mark
+    elif parts[0] == "evaluations":
         short = canonical(".".join(["evaluation", *parts[2:]]))
         if len(parts) > 2:
             yield short if short in ALIASES else path, value.mark

@@ -3,10 +3,17 @@
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from mixmae.experiment.experiment import Experiment
-from mixmae.fields.documents import ConfigError, Value, load, overlay, validated
+from mixmae.fields.documents import ConfigError, Value, as_chosen, find, load, overlay, plain, validated
+from mixmae.fields.messages import in_words
+from mixmae.fields.model import FieldPath
 from mixmae.fields.nearest import instead
+from mixmae.fields.specs import UnknownName
+from mixmae.methods.methods import methods
 
 # --------------------------------------------------------------------------------------------- experiments and bases
 
@@ -18,8 +25,62 @@ def read_experiment(path: Path) -> tuple[Experiment, Value]:
     written = load(path)
     if isinstance(written.data, dict) and "sweeps" in written.data:
         raise ConfigError([f"{path} is a grid, of several experiments; run it with: mixmae grid run {path}"])
-    document = with_base(written, (path.resolve(),))
+    document = settled(with_base(written, (path.resolve(),)))
     return validated(Experiment, document), document
+
+
+def settled(document: Value) -> Value:
+    """A document of all layers as an experiment has it: with what `methods` says of its method, without `methods` and
+    `tuned_for`. Raises ConfigError where they name a method or a field that there is not."""
+    if not isinstance(document.data, dict):
+        return document
+    if (said := document.data.get("methods")) is not None:
+        _check_methods(said)
+    tuned_for(document)
+    experiment = as_chosen(document)
+    return Value({name: item for name, item in experiment.data.items() if name != TUNED_FOR}, experiment.mark)
+
+
+TUNED_FOR = "tuned_for"
+"""Names the methods that a file's pretraining was tuned for; not part of an experiment."""
+
+
+def tuned_for(document: Value) -> list[str] | None:
+    """The methods that a document says its pretraining was tuned for; None where it does not. Raises ConfigError."""
+    named = document.data.get(TUNED_FOR)
+    if named is None:
+        return None
+    if not isinstance(named.data, list):
+        raise named.mark.error("expected a list of methods, such as [mixmae]", (TUNED_FOR,))
+    for number, name in enumerate(named.data):
+        _check_name(name.data, name, (TUNED_FOR, number))
+    return [name.data for name in named.data]
+
+
+def _check_name(name: Any, written: Value, path: FieldPath) -> None:
+    try:
+        methods[str(name)]
+    except UnknownName as error:
+        raise written.mark.error(str(error), path) from None
+
+
+def _check_methods(said: Value) -> None:
+    if not isinstance(said.data, dict):
+        raise said.mark.error("expected a mapping (name: value lines), a method each", ("methods",))
+    lines: list[str] = []
+    for name, fields in said.data.items():
+        _check_name(name, fields, ("methods", name))
+        if not isinstance(fields.data, dict):
+            raise fields.mark.error("expected a mapping (name: value lines)", ("methods", name))
+        config, written = methods[name].config, {"name": name, **plain(fields)}
+        try:
+            config.model_validate(written)
+        except ValidationError as error:
+            # What is missing may be written where the method is chosen.
+            wrong = [(find(fields, path), path, what) for path, what in in_words(error, config, written)]
+            lines += [at.mark.complaint(what, ("methods", name, *path)) for at, path, what in wrong if at]
+    if lines:
+        raise ConfigError(lines)
 
 
 def with_base(document: Value, read: tuple[Path, ...]) -> Value:
