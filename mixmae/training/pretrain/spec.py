@@ -50,13 +50,12 @@ class Pretrain(StageSpec):
         from mixmae.cost.multiply_adds import encoder_costs, pretraining_step, trained_images
         from mixmae.methods.methods import methods
 
-        encoder = encoder_costs(job.encoder, job.image_size)
-        if encoder is None:
+        encoder, step = encoder_costs(job.encoder, job.image_size), pretraining_step(job)
+        if encoder is None or step is None:
             return None
         units = (job.image_size[0] // job.encoder.unit) * (job.image_size[1] // job.encoder.unit)
         params = encoder.params + methods[job.method.name].head(job.method, job.encoder, units)[1]
-        step, images = pretraining_step(job) or 0, trained_images(job)
-        return Work(job.method.name, step, 0, images, 0, params, encoder.exact)
+        return Work(job.method.name, step, 0, trained_images(job), 0, params, exact=True)
 
 
 SPEC = Pretrain()
