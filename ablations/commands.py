@@ -91,7 +91,7 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    notes = [*_untuned(files, grids, scale), *_check_shown(_apart(grids, plan))]
+    notes = [*_untuned(files, grids, scale), *_budgets(plan), *_check_shown(_apart(grids, plan))]
     run_states = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -315,7 +315,7 @@ def run_experiment(
     from ablations.local.running import follow_here, run_here
     from ablations.plan.inherited import untuned
     from ablations.plan.plan import plan
-    from mixmae.experiment.reading import read_experiment
+    from mixmae.experiment.reading import read_experiment, read_reference
     from mixmae.tracking.asked import check_installed, known
     from mixmae.training.places import place
     from mixmae.training.resources import Resources
@@ -341,9 +341,9 @@ def run_experiment(
         processes = join(own)
         if own.rank:
             raise typer.Exit(follow_here(shared, processes))
-    case = Case(experiment.stem, parsed, document)
+    case = Case(experiment.stem, parsed, document, reference=read_reference(experiment), threads=threads)
     made = plan(experiment.stem, [case], context.obj)
-    for line in untuned(experiment, [case]):
+    for line in (*untuned(experiment, [case]), *_budgets(made)):
         print(line, file=sys.stderr)
     if start_over:
         for path in set_aside(made):
@@ -431,6 +431,12 @@ def _untuned(files: list[Path], grids: "list[Grid]", scale: str | None) -> list[
     for file, grid in zip(files, grids, strict=True):
         lines |= dict.fromkeys(untuned(grid_path(file), grid.cases, scale))
     return list(lines)
+
+
+def _budgets(plan: "Plan") -> list[str]:
+    from ablations.plan.budgets import lines
+
+    return lines(arm for entry in plan.entries for arm in entry.arms)
 
 
 def _computed_by_others(plan: "Plan") -> list[str]:

@@ -129,6 +129,7 @@ def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors) -
         "epochs": epochs,
         "batch": _divided(own.batch, divide.batch),
         "warmup_epochs": small.warmup_epochs / small.epochs * epochs,
+        "budget": own.budget,
     }
     return type(small).model_validate({**dict(small), **changed})
 

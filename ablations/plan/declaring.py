@@ -9,6 +9,9 @@ from mixmae.fields.documents import SAID_OF, Mark, Value
 from mixmae.presentation.columns import ALIASES, canonical
 from mixmae.presentation.declaration import Declaration
 
+WHOLE = (ALIASES["budget"].path,)
+"""Paths whose mappings are one value in a row."""
+
 
 def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
     """What the grid declares of the runs of its plan. commands: that run it and show its results."""
@@ -27,6 +30,7 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         planned={entry.key: entry.row for entry in plan.entries},
         configs={entry.key: entry.config for entry in plan.entries},
         names={entry.key: entry.names for entry in plan.entries if entry.names},
+        cases={entry.key: entry.cases for entry in plan.entries if entry.cases},
         swept={column: str(mark) for column, mark in _swept(grid.document)},
         macs={key: step for key, step in steps if step},
     )
@@ -55,7 +59,7 @@ def _assigned(sweep: Value) -> Iterator[tuple[str, Value]]:
 
 def _columns(path: str, value: Value) -> Iterator[tuple[str, Mark]]:
     """Yields the columns of what is assigned to a path of an experiment."""
-    if isinstance(value.data, dict):
+    if isinstance(value.data, dict) and path not in WHOLE:
         for name, item in value.data.items():
             yield from _columns(path if name == "name" else f"{path}.{name}", item)
         return

@@ -8,7 +8,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixmae.experiment.experiment import Experiment
-from mixmae.fields.documents import ConfigError, Value, as_chosen, find, load, overlay, plain, validated
+from mixmae.fields.documents import (
+    ConfigError,
+    Value,
+    as_chosen,
+    find,
+    load,
+    mark_of,
+    name_of,
+    overlay,
+    plain,
+    validated,
+)
 from mixmae.fields.messages import in_words
 from mixmae.fields.model import FieldPath
 from mixmae.fields.nearest import instead
@@ -20,13 +31,40 @@ from mixmae.methods.methods import methods
 
 def read_experiment(path: Path) -> tuple[Experiment, Value]:
     """The experiment in the file at `path`, and where its parts were written. Raises ConfigError."""
+    written = _written(path)
+    document = settled(with_base(written, (path.resolve(),)))
+    return validated(Experiment, document), document
+
+
+def read_reference(path: Path) -> Experiment | None:
+    """The experiment in the file at `path` with the method in whose epochs its budget is said; None where that is its
+    own, or it has no such budget. Raises ConfigError."""
+    written = _written(path)
+    document = settled(with_base(written, (path.resolve(),)))
+    other = length_of(document)
+    if other is None or other == name_of(document.data["method"]):
+        return None
+    chosen = Value({**written.data, "method": Value(other, written.mark)}, written.mark)
+    return reference_of(settled(with_base(chosen, (path.resolve(),))), document)
+
+
+def reference_of(other: Value, document: Value) -> Experiment:
+    """What a document is with the method in whose epochs its budget is said. Raises ConfigError where that cannot be
+    had, at the budget."""
+    try:
+        return validated(Experiment, other)
+    except ConfigError as error:
+        what = f"{length_of(document)} cannot be had here: {'; '.join(error.lines)}"
+        raise mark_of(document, EPOCHS_OF).error(what, EPOCHS_OF) from None
+
+
+def _written(path: Path) -> Value:
     if not path.exists() and str(path) in (recipe.stem for recipe in recipe_files()):
         raise ConfigError([f"{path} is a recipe; write a file with the line base: {path}, and name that"])
     written = load(path)
     if isinstance(written.data, dict) and "sweeps" in written.data:
         raise ConfigError([f"{path} is a grid, of several experiments; run it with: mixmae grid run {path}"])
-    document = settled(with_base(written, (path.resolve(),)))
-    return validated(Experiment, document), document
+    return written
 
 
 def settled(document: Value) -> Value:
@@ -39,6 +77,22 @@ def settled(document: Value) -> Value:
     tuned_for(document)
     experiment = as_chosen(document)
     return Value({name: item for name, item in experiment.data.items() if name != TUNED_FOR}, experiment.mark)
+
+
+EPOCHS_OF = ("pretrain", "budget", "epochs_of")
+
+
+def length_of(document: Value) -> str | None:
+    """The method in whose epochs a document's budget is said; None where it has no such budget. Raises ConfigError
+    where there is no such method that pretrains."""
+    named = find(document, EPOCHS_OF)
+    if named is None or named.data is None:
+        return None
+    _check_name(named.data, named, EPOCHS_OF)
+    if not methods[named.data].pretrains:
+        pretrain = ", ".join(spec.name for spec in methods if spec.pretrains)
+        raise named.mark.error(f"{named.data} pretrains nothing; write one of {pretrain}", EPOCHS_OF)
+    return str(named.data)
 
 
 TUNED_FOR = "tuned_for"

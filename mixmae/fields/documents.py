@@ -20,6 +20,8 @@ from mixmae.fields.model import FieldPath
 
 CHOICES = ("method", "encoder", "data")
 """Fields of an experiment that choose by name: another name replaces what was there, the same name adds to it."""
+WHOLES = ("budget",)
+"""Fields whose mappings are not merged: what is written later replaces what was there."""
 SAID_OF = {"methods": "method"}
 """Fields that say of each name what it has where it is chosen, with the field that chooses. Of one layer, what is
 written for the choice itself wins; a later layer wins over an earlier one."""
@@ -218,7 +220,7 @@ def overlay(below: Value, above: Value, choices: tuple[str, ...] = CHOICES) -> V
         if name in choices:
             merged[name] = _chosen(merged.get(name), item)
         else:
-            merged[name] = overlay(merged[name], item, ()) if name in merged else item
+            merged[name] = overlay(merged[name], item, ()) if name in merged and name not in WHOLES else item
     return Value(merged, below.mark)
 
 

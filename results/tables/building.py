@@ -13,7 +13,7 @@ from mixmae.presentation.checks import table_columns
 from mixmae.presentation.columns import ALIASES, canonical, named, shown
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
-from mixmae.presentation.shown import NO_RUN, Shown, cells
+from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.shown import shown_runs
 from results.tables.significance import Scored, significance
@@ -175,6 +175,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     notes = (
         *[spec.note] * bool(spec.note),
         *_notes(runs, declaration.scale, figures, body),
+        *_reached(runs),
         *significant.notes,
         *_uncounted(runs),
     )
@@ -261,6 +262,19 @@ def _notes(runs: Sequence[Shown], scale: str | None, figures: Sequence[Figures],
         changes = "; ".join([*_shrunk(runs), kept])
         notes.append(f"{SCALED} {scale_words(scale)}, at which nothing was published: {changes}.")
     return notes
+
+
+def _reached(runs: Sequence[Shown]) -> Iterator[str]:
+    """Yields what each pretraining cost in percent of its budget, and in how many epochs."""
+    several = varying(runs, ["encoder"])
+    by_budget: dict[str, dict[str, None]] = {}
+    for (budget, *names), group in cells(runs, ["budget", "method", *several]):
+        if budget is not None:
+            for (epochs, reached), _ in cells(group, ["pretrain_epochs", "budget_reached"]):
+                who = " ".join(shown(column, name) for column, name in zip(["method", *several], names, strict=True))
+                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({epochs} epochs)"] = None
+    for budget, reached in by_budget.items():
+        yield f"Cost reached of {budget}: {', '.join(reached)}."
 
 
 def _of_figures(figures: Sequence[Figures]) -> str:
