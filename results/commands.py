@@ -94,6 +94,45 @@ def results_check(
     raise typer.Exit(int(any(checked.verdict != "ok" for checked in expectations)))
 
 
+@results_app.command("best")
+def results_best(
+    context: typer.Context,
+    file: GridPath,
+    by: Annotated[str, typer.Option(help="What decides: an evaluation, or EVALUATION.METRIC.")],
+    within: Annotated[list[str] | None, typer.Option(help="Columns of the groups; default: method, encoder.")] = None,
+    sweep: Annotated[list[str] | None, typer.Option(help="Only this sweep; can be given several times.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Settings to show of each group.")] = 3,
+    as_list: Annotated[bool, typer.Option("--list", help="Print them as the list of a sweep, in YAML.")] = False,
+    as_json: AsJson = False,
+    scale: ScaleName = None,
+    roots: Roots = None,
+) -> None:
+    """Say which of the settings that a grid tried did best, within each method and encoder."""
+    from mixmae.presentation.checks import check_asked
+    from results import best as choosing
+    from results.rows.collect import collect
+
+    grid, places = _grid(file, scale), _places(roots, context.obj)
+    frame = collect(*places)
+    declaration = _declared(grid, places[0], frame)
+    drawn = {
+        path: draw
+        for each in grid.spec.sweeps
+        if each.trials and (not sweep or each.name in sweep)
+        for path, draw in each.trials.draw.items()
+    }
+    within = within or ["method", "encoder"]
+    check_asked(declaration, [by], within)
+    selected = declaration.select(by)
+    groups = choosing.best(frame, declaration, selected, within, sweep or [], drawn)
+    if as_list:
+        print(choosing.as_list(groups, selected, top), end="")
+    elif as_json:
+        print_json(groups=choosing.document(groups, selected, top))
+    else:
+        print(*choosing.lines(groups, selected, top), sep="\n")
+
+
 @results_app.command("diff")
 def results_diff(
     a: Annotated[Path, typer.Argument(metavar="A", help=_RUNS)],

@@ -5,6 +5,7 @@ from itertools import product
 
 from pydantic import BaseModel
 
+from ablations.grid.trials import Trials, drawn
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.reading import length_of, settled
 from mixmae.fields.choice import ByName
@@ -57,8 +58,16 @@ def _axes(sweep: Value) -> list[list[list[Assignment]]]:
         axes.append([list(together) for together in zip(*walked, strict=True)])
     if "list" in sweep.data:
         axes.append([list(case.data.items()) for case in _filled(sweep.data["list"], "list")])
+    if "trials" in sweep.data:
+        axes.append(_trials(sweep.data["trials"]))
     _check_set_once(axes)
     return axes
+
+
+def _trials(block: Value) -> list[list[Assignment]]:
+    marks = {path: value.mark for path, value in _mapping(block, "draw")}
+    settings = drawn(Trials.model_validate(plain(block)))
+    return [[(path, Value(value, marks[path])) for path, value in setting.items()] for setting in settings]
 
 
 def _mapping(block: Value, name: str) -> list[tuple[str, Value]]:

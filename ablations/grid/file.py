@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from ablations.grid.expansion import _trees, _with_set
 from ablations.grid.scale import made_of, scale_names, shrunk
+from ablations.grid.trials import Trials
 from ablations.slurm.resources import GridSlurm
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.reading import load_base, reference_of
@@ -40,7 +41,7 @@ class GridResources(Resources):
 
 
 class Sweep(Model):
-    """A block of cases: `product`, `zip` and `list` crossed with one another. Names are dotted paths."""
+    """A block of cases: `product`, `zip`, `list` and `trials` crossed with one another. Names are dotted paths."""
 
     name: str
     """By which tables and plots choose it."""
@@ -54,6 +55,8 @@ class Sweep(Model):
     """Lists of one length, walked together."""
     list: tuple[dict[str, Any], ...] = Field((), strict=False)
     """Cases written out."""
+    trials: Trials | None = None
+    """Cases drawn by a quasi-random sequence."""
 
 
 class AtScale(Model):

@@ -52,6 +52,8 @@ def _assigned(sweep: Value) -> Iterator[tuple[str, Value]]:
     for block in ("product", "zip"):
         for name, values in sweep.data[block].data.items() if block in sweep.data else ():
             yield from ((name, Value(value.data, values.mark)) for value in values.data)
+    if "trials" in sweep.data:
+        yield from ((name, Value(None, of.mark)) for name, of in sweep.data["trials"].data["draw"].data.items())
     for case in sweep.data["list"].data if "list" in sweep.data else ():
         yield from case.data.items()
     yield from sweep.data["set"].data.items() if "set" in sweep.data else ()

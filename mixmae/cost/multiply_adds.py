@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mixmae.cost.encoders import resolved_encoder, rows
-from mixmae.data.sources import DataModel, sources
+from mixmae.data.sources import DataModel
+from mixmae.data.splits import split_counts
 from mixmae.data.subset import training_images
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.experiment.stages import Work
@@ -76,7 +77,7 @@ def classifier_costs(job: Any) -> Costs | None:
     costs = encoder_costs(job.encoder, job.image_size) if job.encoder else None
     if costs is None:
         return None
-    width, classes = job.encoder.out_width, len(sources[job.data.name].counts(job.data, "train"))
+    width, classes = job.encoder.out_width, len(split_counts(job.data, "train"))
     return Costs(costs.forward + width * classes, costs.params + (width + 1) * classes, costs.exact)
 
 
@@ -86,7 +87,7 @@ def frozen_work(job: Any) -> Work | None:
     costs, head = encoder_costs(job.encoder, job.image_size) if job.encoder else None, classifier_costs(job)
     if costs is None or head is None:
         return None
-    passed = training_images(job.data, job.recipe.subset) + split_images(job.data, "val")
+    passed = training_images(job.data, job.recipe.subset) + split_images(job.data, job.scored_split)
     return Work(from_scratch().name, 3 * head.forward, costs.forward, 0, passed, 0, costs.exact)
 
 
@@ -121,4 +122,4 @@ def trained_images(job: Any) -> int:
 
 
 def split_images(data: DataModel, split: str) -> int:
-    return sum(sources[data.name].counts(data, split))
+    return sum(split_counts(data, split))

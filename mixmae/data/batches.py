@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from mixmae.data.draws import generator, seed_everything
+from mixmae.data.draws import generator, seed_everything, subset, tuning_part
 from mixmae.data.reading import Unreadable
 from mixmae.data.sources import DataModel, sources
+from mixmae.data.splits import source_split, split_copies
+from mixmae.data.subset import Subset
 from mixmae.data.transforms import Transform
 from mixmae.fields.specs import resolve
 
@@ -33,9 +35,42 @@ FILES_NAMED = 10
 
 
 def open_split(data: DataModel, split: str) -> Any:
-    """Opens the "train" or "val" split: `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
+    """Opens "train", "tuning" or "val": `labels`, `classes`, `image(index)`, `name(index)`; where `image` can raise
     Unreadable, `bad_files` too."""
-    return resolve(sources[data.name].source)(data, split)
+    opened = resolve(sources[data.name].source)(data, source_split(split))
+    if split == "val" or (split == "train" and not data.tuning):
+        return opened
+    aside = tuning_part(opened.labels, data, split_copies(data, split))
+    if split == "train":
+        aside = sorted(set(range(len(opened.labels))) - set(aside))
+    return Part(opened, aside)
+
+
+def subset_of(data: DataModel, split: Any, part: Subset, seed: int) -> list[int]:
+    """Returns the sorted indices of a subset of the opened "train" split. Raises ValueError as `subset` does."""
+    return subset(split.labels, part, seed, split_copies(data, "train"))
+
+
+class Part:
+    """The images of a split at `indices`."""
+
+    def __init__(self, split: Any, indices: list[int]):
+        self._split, self._indices = split, indices
+        self.classes = split.classes
+        self.labels = [split.labels[index] for index in indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def bad_files(self) -> int:
+        return self._split.bad_files
+
+    def image(self, index: int) -> Any:
+        return self._split.image(self._indices[index])
+
+    def name(self, index: int) -> str:
+        return self._split.name(self._indices[index])
 
 
 class Samples(Dataset):

@@ -7,10 +7,13 @@ generator state to save.
 import hashlib
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from mixmae.data.sources import DataModel
+from mixmae.data.splits import set_aside
 from mixmae.data.subset import Subset, kept
 
 
@@ -37,16 +40,34 @@ def seed_everything(seed: int, purpose: str, *place: int) -> None:
         torch.cuda.manual_seed_all(number)
 
 
-def subset(labels: list[int], part: Subset, seed: int) -> list[int]:
+def subset(labels: list[int], part: Subset, seed: int, copies: int = 1) -> list[int]:
     """Returns the sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
 
-    A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
+    copies: consecutive samples that are drawn together. A fraction keeps at least one image of every class. Raises
+    ValueError where a class has too few images.
     """
+    chosen: list[int] = []
+    for label, groups in _groups(labels, copies):
+        order = generator(seed, "subset", label).permutation(len(groups))
+        for place in order[: kept(part, len(groups), label)]:
+            chosen += groups[place]
+    return sorted(chosen)
+
+
+def tuning_part(labels: list[int], data: DataModel, copies: int) -> list[int]:
+    """Returns the sorted indices of the training samples that are set aside for tuning, the same for every seed."""
+    aside: list[int] = []
+    for label, groups in _groups(labels, copies):
+        order = generator(0, "tuning", label).permutation(len(groups))
+        for place in order[: set_aside(data, len(groups), label)]:
+            aside += groups[place]
+    return sorted(aside)
+
+
+def _groups(labels: list[int], copies: int) -> Iterator[tuple[int, list[list[int]]]]:
+    """Yields each class with its indices, in order, as groups of `copies`."""
     indices_of = defaultdict(list)
     for index, label in enumerate(labels):
         indices_of[label].append(index)
-    chosen = []
     for label, indices in sorted(indices_of.items()):
-        order = generator(seed, "subset", label).permutation(len(indices))
-        chosen += [indices[place] for place in order[: kept(part, len(indices), label)]]
-    return sorted(chosen)
+        yield label, [indices[start : start + copies] for start in range(0, len(indices), copies)]

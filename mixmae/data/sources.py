@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
+from pydantic import Field
+
 from mixmae.fields.choice import Chosen
+from mixmae.fields.identity import Neutral
 from mixmae.fields.model import Model
 from mixmae.fields.specs import Specs
 
@@ -14,6 +17,9 @@ class DataModel(Model):
     """A data set's config; `name` names its spec."""
 
     name: str
+    tuning: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
+    """Share of each class's training images that is set aside to choose settings by: no stage trains on it, and
+    evaluations that `measure` it score it in val's place. The same images for every seed."""
 
 
 class DataNotHere(ValueError):
@@ -50,6 +56,11 @@ class DataSpec(Protocol):
     def counts(self, config: Any, split: str) -> tuple[int, ...]:
         """Counts the images of each class. Raises FileNotFoundError or ValueError where the data is not there."""
         raise NotImplementedError
+
+    def copies(self, config: Any, split: str) -> int:
+        """Returns how many images are made of each source image: consecutive ones of a split, all of one class. Subsets
+        and the tuning split take all of them or none."""
+        return 1
 
     def fingerprint(self, config: Any, root: Path) -> str:
         """Returns 16 hex digits, the same wherever the data lies. May be cached under `root`.

@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from mixmae.data.sources import DataModel, sources
+from mixmae.data.sources import DataModel
+from mixmae.data.splits import split_copies, split_counts
 from mixmae.fields.model import Fraction, Model, Positive, impossible
 
 
@@ -15,7 +16,7 @@ class Subset(Model):
     fraction: Fraction | None = None
     """Share of each class's images."""
     labels_per_class: Positive | None = None
-    """Number of images of each class."""
+    """Number of images of each class; where several are made of one source image, of source images with all theirs."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -39,5 +40,6 @@ def kept(part: Subset, available: int, label: int) -> int:
 @lru_cache
 def training_images(data: DataModel, part: Subset) -> int:
     """Returns how many training images a subset holds. Raises ValueError where a class has too few."""
-    counts = sources[data.name].counts(data, "train")
-    return sum(kept(part, count, label) for label, count in enumerate(counts))
+    copies = split_copies(data, "train")
+    counts = split_counts(data, "train")
+    return sum(copies * kept(part, count // copies, label) for label, count in enumerate(counts))

@@ -65,8 +65,9 @@ def _load_imported(encoder: Encoder, weights: Any, tables: str) -> None:
 
 
 def central_crops(job: EvaluationJob) -> tuple[Samples, Samples]:
-    """The train and the val split under the central crop."""
+    """The train split, and the one that is scored, under the central crop."""
     recipe: Any = job.recipe
     transform = evaluation_transform(job.image_size, recipe.eval_crop)
-    train, val = (Samples(open_split(job.data, split), transform, job.seed) for split in ("train", "val"))
+    splits = ("train", job.scored_split)
+    train, val = (Samples(open_split(job.data, split), transform, job.seed) for split in splits)
     return train, val

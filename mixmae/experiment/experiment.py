@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from mixmae.data.sources import DataConfig, sources
+from mixmae.data.splits import TUNING, split_counts
 from mixmae.data.subset import training_images
 from mixmae.encoders.families import EncoderConfig
 from mixmae.experiment.evaluations import Evaluations
@@ -57,6 +58,9 @@ def problems(experiment: Experiment) -> Iterator[Problem]:
     for entry in experiment.evaluations:
         for path, what in entry.spec.problems(entry.recipe, encoder):
             yield ("evaluations", entry.name, *path), what
+        if entry.spec.scored_split(entry.recipe) == TUNING and not experiment.data.tuning:
+            what = "nothing is set aside for tuning; write data.tuning: 0.1, or measure: val"
+            yield ("evaluations", entry.name, "measure"), what
     if not spec.pretrains:
         return
     if experiment.pretrain is None:
@@ -75,6 +79,12 @@ def problems(experiment: Experiment) -> Iterator[Problem]:
 
 def too_few_images(experiment: Experiment) -> Iterator[Problem]:
     """Yields where a stage needs more training images than its subset of the data has."""
+    if experiment.data.tuning:
+        try:
+            split_counts(experiment.data, TUNING)
+        except ValueError as error:
+            yield ("data", "tuning"), str(error)
+            return
     stages: list[tuple[FieldPath, StageSpec, Any]] = []
     if experiment.spec.pretrains:
         stages.append((("pretrain",), pretraining(), experiment.pretrain))

@@ -45,6 +45,11 @@ class StageJob(Model):
         return None
 
     @property
+    def scored_split(self) -> str:
+        """The split whose images it scores."""
+        return self.spec.scored_split(self.recipe)
+
+    @property
     def trained_by(self) -> MethodModel | None:
         """The method that trains the encoder; None: nothing is pretrained here."""
         return None

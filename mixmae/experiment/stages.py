@@ -87,6 +87,10 @@ class StageSpec(Protocol):
         """Yields what of recipe and encoder cannot go together, by path in the recipe."""
         yield from ()
 
+    def scored_split(self, recipe: Any) -> str:
+        """The split whose images are scored."""
+        return "val"
+
     def least_images(self, recipe: Any) -> tuple[str, int] | None:
         """The field that asks for most training images, and how many; None: any number will do."""
         return None

@@ -70,6 +70,13 @@ def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
             yield ("expected", place), what
 
 
+def check_asked(declaration: Declaration, stages: Sequence[str], columns: Sequence[str]) -> None:
+    """Raises ValueError where a grid has not an evaluation, figure or column that is asked for."""
+    known = _Known(declaration.absent(), declaration)
+    for _, what in (*known.stages((), stages), *known.columns((), [((), column) for column in columns])):
+        raise ValueError(what)
+
+
 class _Known:
     """The columns and evaluations that a grid's entries can name."""
 

@@ -66,6 +66,12 @@ def value(row: Mapping[str, Any], column: str, names: Sequence[str] = ()) -> Any
     return row.get(path)
 
 
+def assigned(column: str, name: str) -> str:
+    """The path by which a grid sets a column; name: what it calls the evaluation whose own recipe is meant."""
+    path = ALIASES[column].path if column in ALIASES and column != "encoder" else column
+    return f"evaluations.{name}.{path.removeprefix('evaluation.')}" if path.startswith("evaluation.") else path
+
+
 def label(column: str) -> str:
     return ALIASES[column].label if column in ALIASES else column
 

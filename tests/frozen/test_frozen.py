@@ -28,6 +28,14 @@ def recorded(name: str) -> dict:
     return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
+LONGER = {
+    "run: unknown data without a near one": "2: file.yaml:4:1: data: no data 'zzz'; write one of digits, "
+    "placed_digits, image_folder\n",
+    "run: unknown field of data": "2: file.yaml:4:22: data.path: unknown field; write one of name, tuning\n",
+}
+"""Sentences that list what can be written, where that has become more since the record."""
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
     """Where the images are, once they are written."""
@@ -52,7 +60,7 @@ def test_ids_of_every_job(place):
 
 
 def test_sentences_about_mistakes(place):
-    assert dict(sentences(place)) == recorded("mistakes")["said"]
+    assert dict(sentences(place)) == {**recorded("mistakes")["said"], **LONGER}
 
 
 def test_bits_of_every_kind_of_run(place):

@@ -11,6 +11,7 @@ from ablations.local.launching import signal_workers
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Plan, plan, states
 from mixmae.runs.locks import is_locked
+from mixmae.runs.state import RunState
 from support import started
 from support.forked import Forked, program
 from support.program import COMMAND
@@ -71,9 +72,14 @@ class Launch:
         found = states(self.plan.entries)
         return sorted((e.planned.stage, e.planned.job.seed, found[e.key].state) for e in self.plan.entries)
 
-    def wait_for_epoch(self, epoch: int) -> None:
+    def wait_for_epoch(self, epoch: int, tries: int = 1) -> None:
+        """Waits until a pretraining is that far in that try: its record is the earlier one's until it has begun."""
         entries = [entry for entry in self.plan.entries if entry.planned.stage == "pretrain"]
-        until(lambda: any(one.state == "running" and (one.epoch or 0) >= epoch for one in states(entries).values()))
+
+        def is_there(one: RunState) -> bool:
+            return one.state == "running" and one.tries >= tries and (one.epoch or 0) >= epoch
+
+        until(lambda: any(map(is_there, states(entries).values())))
 
     def end(self) -> None:
         """Leaves no process behind."""

@@ -54,13 +54,16 @@ FINETUNE = {
 }
 
 
-def experiment(method: str = "mixmae", encoder: str = "swin", pretrain=None, evaluations=None, seed: int = 0):
+def experiment(
+    method: str = "mixmae", encoder: str = "swin", pretrain=None, evaluations=None, seed: int = 0, data="digits"
+):
     """`pretrain` is laid over PRETRAIN; `evaluations` is taken as it is."""
     return Experiment.model_validate(
         {
             "method": METHODS[method],
             "encoder": ENCODERS[encoder],
             "image_size": 32,
+            "data": data,
             "pretrain": None if method == "supervised" else {**PRETRAIN, **(pretrain or {})},
             "evaluations": evaluations or {},
             "seed": seed,

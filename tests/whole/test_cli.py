@@ -39,6 +39,7 @@ COMMANDS = {
     "results collect": ["--out", "--root"],
     "results table": ["--format", "--out", "--root", "--scale", "FILE"],
     "results check": ["--json", "--root", "--scale", "FILE"],
+    "results best": ["--by", "--json", "--list", "--root", "--scale", "--sweep", "--top", "--within", "FILE"],
     "results diff": ["--json", "A", "B"],
     "results plot": ["--format", "--out", "--root", "--scale", "FILE"],
     "results gallery": ["--images", "--out", "--rows", "--seed", "SOURCE…"],

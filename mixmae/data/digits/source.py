@@ -51,8 +51,14 @@ def split_rows(targets: np.ndarray) -> dict[str, list[int]]:
 
 
 @cache
+def grey_digits() -> tuple[list[Image.Image], np.ndarray]:
+    """Returns all images, 8 x 8 px of 256 grey levels, and their classes, in file order."""
+    levels, targets = read()
+    return [Image.fromarray(image) for image in np.round(levels * (255 / 16)).astype(np.uint8)], targets
+
+
+@cache
 def _upsampled() -> tuple[list[Image.Image], np.ndarray]:
     """Returns all images and their classes, in file order. Kept: a worker runs one job after another."""
-    levels, targets = read()
-    grey = [Image.fromarray(image) for image in np.round(levels * (255 / 16)).astype(np.uint8)]
+    grey, targets = grey_digits()
     return [image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB") for image in grey], targets

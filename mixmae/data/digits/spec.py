@@ -23,11 +23,16 @@ class DigitsSpec(DataSpec):
     source = "mixmae.data.digits.source:Digits"
 
     def counts(self, config: DigitsConfig, split: str) -> tuple[int, ...]:
-        val = [count // 5 for count in _counts()]
-        return tuple(val if split == "val" else [count - out for count, out in zip(_counts(), val, strict=True)])
+        return split_counts(split)
 
     def fingerprint(self, config: DigitsConfig, root: Path) -> str:
         return digest([digits_file().read_bytes()])
+
+
+def split_counts(split: str) -> tuple[int, ...]:
+    """Returns the digits of each class in "train" or "val"."""
+    val = [count // 5 for count in _counts()]
+    return tuple(val if split == "val" else [count - out for count, out in zip(_counts(), val, strict=True)])
 
 
 @cache

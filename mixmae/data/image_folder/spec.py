@@ -28,7 +28,7 @@ def data_root(config: ImageFolderConfig) -> Path:
 
 
 class ImageFolderSpec(DataSpec):
-    name, label, order = "image_folder", "image folder", 2
+    name, label, order = "image_folder", "image folder", 4
     config = ImageFolderConfig
     source = "mixmae.data.image_folder.source:ImageFolder"
     may_be_elsewhere = True

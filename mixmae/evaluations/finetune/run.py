@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from mixmae.data.batches import Samples, open_split
-from mixmae.data.draws import subset
+from mixmae.data.batches import Samples, open_split, subset_of
 from mixmae.data.transforms import evaluation_transform
 from mixmae.evaluations.finetune.loop import classify
 from mixmae.evaluations.finetune.transform import finetuning_transform
@@ -17,8 +16,8 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Leaves the classifier's weights in the
     run folder. Raises Stopped."""
     recipe: Any = job.recipe
-    train, val = open_split(job.data, "train"), open_split(job.data, "val")
-    indices = subset(train.labels, recipe.subset, job.seed)
+    train, val = open_split(job.data, "train"), open_split(job.data, job.scored_split)
+    indices = subset_of(job.data, train, recipe.subset, job.seed)
     encoder = encoder_of(job, session.run, recipe.drop_path, recipe.table_resize)
     model = Classifier(encoder, len(train.classes), recipe.head_init_std)
     figures = classify(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mixmae.data.splits import Measure
 from mixmae.data.subset import Subset
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.experiment.metric import LOSS, TOP1, TOP5
@@ -60,6 +61,8 @@ class FinetuneRecipe(Optimisation):
     """Whether half of the images are flipped horizontally."""
     eval_crop: Fraction = 0.875
     """Side of the central crop of the resized validation image."""
+    measure: Measure = "val"
+    """The split that is scored; tuning: what data.tuning sets aside, to choose settings by."""
     subset: Subset = Subset()
     """The part of the training images that is used."""
 
@@ -102,6 +105,9 @@ class Finetune(StageSpec):
             except ValueError as error:
                 yield ("windows",), str(error)
 
+    def scored_split(self, recipe: FinetuneRecipe) -> str:
+        return recipe.measure
+
     def least_images(self, recipe: FinetuneRecipe) -> tuple[str, int]:
         return "batch", recipe.batch
 
@@ -114,7 +120,7 @@ class Finetune(StageSpec):
         costs = classifier_costs(job)
         if costs is None:
             return None
-        passed = job.recipe.epochs * split_images(job.data, "val")
+        passed = job.recipe.epochs * split_images(job.data, job.scored_split)
         step, method = 3 * costs.forward, from_scratch().name
         return Work(method, step, costs.forward, trained_images(job), passed, costs.params, costs.exact)
 

@@ -6,7 +6,7 @@ import torch
 from timm.utils import accuracy
 from torch.nn import functional as F
 
-from mixmae.data.draws import subset
+from mixmae.data.batches import subset_of
 from mixmae.evaluations.accuracy import percents
 from mixmae.evaluations.features import extract, frozen, pixels
 from mixmae.evaluations.start import central_crops, encoder_of
@@ -21,7 +21,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     ValueError where there are fewer than k training images."""
     recipe: Any = job.recipe
     train, val = central_crops(job)
-    indices = subset(train.split.labels, recipe.subset, job.seed)
+    indices = subset_of(job.data, train.split, recipe.subset, job.seed)
     if recipe.k > len(indices):
         raise ValueError(f"k: {recipe.k} neighbours among {len(indices)} training images; write {len(indices)} or less")
     at_pixels = recipe.features == "pixels"

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mixmae.data.splits import Measure
 from mixmae.data.subset import Subset
 from mixmae.encoders.families import EncoderModel
 from mixmae.experiment.metric import TOP1, TOP5
@@ -22,6 +23,8 @@ class KnnRecipe(Model):
     """"pixels": the raw normalised image, to read the encoder's figure against."""
     eval_crop: Fraction = 0.875
     """Side of the central crop over that of the resized image."""
+    measure: Measure = "val"
+    """The split that is scored; tuning: what data.tuning sets aside, to choose settings by."""
     subset: Subset = Subset()
     """The training images that vote."""
 
@@ -35,6 +38,9 @@ class Knn(StageSpec):
     def placed(self, recipe: KnnRecipe, encoder: EncoderModel, image_size: tuple[int, int]) -> Placed:
         found = super().placed(recipe, encoder, image_size)
         return Placed(None, image_size, recipe) if recipe.features == "pixels" else found
+
+    def scored_split(self, recipe: KnnRecipe) -> str:
+        return recipe.measure
 
     def least_images(self, recipe: KnnRecipe) -> tuple[str, int]:
         return "k", recipe.k

@@ -10,7 +10,8 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.nn import functional as F
 
-from mixmae.data.draws import generator, seed_everything, subset
+from mixmae.data.batches import subset_of
+from mixmae.data.draws import generator, seed_everything
 from mixmae.evaluations.accuracy import scores
 from mixmae.evaluations.features import extract, frozen
 from mixmae.evaluations.linear.spec import LinearRecipe
@@ -33,7 +34,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     loss is not finite."""
     recipe: Any = job.recipe
     train, val = central_crops(job)
-    indices = subset(train.split.labels, recipe.subset, job.seed)
+    indices = subset_of(job.data, train.split, recipe.subset, job.seed)
     steps_per_epoch(len(indices), recipe)
     features = frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
     seen, seen_labels = extract(session, features, train, indices)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mixmae.data.splits import Measure
 from mixmae.data.subset import Subset
 from mixmae.experiment.metric import LOSS, TOP1, TOP5
 from mixmae.experiment.stages import StageSpec, Work
@@ -36,6 +37,8 @@ class LinearRecipe(Model):
     scale and shift before the classifier, whose running figures serve val."""
     eval_crop: Fraction = 0.875
     """Side of the central crop over that of the resized image."""
+    measure: Measure = "val"
+    """The split that is scored; tuning: what data.tuning sets aside, to choose settings by."""
     subset: Subset = Subset()
     """The part of the training images that is used."""
 
@@ -58,6 +61,9 @@ class Linear(StageSpec):
     recipe = LinearRecipe
     run = "mixmae.evaluations.linear.run:run"
     metrics = (TOP1, TOP5, LOSS)
+
+    def scored_split(self, recipe: LinearRecipe) -> str:
+        return recipe.measure
 
     def work(self, job: Any) -> Work | None:
         from mixmae.cost.multiply_adds import frozen_work

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mixmae.data.batches import Samples, open_split
-from mixmae.data.draws import seed_everything, subset
+from mixmae.data.batches import Samples, open_split, subset_of
+from mixmae.data.draws import seed_everything
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import PretrainJob
 from mixmae.methods.building import build_method
@@ -17,7 +17,7 @@ def run(session: Session, job: PretrainJob) -> Outcome:
     assert job.encoder is not None
     recipe: Any = job.recipe
     split = open_split(job.data, "train")
-    indices = subset(split.labels, recipe.subset, job.seed)
+    indices = subset_of(job.data, split, recipe.subset, job.seed)
     samples = Samples(split, pretraining_transform(recipe, job.image_size), job.seed, indices)
     seed_everything(job.seed, "init")
     method = build_method(job.method, build_encoder(job.encoder, job.image_size, recipe.drop_path))

@@ -257,3 +257,24 @@ def test_what_could_never_be_shown_is_refused_before_anything_runs(folder, monke
             main()
         assert ended.value.code == 2 and capsys.readouterr().err.startswith(message)
     assert not (folder / "new").exists()
+
+
+def test_the_best_settings_are_told_and_listed(results):
+    said = results("best", "grid.yaml", "--by", "linear", "--within", "method", "--root", "runs")
+    assert "### MixMAE" in said and "| 71.00 | 3 |" in said
+    listed = results("best", "grid.yaml", "--by", "linear", "--list", "--root", "runs")
+    assert listed == "list:\n- {method: mixmae, encoder: swin_nano}\n"
+    assert json.loads(results("best", "grid.yaml", "--by", "finetune", "--json", "--root", "runs"))["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--by", "liner"), "did you mean linear?"),
+        (("--by", "linear.top9"), "linear measures no 'top9'"),
+        (("--by", "linear", "--within", "methd"), "no case has methd; did you mean method?"),
+        (("--by", "linear", "--sweep", "none"), "no sweep 'none'; write one of all"),
+    ],
+)
+def test_what_a_grid_has_not_cannot_be_best(results, words, said):
+    assert said in results("best", "grid.yaml", "--root", "runs", *words, ends=2)

@@ -384,6 +384,10 @@ def test_frozen_ids():
             "evaluations.finetune.subset.labels_per_class: [144]",
             "evaluations.finetune.subset.labels_per_class: 144: class 0 has 143 training images; write 143 or fewer",
         ),
+        (
+            "data.tuning: [0.999]",
+            "data.tuning: 0.999 sets aside 143 of the 143 training images of class 0; write a smaller share",
+        ),
     ],
 )
 def test_what_needs_more_images_than_there_are_is_refused_before_anything_starts(tmp_path, line, message):

@@ -86,8 +86,8 @@ def test_ctrl_c_saves_and_a_killed_worker_costs_one_try(launch):
     assert (stopped["state"], stopped["tries"]) == ("stopped", 1) and 1 <= stopped["epoch"] < 300
 
     running = grid.start("grid", "run", "tiny.yaml")
-    for _ in range(2):
-        grid.wait_for_epoch(stopped["epoch"])
+    for tries in (2, 3):
+        grid.wait_for_epoch(stopped["epoch"], tries)
         (worker,) = grid.workers()
         os.kill(worker, signal.SIGKILL)
         until(lambda gone=worker: grid.workers() not in ([], [gone]) or running.poll() is not None)

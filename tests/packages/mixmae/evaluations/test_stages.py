@@ -216,3 +216,37 @@ def test_short_stages_stop_and_start_over(tmp_path, stage):
     assert run.read("state")["reason"].endswith("starts over")
     assert execute(run, Resources(), never) == "done"
     assert (run.path / "result.json").read_bytes() == (straight.path / "result.json").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------ what is scored
+
+
+@pytest.mark.parametrize("split", ["val", "tuning"])
+def test_the_split_that_is_measured_is_scored_by_what_it_trains_on(tmp_path, split):
+    """kNN on pixels, against scikit-learn's on the images themselves: weights of votes as ours, cosine as distance."""
+    data = DigitsConfig(tuning=0.2)
+    knn = {"features": "pixels", "eval_crop": 1.0, "k": 5, "measure": split}
+    exp = experiment("supervised", evaluations={"knn": knn}, data=data)
+    train, scored = (open_split(data, name) for name in ("train", split))
+
+    def flat(part) -> np.ndarray:
+        images = np.stack([np.asarray(part.image(index), dtype=float) for index in range(len(part))]) / 255
+        return ((images - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).reshape(len(part), -1)
+
+    voters = KNeighborsClassifier(5, metric="cosine", weights=lambda distances: np.exp((1 - distances) / 0.07))
+    expected = voters.fit(flat(train), train.labels).score(flat(scored), scored.labels)
+    result = run_all(tmp_path, exp)["knn"].read("result")
+    assert result["top1"] == pytest.approx(100 * expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("stage", ["finetune", "linear", "knn"])
+def test_every_evaluation_scores_the_images_that_are_set_aside(tmp_path, stage, monkeypatch):
+    data, opened = DigitsConfig(tuning=0.2), []
+    recipe = {**ALL[stage], "measure": "tuning"}
+    exp = experiment("supervised", evaluations={stage: recipe}, data=data)
+    for module in ("mixmae.evaluations.start", "mixmae.evaluations.finetune.run"):
+        monkeypatch.setattr(f"{module}.open_split", lambda data, split: opened.append(split) or open_split(data, split))
+    result = run_all(tmp_path, exp)[stage].read("result")
+    images = len(open_split(data, "tuning"))
+    assert sorted(opened) == ["train", "tuning"]
+    assert result["top1"] * images / 100 == pytest.approx(round(result["top1"] * images / 100), abs=1e-3)

@@ -134,6 +134,7 @@ def test_finetuning_fields(name):
         "crop_ratio": (3 / 4, 4 / 3),
         "flip": True,
         "eval_crop": fact["test"],
+        "measure": "val",
         "image_size": None,
         "windows": None,
         "subset": {"fraction": None, "labels_per_class": None},
