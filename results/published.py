@@ -97,10 +97,11 @@ def differences(run: Shown, published: Published) -> tuple[str, ...]:
     published, in words. Epochs of an evaluation count only where they were published."""
     row, spec = run.ran, stages[run.key[0]]
     epochs = row.get("pretrain.epochs")
+    trained = row.get("evaluation.epochs") or "no"
     evaluation = "training" if row["start"] == "scratch" else spec.activity or spec.label
     pairs = [
         ("0" if epochs is None else str(epochs), published.pretrain_epochs, " epochs of pretraining"),
-        (row.get("evaluation.epochs") if published.epochs else None, published.epochs, f" epochs of {evaluation}"),
+        (trained if published.epochs else None, published.epochs, f" epochs of {evaluation}"),
         (shown("image_size", row["image_size"]), published.resolution and str(published.resolution), " px"),
         (_dataset(row), published.dataset, ""),
     ]
@@ -132,7 +133,8 @@ def published_epochs() -> list[int]:
 def _dataset(row: Flat) -> str:
     """What published.csv calls the data of a row."""
     spec = sources.get(row["data.name"])
-    return spec.published_as if spec else row["data.name"]
+    fields = {name.removeprefix("data."): value for name, value in row.items() if name.startswith("data.")}
+    return spec.published_name(fields) if spec else row["data.name"]
 
 
 @cache

@@ -94,6 +94,7 @@ def shrunk(experiment: Experiment, name: str) -> Experiment:
             "pretrain": _pretraining(experiment, recipe, scale.divide),
             "evaluations": Evaluations(tuple(_evaluation(entry, recipe) for entry in experiment.evaluations)),
             "seed": experiment.seed,
+            "perturb": experiment.perturb,
         }
     )
 

@@ -43,12 +43,13 @@ def seed_everything(seed: int, purpose: str, *place: int) -> None:
 def subset(labels: list[int], part: Subset, seed: int, copies: int = 1) -> list[int]:
     """Returns the sorted indices of `part` of the samples, drawn class by class; smaller parts lie within larger ones.
 
-    copies: consecutive samples that are drawn together. A fraction keeps at least one image of every class. Raises
-    ValueError where a class has too few images.
+    seed: by which they are drawn where `part` has none of its own. copies: consecutive samples that are drawn together.
+    A fraction keeps at least one image of every class. Raises ValueError where a class has too few images.
     """
     chosen: list[int] = []
+    drawn_by = seed if part.seed is None else part.seed
     for label, groups in _groups(labels, copies):
-        order = generator(seed, "subset", label).permutation(len(groups))
+        order = generator(drawn_by, "subset", label).permutation(len(groups))
         for place in order[: kept(part, len(groups), label)]:
             chosen += groups[place]
     return sorted(chosen)

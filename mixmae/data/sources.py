@@ -1,5 +1,6 @@
 """What a source of images is to the rest of the program, and the sources there are (no torch)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -80,6 +81,10 @@ class DataSpec(Protocol):
     def published_as(self) -> str:
         """Name of the data set in published.csv."""
         return self.name
+
+    def published_name(self, fields: Mapping[str, Any]) -> str:
+        """Returns that name for a config with these fields, where a source has several data sets."""
+        return self.published_as
 
     def of_folder(self, path: Path) -> DataModel | None:
         """Returns the config for a folder that a command names; None where this is no source of folders."""

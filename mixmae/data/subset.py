@@ -1,27 +1,38 @@
 """Deterministic parts of a train split, and how many images they hold (no torch)."""
 
 from functools import lru_cache
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mixmae.data.sources import DataModel
 from mixmae.data.splits import split_copies, split_counts
+from mixmae.fields.identity import Neutral
 from mixmae.fields.model import Fraction, Model, Positive, impossible
 
 
 class Subset(Model):
-    """A deterministic part of the train split; at most one of the two."""
+    """A deterministic part of the train split; at most one of fraction and labels_per_class."""
 
     fraction: Fraction | None = None
     """Share of each class's images."""
     labels_per_class: Positive | None = None
     """Number of images of each class; where several are made of one source image, of source images with all theirs."""
+    seed: Annotated[int | None, Field(ge=0), Neutral(None)] = None
+    """By which the images are drawn: where it is given, the same ones for all seeds of runs; default: the run's."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if self.fraction is not None and self.labels_per_class is not None:
             raise impossible(("labels_per_class",), "fraction is given too; write only one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Self:
+        if self.seed is not None and self.fraction is None and self.labels_per_class is None:
+            raise impossible(
+                ("seed",), "draws nothing of all images; write fraction or labels_per_class too, or leave it out"
+            )
         return self
 
 

@@ -1,18 +1,24 @@
 """What evaluations start from: an encoder, pretrained or random, and the samples of both splits."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import seed_everything
 from mixmae.data.transforms import evaluation_transform
 from mixmae.encoders.building import build_encoder
 from mixmae.encoders.encoder import Encoder
+from mixmae.evaluations.features import frozen, pixels
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.experiment.stages import stages
 from mixmae.files.records import sha256
+from mixmae.methods.perturbation import perturb
 from mixmae.runs.folder import RunFolder
+from mixmae.training.session import Session
 from mixmae.weights.description import about
 from mixmae.weights.loading import load_encoder
 
@@ -26,7 +32,8 @@ class NotReady(ValueError):
 
 
 def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str = "geometric") -> Encoder:
-    """The job's encoder, its random weights drawn by (seed, "init"), then those of what it starts from, if anything.
+    """The job's encoder, its random weights drawn by (seed, "init") and moved as its `perturb` says, then those of what
+    it starts from, if anything.
 
     tables: how relative position tables are resized, as of `mixmae.weights.resizing.fitted`. Raises NotReady where
     what it starts from is not done: nothing is ever evaluated from random weights instead.
@@ -34,11 +41,20 @@ def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str
     assert job.encoder is not None, "no encoder for a job that looks at pixels alone"
     seed_everything(job.seed, "init")
     encoder = build_encoder(job.encoder, job.image_size, drop_path=drop_path)
+    perturb(encoder, job.perturb)
     if job.weights is not None:
         _load_imported(encoder, job.weights, tables)
     elif job.start is not None:
         _load_run(encoder, RunFolder(run.root, *job.start), tables)
     return encoder
+
+
+def features_of(session: Session, job: EvaluationJob) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the job's recipe calls `features` of images (B, 3, H, W): (B, width). Raises what `encoder_of` raises."""
+    recipe: Any = job.recipe
+    if recipe.features == "pixels":
+        return pixels
+    return frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
 
 
 def _load_run(encoder: Encoder, start: RunFolder, tables: str) -> None:

@@ -16,6 +16,7 @@ from mixmae.encoders.families import EncoderConfig
 from mixmae.experiment.evaluations import Evaluations
 from mixmae.experiment.stages import StageSpec, pretraining, size_problems
 from mixmae.fields.choice import Deferred
+from mixmae.fields.identity import Neutral
 from mixmae.fields.model import FieldPath, Model, Size, impossible
 from mixmae.methods.methods import MethodConfig, MethodSpec, Problem, methods
 
@@ -39,6 +40,10 @@ class Experiment(Model):
     """How the encoder is judged, by name."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The seed of every random draw."""
+    perturb: Annotated[int, Field(ge=0), Neutral(0)] = 0
+    """Above 0: every weight that a run starts training or probing from, and does not load, is moved to the next float32
+    number, up or down at random, by other signs for each number and the same for every seed. Runs of 0 to 5 are twins:
+    how far their figures lie apart is what rounding alone does to them."""
 
     @property
     def spec(self) -> MethodSpec:

@@ -29,6 +29,7 @@ class StageJob(Model):
     data: DataConfig
     recipe: Annotated[SerializeAsAny[Model], PlainValidator(_recipe)]
     seed: int
+    perturb: Annotated[int, Neutral(0)] = 0
 
     @classmethod
     def parts(cls, written: Mapping[str, Any]) -> Mapping[str, type[Model]]:
@@ -167,6 +168,7 @@ def _pretrain_job(experiment: Experiment) -> PretrainJob:
         data=experiment.data,
         recipe=placed.recipe,
         seed=experiment.seed,
+        perturb=experiment.perturb,
     )
 
 
@@ -186,6 +188,7 @@ def _evaluation_job(entry: Evaluation, experiment: Experiment, start: PlannedJob
         data=experiment.data,
         recipe=placed.recipe,
         seed=experiment.seed,
+        perturb=experiment.perturb,
         pretraining=start.id if start else None,
         start_stage=start.stage if start and start.job.spec.measures else None,
         weights=method if experiment.spec.reads_weights and placed.encoder else None,

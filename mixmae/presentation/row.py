@@ -1,9 +1,9 @@
 """A run as one flat row: what every dotted path says of it (no torch, no pandas).
 
-`method.*` and `pretrain.*` are of the pretraining that the run goes back to, `encoder.*`, `image_size`, `data.*` and
-`seed` the run's own, `evaluation.*` its own recipe. `start` says from what it starts, and `method` what its encoder was
-trained by: a method's name, or what stands in its place; `start.STAGE.*` is the recipe of a run between those. What a
-run does not have is not there.
+`method.*` and `pretrain.*` are of the pretraining that the run goes back to, `encoder.*`, `image_size`, `data.*`,
+`seed` and `perturb` the run's own, `evaluation.*` its own recipe. `start` says from what it starts, and `method` what
+its encoder was trained by: a method's name, or what stands in its place; `start.STAGE.*` is the recipe of a run between
+those. What a run does not have is not there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,8 @@ def row_of(chain: Sequence[Mapping[str, Any]]) -> Flat:
     which they change nothing."""
     chain = [completed(_model(job), job) for job in chain]
     own = chain[0]
-    row: Flat = {"stage": own["stage"], "seed": own["seed"], "start": start_kind(own), "method": method_of(chain)}
+    row: Flat = {name: own[name] for name in ("stage", "seed", "perturb")}
+    row |= {"start": start_kind(own), "method": method_of(chain)}
     height, width = own["image_size"]
     row["image_size"] = height if height == width else (height, width)
     parts = {name: own.get(name) for name in ("data", "weights")} | {"evaluation": own["recipe"]}
@@ -50,6 +51,11 @@ def row_of(chain: Sequence[Mapping[str, Any]]) -> Flat:
     if weights := row.get("weights.path"):
         row["weights"] = PurePath(weights).name
     return row
+
+
+def own_recipe(job: Mapping[str, Any]) -> Flat:
+    """`evaluation.*` of a job, without fields at the value at which they change nothing: as before they were added."""
+    return flat(computed(_model(job), job)["recipe"], "evaluation")
 
 
 def _model(job: Mapping[str, Any]) -> type[StageJob]:

@@ -195,7 +195,7 @@ class Progress:
     # -------------------------------------------------------------------------------------------------------- epochs
 
     def end_epoch(self, **measured: float) -> None:
-        """Logs the epoch that just ended, with what was `measured` on the val split, and saves."""
+        """Logs the epoch that just ended, with what was `measured` on the val split, if it was, and saves."""
         epoch, taken = self.step // self.feed.steps_per_epoch, self.feed.steps_per_epoch - self.skipped
         loss = self.loss_sum.item() / taken
         counted = {"grad_norm": self.norm_sum.item() / taken, "skipped_steps": self.skipped, "restores": self.restores}

@@ -7,21 +7,17 @@ import gc
 import logging
 import math
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mixmae
 from mixmae.data.sources import sources
 from mixmae.experiment.jobs import StageJob, job_id, job_of
-from mixmae.experiment.plugins import origin_text, others, plugins_of
+from mixmae.experiment.plugins import plugins_of
 from mixmae.fields.specs import resolve
 from mixmae.files.retrying import naming
 from mixmae.runs.cause import Cause, cause_of
@@ -30,10 +26,9 @@ from mixmae.runs.lease import Lease, Lost
 from mixmae.tracking.trackers import Trackers
 from mixmae.training.places import node
 from mixmae.training.resources import Resources
+from mixmae.work.environment import record_environment
 
 if TYPE_CHECKING:
-    import torch
-
     from mixmae.training.processes import Ending, Processes
     from mixmae.training.session import Outcome
 
@@ -138,7 +133,7 @@ def _result(
 
     torch.set_num_threads(resources.threads)
     job = _check_config(run)
-    _record_environment(run, resources, processes, plugins_of(job))
+    record_environment(run, resources, processes, plugins_of(job))
     processes.broadcast({"root": str(run.root), "stage": run.stage, "id": run.id})
     outcome = _compute(run, resources, stop, _Leased(state.report, state.lease.check), processes, trackers)
     _check_figures(job, outcome.figures)
@@ -285,7 +280,9 @@ class _State:
             self._room.unlink()
 
     def report(self, epoch: int, epochs: int, loss: float | None, metric: float | None) -> None:
-        self._data.update(epoch=epoch, epochs=epochs, loss=loss, metric=metric)
+        if metric is not None:  # else the last one that was measured stays
+            self._data["metric"] = metric
+        self._data.update(epoch=epoch, epochs=epochs, loss=loss)
         if time.monotonic() - self._written_at >= REPORT_EVERY_S:
             self._write()
 
@@ -309,75 +306,6 @@ class _State:
         self.lease.check()
         self._run.write("state", self._data)
         self._written_at = time.monotonic()
-
-
-# --------------------------------------------------------------------------------------------------------- environment
-
-
-def _record_environment(
-    run: RunFolder, resources: Resources, processes: "Processes", plugins: list[dict[str, Any]]
-) -> None:
-    """Writes environment.json. An older one that differs is kept under "earlier"; what may change results is warned of,
-    as are plug-ins that are not those of the plan: config.json says from now on which compute."""
-    now = {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "timm", "numpy")},
-        "mixmae": mixmae.__version__,
-        "commit": _commit(),
-        "cpu": _cpu(),
-        "host": node(),
-        "threads": resources.threads,
-        "workers": resources.workers,
-        "checkpoint_activations": resources.checkpoint_activations,
-        "compile_blocks": resources.compile_blocks,
-        "track": list(resources.track),
-        "processes": processes.count,
-        "device": _device_name(processes.device),
-        **{f"{plugin['kind']} {plugin['name']}": origin_text(plugin) for plugin in plugins},
-    }
-    config = run.read("config") or {}
-    changed = list(others(plugins, config.get("plugins", [])))
-    for name, planned, origin in changed:
-        log.warning("%s was planned as %s, is now %s", name, planned, origin)
-    if changed:
-        run.write("config", {**config, "plugins": plugins})
-    before = run.recovered("environment")
-    earlier = before.pop("earlier", [])
-    before.pop("schema", None)
-    if before and before != now:
-        earlier = [*earlier, before]
-        for name in sorted(now.keys() & before.keys()):
-            if now[name] != before[name] and name not in ("host", "workers", "track"):
-                log.warning("%s was %s, is now %s: the last bits may differ", name, before[name], now[name])
-    run.write("environment", {**now, "earlier": earlier})
-
-
-def _commit() -> str | None:
-    """Returns the commit of the checkout this runs from, with "-dirty" where files differ; None for an installed
-    package."""
-    checkout = Path(mixmae.__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return answer.stdout.strip() or None
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _device_name(device: "torch.device") -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 class _LogFile(logging.FileHandler):

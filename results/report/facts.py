@@ -22,6 +22,7 @@ from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.row import stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES
+from results.rows.machines import machine
 from results.rows.reading import trains_encoder
 from results.rows.shown import grouped, of_keys, pretrained
 
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 
 NO_FOLDER = "not launched or not readable"
 ENVIRONMENT = (
-    "mixmae", "commit", "python", "torch", "timm", "numpy", "cpu", "device", "processes", "threads", "workers",
-    "compile_blocks", "checkpoint_activations",
+    "mixmae", "commit", "python", "torch", "timm", "numpy", "torchvision", "pillow", "pyarrow", "cuda", "cudnn",
+    "driver", "cpu", "cpu_type", "variables", "device", "processes", "threads", "workers", "compile_blocks",
+    "checkpoint_activations",
 )  # fmt: skip
 """The versions and facts about the machine that are shown of environment.json; host names stay in the run folder."""
 SETTINGS = ("method", "encoder", "data", "image_size", "pretrain_epochs", "seed")
@@ -78,9 +80,8 @@ class RunRecord:
 
     @property
     def device(self) -> str:
-        """The GPU's name, or the CPU's; all of them where it went on elsewhere."""
-        named = (ran.get("cpu") if ran.get("device") == "cpu" else ran.get("device") for ran in self.ran_in)
-        return " and ".join(dict.fromkeys(str(name) for name in named if name)) or MISSING
+        """The GPU's name, or the CPU's with its type; all of them where it went on elsewhere."""
+        return machine(self.environment) or MISSING
 
 
 RunRecords = dict[Key, RunRecord]
@@ -265,7 +266,7 @@ def environments(runs: pd.DataFrame, records: RunRecords) -> Listing:
     for key in zip(runs["stage"], runs["id"], strict=True):
         environment = records[key].environment
         if environment:
-            runs_in[tuple(environment.get(name) for name in ENVIRONMENT)] += 1
+            runs_in[tuple(_recorded(environment.get(name)) for name in ENVIRONMENT)] += 1
             moved += len(records[key].ran_in) > 1
     kinds = sorted(runs_in, key=lambda values: (-runs_in[values], str(values)))
     rows = [
@@ -277,6 +278,13 @@ def environments(runs: pd.DataFrame, records: RunRecords) -> Listing:
     notes = [f"{many(silent, 'run')} without environment.json."] * bool(silent)
     notes += [f"{many(moved, 'run')} began in another environment and went on in this."] * bool(moved)
     return Listing("Versions and machines", ("", *(many(runs_in[kind], "run") for kind in kinds)), rows, tuple(notes))
+
+
+def _recorded(value: Any) -> Any:
+    """What is recorded, variables as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting}" for name, setting in value.items()) or None
+    return value
 
 
 def plug_ins(records: RunRecords) -> Listing:

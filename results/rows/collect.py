@@ -330,7 +330,7 @@ class _AllShared:
             jobs, prints = zip(*map(parsed, texts), strict=True)
             row = row_of(jobs)
             computed = {"data_fingerprint": prints[0], "config": computed_of(jobs, prints)}
-            self.all.append(_Shared(row, {**columns_of(row), **computed}))
+            self.all.append(_Shared(row, {**columns_of(row, jobs[0]), **computed}))
         return self._places[texts]
 
 

@@ -22,7 +22,7 @@ from mixmae.fields.identity import Key, canonical
 from mixmae.files.records import NewerSchema, whole_lines
 from mixmae.files.retrying import retried
 from mixmae.presentation.columns import ALIASES
-from mixmae.presentation.row import Flat, row_of, stage_label
+from mixmae.presentation.row import Flat, own_recipe, row_of, stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import STATES, RunState, state_by
 
@@ -232,8 +232,9 @@ def _read(run: RunFolder, config: Mapping[str, Any]) -> Read:
         plugins = canonical(config["plugins"]) if "plugins" in config else None
         if plugins:
             recall(config["plugins"])
-        row = columns_of(_checked(text))
-        _check_types({**row, "seed": seed, "data_fingerprint": fingerprint, "pretraining": start and start[1]})
+        _check_types(
+            {**_checked(text), "seed": seed, "data_fingerprint": fingerprint, "pretraining": start and start[1]}
+        )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, Broken):
             raise
@@ -242,8 +243,10 @@ def _read(run: RunFolder, config: Mapping[str, Any]) -> Read:
 
 
 @lru_cache(maxsize=4096)
-def _checked(text: str) -> Flat:
-    return row_of([parsed(text)[0]])
+def _checked(text: str) -> dict[str, Any]:
+    """The columns of a run without a seed, of its `Read.config`."""
+    job = parsed(text)[0]
+    return columns_of(row_of([job]), job)
 
 
 def parsed(text: str) -> tuple[dict[str, Any], str]:
@@ -255,9 +258,10 @@ def parsed(text: str) -> tuple[dict[str, Any], str]:
     return job, data["data_fingerprint"]
 
 
-def columns_of(row: Flat) -> dict[str, Any]:
-    """The columns of a collected frame that a row fills."""
-    columns = {name: row.get(path) for name, path in PATHS.items()}
+def columns_of(row: Flat, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a collected frame that a job's row fills. Of its recipe no field that changes nothing."""
+    said = row | dict.fromkeys(path for path in PATHS.values() if path.startswith("evaluation.")) | own_recipe(job)
+    columns = {name: said.get(path) for name, path in PATHS.items()}
     size = row["image_size"]
     height, width = size if isinstance(size, tuple) else (size, size)
     return {**columns, "image_size": f"{height:d}" if height == width else f"{height:d}x{width:d}"}
@@ -303,7 +307,7 @@ def _figures(stage: str, result: Mapping[str, Any]) -> str:
 def _add_costs(run: RunFolder, read: Read) -> list[str]:
     """Sets hours and device; returns what is wrong with the files that tell them."""
     try:
-        epochs = columns_of(_checked(read.config))["epochs"]
+        epochs = _checked(read.config)["epochs"]
         device, processes = _place(run)
         seconds = _seconds(run, epochs)
         hours = None if processes is None or seconds is None else seconds * processes / 3600

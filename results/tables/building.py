@@ -15,6 +15,7 @@ from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
 from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
+from results.rows.machines import computed_on
 from results.rows.shown import shown_runs
 from results.tables.significance import Scored, significance
 
@@ -178,6 +179,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         *_reached(runs),
         *significant.notes,
         *_uncounted(runs),
+        *computed_on(runs),
     )
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
     return Table(spec.name, title, declaration.scale, columns, figures, body, notes)

@@ -24,6 +24,7 @@ COMMANDS = {
         *("--threads", "--track", "--workers", "EXPERIMENT"),
     ],
     "data check": ["--json", "DIR"],
+    "data fetch": ["--from", "DATASET", "DIR"],
     "doctor": ["--data", "--json", "--site", "--submit"],
     "grid list": ["--json"],
     "grid plan": ["--executor", "--json", "--scale", "FILE"],

@@ -37,6 +37,7 @@ OTHER_MEANINGS = {
     "loss": "a figure of results and lines of metrics.jsonl",
     "pretrain": "a block of experiment files, and what rows call it",
     "bars": "how seaborn draws errors",
+    "torchvision": "the package",
 }
 """Names of specs that are other words too."""
 ALLOWED = {

@@ -1,13 +1,12 @@
 """What makes two folders of images the same: a hash over their files' relative paths, sizes and classes (no torch)."""
 
-import errno
 import logging
 from pathlib import Path
 
-from mixmae.data.fingerprint import digest
+from mixmae.data.fingerprint import cache_below, keep, of_files
 from mixmae.data.image_folder.index import Index, index, remember
 from mixmae.data.image_folder.spec import ImageFolderConfig, data_root
-from mixmae.files.records import read_json, write_json
+from mixmae.files.records import read_json
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +15,6 @@ CACHED_FROM = 50_000
 Rewriting a file in place changes no folder: of a smaller data set, where reading all sizes takes a fraction of a
 second, this is seen unless the size stays the same, of a larger one not at all.
 `mixmae data check` reads everything."""
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""Errors of a root that cannot be written to: the fingerprint is then computed anew each time."""
 
 
 def fingerprint(data: ImageFolderConfig, root: Path) -> str:
@@ -57,14 +54,14 @@ def _files(walked: Index) -> list[tuple[str, str]]:
 
 
 def _of_files(folder: Path, files: list[tuple[str, str]]) -> str:
-    return digest(f"{path}\0{(folder / path).stat().st_size}\0{name}\n".encode() for path, name in files)
+    return of_files(folder, ((path, path, name) for path, name in files))
 
 
 # --------------------------------------------------------------------------------------------------------------- cache
 
 
 def _cache(folder: Path, root: Path) -> Path:
-    return root / "fingerprints" / f"{digest([str(folder).encode()])}.json"
+    return cache_below(root, str(folder))
 
 
 def _recalled(folder: Path, root: Path) -> str | None:
@@ -83,11 +80,7 @@ def _keep(cache: Path, folder: Path, walked: Index, fingerprint: str) -> None:
         split: {name: "\0".join(files) for name, files in classes.items()} for split, classes in walked.files.items()
     }
     data = {"path": str(folder), "fingerprint": fingerprint, "times": walked.times, "files": files}
-    try:
-        write_json(cache, data)
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
+    keep(cache, data)
 
 
 def _kept(cache: Path) -> tuple[Index, str] | None:

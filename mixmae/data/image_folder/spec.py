@@ -1,13 +1,12 @@
 """Images in the ImageNet layout: PATH/train/CLASS/… and PATH/val/CLASS/… (no torch)."""
 
-import os
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mixmae.data.paths import expanded
 from mixmae.data.sources import SPLITS, DataModel, DataNotHere, DataSpec
 from mixmae.fields.identity import Recorded
 
@@ -35,9 +34,7 @@ class ImageFolderSpec(DataSpec):
 
     def placed(self, config: ImageFolderConfig) -> ImageFolderConfig:
         """Returns the config with its path expanded and made absolute."""
-        if missing := [name for name in re.findall(r"\$\{?(\w+)", config.path) if name not in os.environ]:
-            raise DataNotHere(("path",), f"the environment variable {missing[0]} is not set", missing[0])
-        path = Path(os.path.expandvars(config.path)).expanduser().resolve()
+        path = expanded(config.path)
         for split in SPLITS:
             if not (path / split).is_dir():
                 what = f"no folder {path / split}; write a path that holds train/CLASS/ and val/CLASS/ images"

@@ -1,4 +1,4 @@
-"""The classification loop: fine-tuning and training from scratch, with the val split measured after every epoch."""
+"""The classification loop: fine-tuning and training from scratch, with the val split measured after epochs."""
 
 import logging
 from typing import Any
@@ -46,8 +46,10 @@ def classify(
                 seed_everything(job.seed, "forward", progress.step, number)
                 progress.accumulate(number, mixed, targets)
             if progress.end_step():
-                with progress.pause("validating"):
-                    figures = validate(session, progress.measured, val, recipe)
+                figures: dict[str, float] = {}
+                if recipe.evaluates_after(progress.step // feed.steps_per_epoch):
+                    with progress.pause("validating"):
+                        figures = validate(session, progress.measured, val, recipe)
                 progress.end_epoch(**figures)
     last = progress.finish()
     return {"top1": last["top1"], "top5": last["top5"], "loss": last["val_loss"], "epochs": recipe.epochs}

@@ -9,6 +9,7 @@ from mixmae.evaluations.finetune.transform import finetuning_transform
 from mixmae.evaluations.start import encoder_of
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.methods.classifier import Classifier
+from mixmae.methods.perturbation import perturb
 from mixmae.training.session import Outcome, Session
 
 
@@ -20,6 +21,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     indices = subset_of(job.data, train, recipe.subset, job.seed)
     encoder = encoder_of(job, session.run, recipe.drop_path, recipe.table_resize)
     model = Classifier(encoder, len(train.classes), recipe.head_init_std)
+    perturb(model.head, job.perturb)
     figures = classify(
         session,
         job,

@@ -63,8 +63,20 @@ class FinetuneRecipe(Optimisation):
     """Side of the central crop of the resized validation image."""
     measure: Measure = "val"
     """The split that is scored; tuning: what data.tuning sets aside, to choose settings by."""
+    evaluate_every: Annotated[Positive, Neutral(1)] = 1
+    """val is measured after every so many epochs, and after the last one, whose figures are the result: they and the
+    weights are the same bits whatever is written here, and only metrics.jsonl has fewer figures."""
     subset: Subset = Subset()
     """The part of the training images that is used."""
+
+    @property
+    def evaluated(self) -> int:
+        """How many epochs val is measured after."""
+        return -(-self.epochs // self.evaluate_every)
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether val is measured after the `epoch`-th epoch, counted from 1."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
     @property
     def average_decay(self) -> float | None:
@@ -120,7 +132,7 @@ class Finetune(StageSpec):
         costs = classifier_costs(job)
         if costs is None:
             return None
-        passed = job.recipe.epochs * split_images(job.data, job.scored_split)
+        passed = job.recipe.evaluated * split_images(job.data, job.scored_split)
         step, method = 3 * costs.forward, from_scratch().name
         return Work(method, step, costs.forward, trained_images(job), passed, costs.params, costs.exact)
 

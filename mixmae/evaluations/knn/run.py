@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from mixmae.data.batches import subset_of
 from mixmae.evaluations.accuracy import percents
-from mixmae.evaluations.features import extract, frozen, pixels
-from mixmae.evaluations.start import central_crops, encoder_of
+from mixmae.evaluations.features import extract
+from mixmae.evaluations.start import central_crops, features_of
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.session import Outcome, Session
 
@@ -24,8 +24,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     indices = subset_of(job.data, train.split, recipe.subset, job.seed)
     if recipe.k > len(indices):
         raise ValueError(f"k: {recipe.k} neighbours among {len(indices)} training images; write {len(indices)} or less")
-    at_pixels = recipe.features == "pixels"
-    features = pixels if at_pixels else frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
+    features = features_of(session, job)
     known, known_labels = extract(session, features, train, indices)
     asked, asked_labels = extract(session, features, val, list(range(len(val.split))))
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)

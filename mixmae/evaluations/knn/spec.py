@@ -1,14 +1,13 @@
 """Weighted k nearest neighbours, on frozen features or on raw pixels (no torch)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mixmae.data.splits import Measure
 from mixmae.data.subset import Subset
-from mixmae.encoders.families import EncoderModel
+from mixmae.evaluations.frozen import FrozenStage
 from mixmae.experiment.metric import TOP1, TOP5
-from mixmae.experiment.stages import Placed, StageSpec, Work
 from mixmae.fields.model import Fraction, Model, Positive
 
 
@@ -29,26 +28,17 @@ class KnnRecipe(Model):
     """The training images that vote."""
 
 
-class Knn(StageSpec):
+class Knn(FrozenStage):
     name, label, order = "knn", "kNN", 4
     recipe = KnnRecipe
     run = "mixmae.evaluations.knn.run:run"
     metrics = (TOP1, TOP5)
-
-    def placed(self, recipe: KnnRecipe, encoder: EncoderModel, image_size: tuple[int, int]) -> Placed:
-        found = super().placed(recipe, encoder, image_size)
-        return Placed(None, image_size, recipe) if recipe.features == "pixels" else found
 
     def scored_split(self, recipe: KnnRecipe) -> str:
         return recipe.measure
 
     def least_images(self, recipe: KnnRecipe) -> tuple[str, int]:
         return "k", recipe.k
-
-    def work(self, job: Any) -> Work | None:
-        from mixmae.cost.multiply_adds import frozen_work
-
-        return frozen_work(job)
 
 
 SPEC = Knn()

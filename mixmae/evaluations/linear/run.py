@@ -1,5 +1,6 @@
 """Stage job: a linear classifier on frozen features."""
 
+import logging
 import math
 import time
 from typing import Any
@@ -13,14 +14,18 @@ from torch.nn import functional as F
 from mixmae.data.batches import subset_of
 from mixmae.data.draws import generator, seed_everything
 from mixmae.evaluations.accuracy import scores
-from mixmae.evaluations.features import extract, frozen
+from mixmae.evaluations.features import extract
+from mixmae.evaluations.linear.optimum import fit, objective
 from mixmae.evaluations.linear.spec import LinearRecipe
-from mixmae.evaluations.start import central_crops, encoder_of
+from mixmae.evaluations.start import central_crops, features_of
 from mixmae.experiment.jobs import EvaluationJob
+from mixmae.methods.perturbation import perturb
 from mixmae.training.journal import Journal
 from mixmae.training.processes import Processes
 from mixmae.training.progress import Diverged
 from mixmae.training.session import Outcome, Session
+
+log = logging.getLogger(__name__)
 
 HEAD_INIT_STD = 0.01
 """Of MAE's linear probe, as the two below (main_linprobe.py, util/lars.py)."""
@@ -30,18 +35,21 @@ LARS_MOMENTUM = 0.9
 
 
 def run(session: Session, job: EvaluationJob) -> Outcome:
-    """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch. Raises Stopped, and Diverged where the
-    loss is not finite."""
+    """Figures: top1, top5 (percent), loss, epochs, of val after the last epoch, or at the optimum, where epochs is 0.
+    Raises Stopped, Diverged where the loss is not finite, and NotConverged where no optimum was reached."""
     recipe: Any = job.recipe
     train, val = central_crops(job)
     indices = subset_of(job.data, train.split, recipe.subset, job.seed)
-    steps_per_epoch(len(indices), recipe)
-    features = frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
+    solves = recipe.optimizer == "lbfgs"
+    if not solves:
+        steps_per_epoch(len(indices), recipe)
+    features = features_of(session, job)
     seen, seen_labels = extract(session, features, train, indices)
     unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
     if recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
-    return Outcome(_train(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels)))
+    found = _solve if solves else _train
+    return Outcome(found(session, job, len(train.split.classes), (seen, seen_labels), (unseen, unseen_labels)))
 
 
 def standardised(train: torch.Tensor, val: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,15 +60,36 @@ def standardised(train: torch.Tensor, val: torch.Tensor) -> tuple[torch.Tensor, 
 
 def steps_per_epoch(images: int, recipe: LinearRecipe) -> int:
     """Batches an epoch. Raises ValueError where there is none, or where batch_norm would get one of a single image."""
+    batch = recipe.batch
+    assert batch is not None, "an optimiser that takes steps"
     if recipe.full_batches:
-        if images < recipe.batch:
-            what = f"{images} training images are fewer than one batch of {recipe.batch}"
+        if images < batch:
+            what = f"{images} training images are fewer than one batch of {batch}"
             raise ValueError(f"{what}; write batch: {images} or less, or full_batches: false")
-        return images // recipe.batch
-    if recipe.standardise == "batch_norm" and images % recipe.batch == 1:
-        what = f"the last batch of {images} training images, {recipe.batch} a batch, is a single one"
+        return images // batch
+    if recipe.standardise == "batch_norm" and images % batch == 1:
+        what = f"the last batch of {images} training images, {batch} a batch, is a single one"
         raise ValueError(f"{what}, which batch_norm cannot standardise; write full_batches: true")
-    return -(-images // recipe.batch)
+    return -(-images // batch)
+
+
+def _solve(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> dict:
+    """`train` and `val` are (features, labels). Every process solves the whole problem; nothing is drawn at random."""
+    recipe: Any = job.recipe
+    features, labels = train[0].double(), train[1]
+    head = nn.Linear(features.shape[1], classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    perturb(head, job.perturb)
+    head = head.double().to(session.device)
+    doing = "solving for the linear classifier"
+    iterations = fit(head, features, labels, recipe.weight_decay, lambda: session.check_stop(doing))
+    with torch.no_grad():
+        reached = objective(head, features, labels, recipe.weight_decay).item()
+        found = scores(head(val[0].double()), val[1])
+    log.info("optimum after %d iterations of L-BFGS: objective %.8f", iterations, reached)
+    session.report(epoch=0, epochs=0, loss=reached, metric=found[session.main])
+    return {"top1": found["top1"], "top5": found["top5"], "loss": found["val_loss"], "epochs": 0}
 
 
 def _train(session: Session, job: EvaluationJob, classes: int, train: tuple, val: tuple) -> dict:
@@ -117,6 +146,7 @@ def _classifier(width: int, classes: int, job: EvaluationJob, processes: Process
     head = nn.Linear(width, classes)
     nn.init.normal_(head.weight, std=HEAD_INIT_STD)
     nn.init.zeros_(head.bias)
+    perturb(head, job.perturb)
     if recipe.standardise == "train":
         return head
     return nn.Sequential(BatchNorm(width, processes), head)
@@ -173,6 +203,7 @@ def optimizer_of(model: nn.Module, recipe: LinearRecipe) -> torch.optim.Optimize
 
 def schedule_of(optimizer: torch.optim.Optimizer, recipe: LinearRecipe, steps: int) -> CosineLRScheduler:
     """A step at a time: linear from zero over the warm-up, then half a cosine to zero. steps: an epoch."""
+    assert recipe.epochs is not None, "an optimiser that takes steps"
     warmup = recipe.warmup_epochs * steps
     return CosineLRScheduler(
         optimizer,
@@ -184,4 +215,5 @@ def schedule_of(optimizer: torch.optim.Optimizer, recipe: LinearRecipe, steps: i
 
 
 def _learning_rate(recipe: LinearRecipe) -> float:
+    assert recipe.base_lr and recipe.batch and recipe.base_batch, "an optimiser that takes steps"
     return recipe.base_lr * recipe.batch / recipe.base_batch

@@ -7,6 +7,7 @@ from mixmae.data.draws import seed_everything
 from mixmae.encoders.building import build_encoder
 from mixmae.experiment.jobs import PretrainJob
 from mixmae.methods.building import build_method
+from mixmae.methods.perturbation import perturb
 from mixmae.training.pretrain.loop import pretrain
 from mixmae.training.pretrain.transform import pretraining_transform
 from mixmae.training.session import Outcome, Session
@@ -21,4 +22,5 @@ def run(session: Session, job: PretrainJob) -> Outcome:
     samples = Samples(split, pretraining_transform(recipe, job.image_size), job.seed, indices)
     seed_everything(job.seed, "init")
     method = build_method(job.method, build_encoder(job.encoder, job.image_size, recipe.drop_path))
+    perturb(method, job.perturb)
     return Outcome(pretrain(session, job, method, samples, indices))

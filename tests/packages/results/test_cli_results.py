@@ -13,6 +13,7 @@ from ablations.plan.plan import plan
 from ablations.plan.queueing import create_run
 from cli import main
 from support.made_runs import write_evaluation, write_pretraining
+from support.torchvision_sets import random_set, write_mnist
 
 GRID = """\
 base: digits_nano
@@ -161,6 +162,21 @@ def test_results_are_shown_where_the_images_are_not(tmp_path, results, monkeypat
     results("plot", "far.yaml", "--out", "there", "--format", "svg")
     assert (tmp_path / "here" / "macs.svg").read_bytes() == (tmp_path / "there" / "macs.svg").read_bytes()
     results("report", "far.yaml")
+
+
+def test_results_on_a_set_of_torchvision_are_shown_where_it_is_not(tmp_path, results, monkeypatch):
+    write_mnist(tmp_path / "images", random_set(10, (10, 1), 28, 28))
+    written = ELSEWHERE.split("plots:")[0].replace("name: image_folder", "name: torchvision, dataset: FashionMNIST")
+    written = written.replace("pretrain.epochs: [1, 2]", "data.placed: [false, true]")
+    (tmp_path / "far.yaml").write_text(written.replace("rows: [pretrain_epochs]", "rows: [data.placed]"))
+    monkeypatch.setenv("IMAGES", str(tmp_path / "images"))
+    make_runs(tmp_path / "far.yaml", tmp_path / "runs")
+    here = results("table", "far.yaml", "--format", "md")
+    assert "| no | 80.00 (n=1) |\n| yes | 80.00 (n=1) |\n" in here
+    shutil.rmtree(tmp_path / "images")
+    assert results("table", "far.yaml", "--format", "md") == here
+    monkeypatch.delenv("IMAGES")
+    assert results("table", "far.yaml", "--format", "md") == here
 
 
 def test_without_images_it_must_be_plain_which_runs_are_meant(folder, tmp_path, results, monkeypatch):

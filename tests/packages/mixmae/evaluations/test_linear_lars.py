@@ -124,7 +124,7 @@ def test_ids_of_what_could_be_written_before_stay():
     [
         ({"epochs": 10, "warmup_epochs": 10.0}, "10 epochs are no more than the 10 of warmup_epochs; write more"),
         ({"batch": 1, "standardise": "batch_norm"}, "batch_norm needs two images a batch; write 2 or more"),
-        ({"optimizer": "sgd"}, "'adamw' or 'lars'"),
+        ({"optimizer": "sgd"}, "'adamw', 'lars' or 'lbfgs'"),
     ],
 )
 def test_impossible_fields(fields, message):

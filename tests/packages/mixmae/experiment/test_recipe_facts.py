@@ -92,7 +92,7 @@ def test_pretraining_fields(name):
         "crop_ratio": (3 / 4, 4 / 3),
         "interpolation": "bilinear" if name.startswith("simmim") else "bicubic",  # torchvision's default there
         "flip": True,
-        "subset": {"fraction": None, "labels_per_class": None},
+        "subset": {"fraction": None, "labels_per_class": None, "seed": None},
     }
 
 
@@ -135,9 +135,10 @@ def test_finetuning_fields(name):
         "flip": True,
         "eval_crop": fact["test"],
         "measure": "val",
+        "evaluate_every": 1,
         "image_size": None,
         "windows": None,
-        "subset": {"fraction": None, "labels_per_class": None},
+        "subset": {"fraction": None, "labels_per_class": None, "seed": None},
     }
 
 
