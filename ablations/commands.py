@@ -1,4 +1,4 @@
-"""The commands `mixmae grid`, `runs`, `run` and `doctor`. Imports no torch until a command needs it."""
+"""The commands `mixmae grid`, `runs`, `run`, `doctor` and `bench grid`. Imports no torch until a command needs it."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from mixmae.cost.step_records import LEAST_ROUNDS
 from mixmae.fields.console import AsJson, print_json, show
 from mixmae.fields.documents import ConfigError, mark_of
 
@@ -341,7 +342,7 @@ def run_experiment(
         processes = join(own)
         if own.rank:
             raise typer.Exit(follow_here(shared, processes))
-    case = Case(experiment.stem, parsed, document, reference=read_reference(experiment), threads=threads)
+    case = Case(experiment.stem, parsed, document, reference=read_reference(experiment), resources=shared)
     made = plan(experiment.stem, [case], context.obj)
     for line in (*untuned(experiment, [case]), *_budgets(made)):
         print(line, file=sys.stderr)
@@ -352,6 +353,34 @@ def run_experiment(
 
 
 # --------------------------------------------------------------------------------------------------------- this machine
+
+
+def bench_grid(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")],
+    output: Annotated[
+        Path, typer.Option(metavar="RECORD", help="The JSON file that pretrain.budget.measured_on names.")
+    ],
+    rounds: Annotated[int, typer.Option(min=LEAST_ROUNDS, help="Of all pretrainings, by turns.")] = LEAST_ROUNDS,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each pretraining in a round.")] = 10,
+) -> None:
+    """Time the steps of a grid's pretrainings, by turns, for budgets in hours. The machine has to be idle."""
+    from ablations.grid.file import grid_path, read_grid
+    from ablations.plan.steps import to_measure
+    from mixmae.cost.step_records import idle_load, write_step_record
+
+    load = idle_load()
+    grid = read_grid(grid_path(file))
+    shared = grid.spec.resources.of_jobs()
+    jobs = to_measure(grid.cases, context.obj)
+    os.environ["OMP_NUM_THREADS"] = str(shared.threads)
+    from mixmae.training.pretrain.timing import measured_steps
+
+    found = measured_steps(jobs, shared, rounds, steps, lambda line: print(line, file=sys.stderr, flush=True))
+    write_step_record(output, {**found, "load": load})
+    for step in found["steps"]:
+        spread = f"{min(step['rounds']):.4g} to {max(step['rounds']):.4g} over {rounds} rounds"
+        print(f"{step['method']} {step['encoder']}, batch {step['batch']}: {step['seconds']:.4g} s a step, {spread}")
 
 
 def doctor(

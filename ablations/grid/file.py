@@ -100,8 +100,8 @@ class Case:
     """The experiment as the grid declares it, where a scale has made another of it."""
     reference: Experiment | None = None
     """The experiment with the method in whose epochs the budget of its pretraining is said, where that is another."""
-    threads: int = 1
-    """CPU threads of each process that runs it."""
+    resources: Resources = Resources()
+    """What each process that runs it has."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
         for tree, other in _trees(base, sweep):
             try:
                 reference = None if other is None else reference_of(other, tree)
-                experiment, threads = validated(Experiment, tree), spec.resources.threads
-                case = Case(sweep.data["name"].data, experiment, tree, reference=reference, threads=threads)
+                experiment, own = validated(Experiment, tree), spec.resources.of_jobs()
+                case = Case(sweep.data["name"].data, experiment, tree, reference=reference, resources=own)
                 cases += _at_scale(case, scale, spec, sweep.mark) if scale else [case]
             except ConfigError as error:
                 lines |= dict.fromkeys(error.lines)

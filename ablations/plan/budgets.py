@@ -103,12 +103,12 @@ def _resolution(
 ) -> tuple[Resolution, tuple[str, ...]]:
     recipe: Any = experiment.pretrain
     budget = recipe.budget
-    job = _pretraining(experiment)
+    job = pretraining(experiment)
     other = None
     if case.reference is not None:
-        other = _pretraining(case.reference.model_copy(update={"data": experiment.data}))
+        other = pretraining(case.reference.model_copy(update={"data": experiment.data}))
     record = None if budget.hours is None else read_step_record(_beside(case, budget.measured_on))
-    seconds = None if record is None else record.seconds(job, case.threads)
+    seconds = None if record is None else record.seconds(job, case.resources.of_speed())
     follows_from = {
         "budget": budget.model_dump(mode="json", exclude={"measured_on"}),
         "data": fingerprint,
@@ -122,7 +122,7 @@ def _resolution(
     return found, () if record is None else record.notes()
 
 
-def _pretraining(experiment: Experiment) -> Any:
+def pretraining(experiment: Experiment) -> Any:
     """The job of its pretraining for the epochs that are written."""
     jobs = stage_jobs(without_budget(experiment), lambda data: "")
     return next(planned.job for planned in jobs if planned.job.trained_by is not None)

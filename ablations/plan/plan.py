@@ -127,7 +127,7 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
     drafts: dict[Key, _Draft] = {}
     experiments = set()
     for case in cases:
-        experiment, is_here = _placed(case, elsewhere)
+        experiment, is_here = placed(case, elsewhere)
         data = experiment.data
         if data not in prints:
             prints[data] = sources[data.name].fingerprint(data, root) if is_here else elsewhere or ""
@@ -174,7 +174,7 @@ def _rows(jobs: list[PlannedJob]) -> list[tuple[Flat, str]]:
     return [(row_of(chain), computed_of(chain, [prints[id(job)] for job in chain])) for chain in chains]
 
 
-def _placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
+def placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
     """The experiment with all that depends on this machine made out, and whether its images are here."""
     experiment = _with_weights(case)
     data = experiment.data

@@ -17,6 +17,7 @@ from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.subset import Subset, training_images
 from mixmae.fields.documents import ConfigError
 from mixmae.presentation.columns import MISSING
+from mixmae.training.resources import Resources
 from results.rows.collect import collect
 from results.tables.building import build_table
 
@@ -44,8 +45,9 @@ def steps_an_epoch(job):
 
 def written(folder, found, **changed):
     """Writes a record of the steps of jobs: pairs of a job and the seconds of its rounds."""
-    steps = [{"step": step_name(job), "rounds": rounds} for job, rounds in found]
-    record = {"processor": "a CPU", "device": "cpu", "threads": 1, "measured": "2026-01-01", "load": 0.1}
+    one = Resources().of_speed()
+    steps = [{"step": step_name(job, one), "rounds": rounds} for job, rounds in found]
+    record = {"processor": "a CPU", "device": "cpu", "measured": "2026-01-01", "load": 0.1}
     (folder / "record.json").write_text(json.dumps({**record, "steps": steps, **changed}))
 
 
@@ -259,6 +261,10 @@ BUDGET = "pretrain.budget: {hours: 1, measured_on: record.json}"
         ("method.ratio: 0.25", "has no step of"),
         ("pretrain.batch: 16", "has no step of mixmae on swin_nano, batch 16"),
         ("pretrain.precision: float32", "has no step of"),
+        ("pretrain.clip_grad: 1.0", "has no step of"),
+        ("pretrain.drop_path: 0.1", "has no step of"),
+        ("data.tuning: 0.1", None),
+        ("pretrain.subset.fraction: 0.5", None),
         ("pretrain.epochs: 30", None),
         ("pretrain.base_lr: 0.1", None),
     ],
@@ -272,11 +278,22 @@ def test_a_record_is_of_this_exact_step(tmp_path, change, complaint):
         planned(tmp_path, f"set: {{{change}, {BUDGET}}}")
 
 
+@pytest.mark.parametrize("resources", ["threads: 2", "workers: 1", "checkpoint_activations: true"])
+def test_a_record_is_of_these_resources(tmp_path, resources):
+    written(tmp_path, [(jobs(planned(tmp_path, "set: {method: mixmae}"))["mixmae", "swin_nano"], [0.05] * 5)])
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps: [{{name: all, set: {{{BUDGET}}}}}]\nresources: {{save_minutes: 3, {resources}}}\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    with pytest.raises(ConfigError, match=r"record\.json has no step of mixmae on swin_nano, batch 32, \d thread"):
+        plan(grid.name, grid.cases, tmp_path / "runs")
+
+
 @pytest.mark.parametrize(
     ("rounds", "changed", "complaint"),
     [
         (4, {}, "has 4 rounds of mixmae on swin_nano"),
-        (5, {"threads": 2}, "has no step of mixmae on swin_nano, batch 32, 1 thread"),
+        (5, {"load": 1.7}, r"was measured on a machine that was not idle \(load 1\.7\); measure it"),
         (5, {"load": "idle"}, r"is no record of steps \(load\)"),
         (5, {"steps": [{"step": "a"}]}, r"is no record of steps \(rounds\)"),
     ],
@@ -290,11 +307,10 @@ def test_records_that_say_too_little_are_refused(tmp_path, rounds, changed, comp
 
 def test_what_is_to_be_known_of_a_record_is_said(tmp_path):
     job = jobs(planned(tmp_path, "set: {method: mixmae}"))["mixmae", "swin_nano"]
-    written(tmp_path, [(job, [0.05] * 5)], load=1.7)
+    written(tmp_path, [(job, [0.05] * 5)])
     made = planned(tmp_path, f"set: {{{BUDGET}}}")
     notes = lines(arm for entry in made.entries for arm in entry.arms)[1:]
-    assert notes[1] == "record.json was measured on a machine that was not idle (load 1.7)"
-    assert notes[2].startswith("record.json is of another processor than this machine's")
+    assert notes[1].startswith("record.json is of another processor than this machine's")
 
 
 @pytest.mark.parametrize("budget", ["{multiply_adds: 1e15}", "{hours: 1, measured_on: record.json}"])
