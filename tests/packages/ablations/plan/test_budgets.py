@@ -22,6 +22,8 @@ from results.rows.collect import collect
 from results.tables.building import build_table
 
 HEAD = "base: digits_nano\nset: {seed: 1}\n"
+WARM_UP = 0.1
+"""Share of digits_nano's epochs."""
 
 
 def planned(folder, sweep, scale=None):
@@ -85,6 +87,33 @@ def test_the_length_is_that_of_the_other_method_as_the_grid_has_it(tmp_path):
     mae, mixmae = found["mae", "swin_nano"], found["mixmae", "swin_nano"]
     assert mae.recipe.epochs == 20 * pretraining_step(reference) // pretraining_step(mae)
     assert mixmae.recipe.epochs == 20, "a method's own case is its own length"
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        # 20 epochs of 4,000 are 80,000 an image: 26.7 of 3,000, 53.3 of 1,500.
+        ("epochs_of: mixmae", {"mixmae": (20, 100.0), "simmim": (26, 97.5), "mae": (53, 99.375)}),
+        # 45 steps of 32 images are 1,440 an epoch; 10^8 are 69,444 each: 17.4, 23.1 and 46.3 epochs.
+        ("multiply_adds: 1e8", {"mixmae": (17, 97.92), "simmim": (23, 99.36), "mae": (46, 99.36)}),
+    ],
+)
+def test_epochs_by_hand(tmp_path, monkeypatch, budget, expected):
+    an_image = {"mixmae": 4000, "simmim": 3000, "mae": 1500}
+    monkeypatch.setattr("mixmae.cost.budgets.pretraining_step", lambda job: an_image[job.method.name])
+    sweep = f"product: {{method: [mixmae, simmim, mae]}}, set: {{pretrain.budget: {{{budget}}}}}"
+    made = planned(tmp_path, sweep)
+    found = {
+        arm.method: (arm.resolution.epochs, pytest.approx(arm.resolution.reached))
+        for entry in made.entries
+        for arm in entry.arms
+    }
+    assert found == expected
+    assert {name: job.recipe.epochs for (name, _), job in jobs(made).items()} == {
+        name: epochs for name, (epochs, _) in expected.items()
+    }
+    for job in jobs(made).values():
+        assert job.recipe.warmup_epochs == pytest.approx(job.recipe.epochs * WARM_UP)
 
 
 def test_a_budget_of_exactly_so_many_epochs_is_these(tmp_path):
