@@ -51,7 +51,9 @@ class Arm:
     def columns(self) -> Flat:
         """What a row of the case has beside that of its run."""
         of, reached = (ALIASES[name].path for name in ("budget", "budget_reached"))
-        return {of: self.resolution.of, reached: round(self.resolution.reached, 1)}
+        found = self.resolution
+        between = dict(zip((f"{of}_slower", f"{of}_faster"), found.between or (), strict=False))
+        return {of: found.of, reached: round(found.reached, 1), **between}
 
     def text(self) -> str:
         found = self.resolution

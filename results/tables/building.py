@@ -17,6 +17,7 @@ from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.machines import computed_on
 from results.rows.shown import shown_runs
+from results.tables.equal_time import SLOWER, of_time, sentence
 from results.tables.significance import Scored, significance
 
 SCALED = "\N{DAGGER}"
@@ -177,6 +178,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         *[spec.note] * bool(spec.note),
         *_notes(runs, declaration.scale, figures, body),
         *_reached(runs),
+        *_at_equal_time(frame, declaration, (runs, figures, columns)),
         *significant.notes,
         *_uncounted(runs),
         *computed_on(runs),
@@ -277,6 +279,21 @@ def _reached(runs: Sequence[Shown]) -> Iterator[str]:
                 by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({epochs} epochs)"] = None
     for budget, reached in by_budget.items():
         yield f"Cost reached of {budget}: {', '.join(reached)}."
+
+
+def _at_equal_time(
+    frame: pd.DataFrame, declaration: Declaration, table: tuple[Sequence[Shown], Sequence[Figures], Sequence[str]]
+) -> Iterator[str]:
+    """Yields whether the ranking holds at other speeds, where there are budgets in hours. table: its runs, its columns
+    of figures and those before them."""
+    runs, figures, columns = table
+    if any(run.value(SLOWER) is not None for run in runs):
+        every = shown_runs(frame, declaration)
+        lines = [
+            of_time(column.of_these(runs), column.of_these(every), columns, (column.text(), column.of.metric))
+            for column in figures
+        ]
+        yield from sentence([line for part in lines for line in part])
 
 
 def _of_figures(figures: Sequence[Figures]) -> str:

@@ -20,6 +20,7 @@ from mixmae.presentation.columns import MISSING
 from mixmae.training.resources import Resources
 from results.rows.collect import collect
 from results.tables.building import build_table
+from support.made_runs import write_evaluation, write_pretraining
 
 HEAD = "base: digits_nano\nset: {seed: 1}\n"
 WARM_UP = 0.1
@@ -237,6 +238,39 @@ def test_a_table_has_equal_epochs_beside_equal_cost_and_shows_the_cost_reached(t
     assert "Cost reached of 20 epochs of mixmae: MixMAE 100 % (20 epochs), MAE 99.3 % (69 epochs)." in both.notes
     assert [line[0] for line in epochs.text()[1]] == ["MixMAE", "MAE"]
     assert not any("Cost reached" in note for note in epochs.notes)
+
+
+@pytest.mark.parametrize(
+    ("longer", "said"),
+    [(71.0, "kNN at 0.0204 hours (swin_nano): holds"), (99.0, "does not hold for MixMAE and MAE")],
+)
+def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tmp_path, longer, said):
+    plain = jobs(planned(tmp_path, "product: {method: [mixmae, mae]}"))
+    seconds = {"mixmae": 0.05, "mae": 0.02}
+    written(tmp_path, [(job, [seconds[key[0]]] * 5) for key, job in plain.items()])
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps:\n"
+        "  - name: time\n"
+        "    product: {method: [mixmae, mae]}\n"
+        "    set: {pretrain.budget: {hours: 0.0204, measured_on: record.json}}\n"
+        "  - name: lengths\n"
+        "    set: {method: mae}\n"
+        "    zip: {pretrain.epochs: [40, 160], pretrain.warmup_epochs: [4, 16]}\n"
+        "tables: [{name: time, sweeps: [time], rows: [method, encoder], stages: [knn]}]\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    made = plan(grid.name, grid.cases, tmp_path / "runs")
+    figures = {32: 75.0, 81: 70.0, 40: 69.0, 160: longer}
+    epochs = {entry.key: entry.job.recipe.epochs for entry in made.entries if entry.stage == "pretrain"}
+    for entry in made.entries:
+        if entry.stage == "pretrain":
+            write_pretraining(made.root, entry.planned, 0.5)
+        elif entry.stage == "knn":
+            write_evaluation(made.root, entry.planned, figures[epochs[entry.needs]])
+    table = build_table(collect(made.root), grid.spec.tables[0], declare(grid, made))
+    (note,) = (note for note in table.notes if note.startswith("Ranking at equal time"))
+    assert said in note
+    assert len(table.rows) == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- refused
