@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import mixmae
-from ablations.commands import doctor, grid_app, planned, run_experiment, runs_app
+from ablations.commands import bench_grid, doctor, grid_app, planned, run_experiment, runs_app
 from mixmae.cost.commands import bench_app, encoders
 from mixmae.data.commands import data_app
 from mixmae.evaluations.commands import evaluate_weights
@@ -79,6 +79,7 @@ app.command("encoders")(encoders)
 app.command("recipes")(recipes)
 app.command("doctor")(doctor)
 weights_app.command("evaluate")(evaluate_weights)
+bench_app.command("grid")(bench_grid)
 
 
 def _report(grid: "Grid", plan: "Plan", folder: Path) -> None:

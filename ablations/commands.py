@@ -1,4 +1,4 @@
-"""The commands `mixmae grid`, `runs`, `run` and `doctor`. Imports no torch until a command needs it."""
+"""The commands `mixmae grid`, `runs`, `run`, `doctor` and `bench grid`. Imports no torch until a command needs it."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from mixmae.cost.step_records import LEAST_ROUNDS
 from mixmae.fields.console import AsJson, print_json, show
 from mixmae.fields.documents import ConfigError, mark_of
 
@@ -91,7 +92,7 @@ def grid_plan(
     from ablations.plan.showing import plan_summary, plan_table
 
     grids, plan = planned_together(files, context.obj, scale)
-    notes = _check_shown(_apart(grids, plan))
+    notes = [*_untuned(files, grids, scale), *_budgets(plan), *_check_shown(_apart(grids, plan))]
     run_states = states(plan.entries)
     quoted, grid = None, grids[0]
     if (executor or grid.spec.resources.executor) == "slurm":
@@ -99,7 +100,8 @@ def grid_plan(
 
         quoted = quote(_alone(grids, "--executor slurm"), plan, run_states)
     if as_json:
-        print(as_text({**plan_document(plan, run_states), **(quote_document(quoted) if quoted else {})}))
+        told = {"untuned": _untuned(files, grids, scale)}
+        print(as_text({**plan_document(plan, run_states), **told, **(quote_document(quoted) if quoted else {})}))
         return
     show(plan_table(plan, run_states))
     print(*plan_summary(plan, run_states), *notes, *_computed_by_others(plan), sep="\n")
@@ -312,8 +314,9 @@ def run_experiment(
     from ablations.control.steering import set_aside
     from ablations.grid.file import Case
     from ablations.local.running import follow_here, run_here
+    from ablations.plan.inherited import untuned
     from ablations.plan.plan import plan
-    from mixmae.experiment.reading import read_experiment
+    from mixmae.experiment.reading import read_experiment, read_reference
     from mixmae.tracking.asked import check_installed, known
     from mixmae.training.places import place
     from mixmae.training.resources import Resources
@@ -339,7 +342,10 @@ def run_experiment(
         processes = join(own)
         if own.rank:
             raise typer.Exit(follow_here(shared, processes))
-    made = plan(experiment.stem, [Case(experiment.stem, parsed, document)], context.obj)
+    case = Case(experiment.stem, parsed, document, reference=read_reference(experiment), resources=shared)
+    made = plan(experiment.stem, [case], context.obj)
+    for line in (*untuned(experiment, [case]), *_budgets(made)):
+        print(line, file=sys.stderr)
     if start_over:
         for path in set_aside(made):
             print(f"set aside: {path}", file=sys.stderr)
@@ -347,6 +353,34 @@ def run_experiment(
 
 
 # --------------------------------------------------------------------------------------------------------- this machine
+
+
+def bench_grid(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid's YAML file.")],
+    output: Annotated[
+        Path, typer.Option(metavar="RECORD", help="The JSON file that pretrain.budget.measured_on names.")
+    ],
+    rounds: Annotated[int, typer.Option(min=LEAST_ROUNDS, help="Of all pretrainings, by turns.")] = LEAST_ROUNDS,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each pretraining in a round.")] = 10,
+) -> None:
+    """Time the steps of a grid's pretrainings, by turns, for budgets in hours. The machine has to be idle."""
+    from ablations.grid.file import grid_path, read_grid
+    from ablations.plan.steps import to_measure
+    from mixmae.cost.step_records import idle_load, write_step_record
+
+    load = idle_load()
+    grid = read_grid(grid_path(file))
+    shared = grid.spec.resources.of_jobs()
+    jobs = to_measure(grid.cases, context.obj)
+    os.environ["OMP_NUM_THREADS"] = str(shared.threads)
+    from mixmae.training.pretrain.timing import measured_steps
+
+    found = measured_steps(jobs, shared, rounds, steps, lambda line: print(line, file=sys.stderr, flush=True))
+    write_step_record(output, {**found, "load": load})
+    for step in found["steps"]:
+        spread = f"{min(step['rounds']):.4g} to {max(step['rounds']):.4g} over {rounds} rounds"
+        print(f"{step['method']} {step['encoder']}, batch {step['batch']}: {step['seconds']:.4g} s a step, {spread}")
 
 
 def doctor(
@@ -415,6 +449,23 @@ def _check_shown(apart: "list[tuple[Grid, Plan]]") -> list[str]:
                 raise ConfigError(wrong)
             notes += [*additions(declaration), *unmeasured(declaration)]
     return notes
+
+
+def _untuned(files: list[Path], grids: "list[Grid]", scale: str | None) -> list[str]:
+    """What methods of the grids take from recipes that were made for others."""
+    from ablations.grid.file import grid_path
+    from ablations.plan.inherited import untuned
+
+    lines: dict[str, None] = {}
+    for file, grid in zip(files, grids, strict=True):
+        lines |= dict.fromkeys(untuned(grid_path(file), grid.cases, scale))
+    return list(lines)
+
+
+def _budgets(plan: "Plan") -> list[str]:
+    from ablations.plan.budgets import lines
+
+    return lines(arm for entry in plan.entries for arm in entry.arms)
 
 
 def _computed_by_others(plan: "Plan") -> list[str]:

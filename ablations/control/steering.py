@@ -196,6 +196,8 @@ def plan_document(plan: Plan, run_states: dict[Key, RunState]) -> dict[str, Any]
     for job, entry in zip(document["jobs"], plan.entries, strict=True):
         start = entry.needs or (None, None)
         job |= {"needs": start[1], "needs_stage": start[0], "sweeps": list(entry.sweeps), "seed": entry.job.seed}
+        if entry.arms:
+            job["budgets"] = [asdict(arm.resolution) for arm in entry.arms]
     outside = [{"stage": run.stage, "id": run.id} for run in plan.outside]
     return {**document, "experiments": plan.experiments, "outside": outside}
 

@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from ablations.grid.trials import Trials, drawn
 from mixmae.experiment.experiment import Experiment
+from mixmae.experiment.reading import length_of, settled
 from mixmae.fields.choice import ByName
-from mixmae.fields.documents import CHOICES, Mark, Value, assign, find, plain
+from mixmae.fields.documents import CHOICES, SAID_OF, Mark, Value, assign, find, name_of, plain
 from mixmae.fields.messages import dotted, field_names, models_at
 from mixmae.fields.nearest import instead
 
@@ -17,25 +18,35 @@ from mixmae.fields.nearest import instead
 Assignment = tuple[str, Value]
 
 
-def _trees(base: Value, sweep: Value) -> Iterator[Value]:
-    """One document for every case of the sweep that is not excluded."""
-    base = _with_set(base, sweep)
-    excluded = _entries(sweep, "exclude")
+def _trees(base: Value, sweep: Value) -> Iterator[tuple[Value, Value | None]]:
+    """Yields one document for every case of the sweep that is not excluded, and where its budget is said in the epochs
+    of another method, what the case is with that method."""
+    laid, excluded = _with_set(base, sweep), _entries(sweep, "exclude")
     dropped = [0] * len(excluded)
     kept = 0
     for combination in product(*_axes(sweep)):
-        tree = _assigned(base, [assignment for part in combination for assignment in part])
+        assignments = [assignment for part in combination for assignment in part]
+        tree = settled(_assigned(laid, assignments))
         hits = [place for place, entry in enumerate(excluded) if _matches_all(tree, entry)]
         for place in hits:
             dropped[place] += 1
         if not hits:
             kept += 1
-            yield tree
+            yield tree, _with_the_other(base, sweep, assignments, tree)
     for count, entry in zip(dropped, excluded, strict=True):
         if not count:
             raise entry.mark.error("matches no case; correct it or leave it out", ("exclude",))
     if not kept:
         raise sweep.mark.error("every case is excluded; exclude fewer", (sweep.data["name"].data,))
+
+
+def _with_the_other(base: Value, sweep: Value, assignments: list[Assignment], tree: Value) -> Value | None:
+    other = length_of(tree)
+    if other is None or other == name_of(tree.data["method"]):
+        return None
+    every = (*_mapping(sweep, "set"), *assignments)
+    kept = [assignment for assignment in every if assignment[0].split(".")[0] != "method"]
+    return settled(_assigned(base, [*kept, ("method", Value(other, sweep.mark))]))
 
 
 def _axes(sweep: Value) -> list[list[list[Assignment]]]:
@@ -100,17 +111,25 @@ def _with_set(tree: Value, block: Value) -> Value:
 
 
 def _assigned(tree: Value, assignments: list[Assignment]) -> Value:
-    """`tree` with every value laid over its dotted path, wholes before their parts."""
-    for name, value in sorted(assignments, key=lambda assignment: assignment[0].count(".")):
+    """`tree` with every value laid over its dotted path, wholes before their parts, and what is said of every method
+    before what is said of the one that is chosen."""
+    for name, value in sorted(assignments, key=_rank):
         path = tuple(name.split("."))
         _check_leads_somewhere(tree, path, value.mark)
         tree = assign(tree, path, value)
     return tree
 
 
+def _rank(assignment: Assignment) -> tuple[bool, int]:
+    path = assignment[0].split(".")
+    return path[0] not in SAID_OF, len(path)
+
+
 def _check_leads_somewhere(tree: Value, path: tuple[str, ...], mark: Mark) -> None:
     for depth in range(1, len(path)):
         around = path[:depth]
+        if around[0] in SAID_OF:
+            return
         value = find(tree, around)
         there = value is not None and (isinstance(value.data, dict) or (around[0] in CHOICES and value.data))
         if not there and not (value is None and _made_by_default(around)):

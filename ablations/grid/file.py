@@ -1,7 +1,7 @@
 """A grid file, and how it expands into experiments: the union of its sweeps over one base (no torch)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from ablations.grid.scale import made_of, scale_names, shrunk
 from ablations.grid.trials import Trials
 from ablations.slurm.resources import GridSlurm
 from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.reading import load_base
+from mixmae.experiment.reading import load_base, reference_of
 from mixmae.fields.documents import ConfigError, Mark, Value, load, mark_of, validated
 from mixmae.fields.model import Model, Positive
 from mixmae.fields.nearest import instead
@@ -98,6 +98,10 @@ class Case:
     document: Value
     full: Experiment | None = None
     """The experiment as the grid declares it, where a scale has made another of it."""
+    reference: Experiment | None = None
+    """The experiment with the method in whose epochs the budget of its pretraining is said, where that is another."""
+    resources: Resources = Resources()
+    """What each process that runs it has."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,11 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
     cases: list[Case] = []
     lines: dict[str, None] = {}
     for sweep in document.data["sweeps"].data:
-        for tree in _trees(base, sweep):
+        for tree, other in _trees(base, sweep):
             try:
-                case = Case(sweep.data["name"].data, validated(Experiment, tree), tree)
+                reference = None if other is None else reference_of(other, tree)
+                experiment, own = validated(Experiment, tree), spec.resources.of_jobs()
+                case = Case(sweep.data["name"].data, experiment, tree, reference=reference, resources=own)
                 cases += _at_scale(case, scale, spec, sweep.mark) if scale else [case]
             except ConfigError as error:
                 lines |= dict.fromkeys(error.lines)
@@ -157,10 +163,17 @@ def _at_scale(case: Case, scale: str, spec: GridFile, sweep: Mark) -> Iterator[C
     """The case as `scale` makes it, once for each seed that the grid names for that scale. sweep: where its sweep is
     written, since the values of a case may be a recipe's."""
     seeds = spec.scales[scale].seeds if scale in spec.scales else ()
+    recipe: Any = case.experiment.pretrain
+    if recipe is not None and recipe.budget is not None and recipe.budget.is_absolute:
+        path = ("pretrain", "budget")
+        what = f"is of the full scale, and means nothing at the scale {scale}; write epochs_of: …"
+        raise mark_of(case.document, path).error(what, path)
     for seed in seeds or (case.experiment.seed,):
         full = case.experiment.model_copy(update={"seed": seed})
         try:
-            yield Case(case.sweep, shrunk(full, scale), case.document, full)
+            reference = case.reference and shrunk(case.reference.model_copy(update={"seed": seed}), scale)
+            small = shrunk(full, scale)
+            yield replace(case, experiment=small, full=full, reference=reference)
         except ValidationError as error:
             what = "; ".join(_what(item, full, scale) for item in error.errors())
             raise sweep.error(f"not possible at the scale {scale}: {what}", (case.sweep,)) from None

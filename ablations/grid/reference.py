@@ -26,6 +26,7 @@ Every key of a grid file and of an experiment file. This page is made by `mixmae
 What a grid is made of, and how sweeps, columns and scales work, says [Grids](grids.md).
 """
 
+_FILES = "What a file, a recipe too, can hold beside an experiment's own keys. Layers of bases are merged."
 _Schema = Mapping[str, Any]
 _KINDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
           "object": "mapping", "array": "list"}  # fmt: skip
@@ -34,11 +35,30 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The JSON schemas of a grid file and of an experiment file."""
-    base = {"type": "string", "description": "A recipe's name, or a path from this file's folder, to build on."}
     experiment = _without_required(Experiment.model_json_schema())  # what is required can be the base's
-    experiment["properties"] = {"base": base, **experiment["properties"]}
+    experiment["properties"] = {**_of_files(), **experiment["properties"]}
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {"grid": {**draft, **GridFile.model_json_schema()}, "experiment": {**draft, **experiment}}
+
+
+def _of_files() -> dict[str, Any]:
+    """The schemas of what an experiment file has and an experiment has not."""
+    by_name = {spec.name: _without_required(spec.config.model_json_schema()) for spec in methods}
+    return {
+        "base": {"type": "string", "description": "A recipe's name, or a path from this file's folder, to build on."},
+        "methods": {
+            "type": "object",
+            "description": "By a method's name: what it has where it is chosen, unless `method` says otherwise.",
+            "properties": by_name,
+            "additionalProperties": {"type": "object"},
+        },
+        "tuned_for": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The methods that the pretraining was tuned for; default: the file's own method. "
+            "`mixmae grid plan` says what others take from it.",
+        },
+    }
 
 
 def _without_required(schema: Any) -> Any:
@@ -52,6 +72,7 @@ def _without_required(schema: Any) -> Any:
 def reference() -> str:
     """The page, in Markdown: a table a model."""
     lines = [_BEGINNING, "## A grid file", *_tables(GridFile), "## An experiment", *_tables(Experiment)]
+    lines += ["### An experiment file", *_table({"description": _FILES, "properties": _of_files()})]
     lines += ["## Pretraining", *_tables(pretraining().recipe)]
     chosen: list[tuple[str, Iterable[Any]]] = [("method", methods), ("encoder", families), ("data", sources)]
     for key, specs in chosen:

@@ -14,7 +14,7 @@ from typing import Any
 from mixmae.encoders.families import families
 from mixmae.experiment.evaluations import Evaluation, Evaluations
 from mixmae.experiment.experiment import Experiment
-from mixmae.experiment.reading import load_base
+from mixmae.experiment.reading import load_base, settled
 from mixmae.fields.documents import ConfigError, Mark, Value, load, validated
 from mixmae.fields.model import Model, Positive
 
@@ -54,15 +54,30 @@ def _files() -> list[Traversable]:
     return [file for file in (resources.files("ablations") / "scales").iterdir() if file.name.endswith(".yaml")]
 
 
+OWN_AT_SCALE = ("epochs", "batch", "warmup_epochs")
+"""Fields of a pretraining that a scale makes of the grid's own."""
+
+
+def recipe_of_scale(name: str) -> tuple[str, Value]:
+    """The name and the document of a scale's recipe. Raises ConfigError where there is no such scale."""
+    return _document(name)[1:]
+
+
 @cache
 def read_scale(name: str) -> tuple[Scale, Experiment]:
     """The scale and the experiment of its recipe. Raises ConfigError where there is no such scale."""
+    scale, _, recipe = _document(name)
+    return scale, validated(Experiment, settled(recipe))
+
+
+@cache
+def _document(name: str) -> tuple[Scale, str, Value]:
     if name not in scale_names():
         raise ConfigError([f"no scale {name!r}; write one of {', '.join(scale_names())}"])
     path = Path(str(resources.files("ablations") / "scales" / f"{name}.yaml"))
     document = load(path)
     scale = validated(Scale, document)
-    return scale, validated(Experiment, load_base(Value(scale.recipe, Mark(str(path), 1, 1)), (path,)))
+    return scale, scale.recipe, load_base(Value(scale.recipe, Mark(str(path), 1, 1)), (path,))
 
 
 def shrunk(experiment: Experiment, name: str) -> Experiment:
@@ -115,6 +130,7 @@ def _pretraining(experiment: Experiment, recipe: Experiment, divide: Divisors) -
         "epochs": epochs,
         "batch": _divided(own.batch, divide.batch),
         "warmup_epochs": small.warmup_epochs / small.epochs * epochs,
+        "budget": own.budget,
     }
     return type(small).model_validate({**dict(small), **changed})
 

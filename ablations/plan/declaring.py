@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from ablations.grid.file import Grid
 from ablations.plan.plan import Plan
 from mixmae.cost.multiply_adds import pretraining_step
-from mixmae.fields.documents import Mark, Value
+from mixmae.fields.documents import SAID_OF, Mark, Value
 from mixmae.presentation.columns import ALIASES, canonical
 from mixmae.presentation.declaration import Declaration
+
+WHOLE = (ALIASES["budget"].path,)
+"""Paths whose mappings are one value in a row."""
 
 
 def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declaration:
@@ -27,6 +30,7 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         planned={entry.key: entry.row for entry in plan.entries},
         configs={entry.key: entry.config for entry in plan.entries},
         names={entry.key: entry.names for entry in plan.entries if entry.names},
+        cases={entry.key: entry.cases for entry in plan.entries if entry.cases},
         swept={column: str(mark) for column, mark in _swept(grid.document)},
         macs={key: step for key, step in steps if step},
     )
@@ -57,12 +61,14 @@ def _assigned(sweep: Value) -> Iterator[tuple[str, Value]]:
 
 def _columns(path: str, value: Value) -> Iterator[tuple[str, Mark]]:
     """Yields the columns of what is assigned to a path of an experiment."""
-    if isinstance(value.data, dict):
+    if isinstance(value.data, dict) and path not in WHOLE:
         for name, item in value.data.items():
             yield from _columns(path if name == "name" else f"{path}.{name}", item)
         return
     parts = path.split(".")
-    if parts[0] == "evaluations":
+    if parts[0] in SAID_OF:
+        yield canonical(".".join([SAID_OF[parts[0]], *parts[2:]])), value.mark
+    elif parts[0] == "evaluations":
         short = canonical(".".join(["evaluation", *parts[2:]]))
         if len(parts) > 2:
             yield short if short in ALIASES else path, value.mark

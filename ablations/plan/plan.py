@@ -9,6 +9,7 @@ from typing import Any
 
 from ablations.grid.file import Case, shipped
 from ablations.grid.scale import scale_names
+from ablations.plan.budgets import Arm, within_budget, without_budget
 from ablations.plan.launched import launched_by
 from mixmae.data.sources import DataModel, DataNotHere, sources
 from mixmae.experiment.experiment import Experiment, too_few_images
@@ -16,6 +17,7 @@ from mixmae.experiment.jobs import PlannedJob, StageJob, stage_jobs
 from mixmae.fields.documents import ConfigError, mark_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import sha256
+from mixmae.presentation.columns import value
 from mixmae.presentation.row import Flat, chain_of, computed_of, row_of, stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState, run_state
@@ -39,6 +41,10 @@ class Entry:
     """The names that the grid gives the evaluation."""
     declared: tuple[Flat, ...] = ()
     """The row of every case it belongs to, as the grid declares it: at a scale another than is run."""
+    arms: tuple[Arm, ...] = ()
+    """Of a pretraining, the budgets that came to its epochs."""
+    cases: tuple[tuple[str, Flat], ...] = ()
+    """Where some case has a budget: the sweep and the row, with the budget, of every case it belongs to."""
 
     @property
     def key(self) -> Key:
@@ -109,6 +115,8 @@ class _Draft:
     sweeps: dict[str, None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
     declared: list[Flat] = field(default_factory=list)
+    arms: dict[Arm, None] = field(default_factory=dict)
+    cases: list[tuple[str, Flat]] = field(default_factory=list)
 
 
 def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = None) -> Plan:
@@ -119,21 +127,26 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
     drafts: dict[Key, _Draft] = {}
     experiments = set()
     for case in cases:
-        experiment, is_here = _placed(case, elsewhere)
-        experiments.add(experiment)
+        experiment, is_here = placed(case, elsewhere)
         data = experiment.data
         if data not in prints:
             prints[data] = sources[data.name].fingerprint(data, root) if is_here else elsewhere or ""
         for path, what in too_few_images(experiment) if is_here else ():
             raise mark_of(case.document, path).error(what, path)
+        experiment, arm = within_budget(case, experiment, prints[data], root, is_here)
+        experiments.add(experiment)
         jobs = stage_jobs(experiment, prints.__getitem__)
         rows = _rows(jobs)
-        declared = _rows(stage_jobs(case.full, lambda data: "")) if case.full else rows
+        declared = _rows(stage_jobs(without_budget(case.full), lambda data: "")) if case.full else rows
         for planned, (row, config), (as_declared, _) in zip(jobs, rows, declared, strict=True):
             draft = drafts.setdefault(planned.key, _Draft(planned, row, config))
             if not draft.declared or (case.full and as_declared not in draft.declared):
                 draft.declared.append(as_declared)
             draft.sweeps[case.sweep] = None
+            within = arm.columns if arm and "pretrain.epochs" in row else {}
+            draft.cases.append((case.sweep, as_declared | within))
+            if arm is not None and planned.job.trained_by is not None:
+                draft.arms[arm] = None
             if planned.name is not None:
                 draft.names[planned.name] = None
     entries = tuple(
@@ -145,6 +158,8 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
             draft.config,
             tuple(draft.names),
             tuple(draft.declared),
+            tuple(draft.arms),
+            tuple(draft.cases) if any(value(row, "budget") for _, row in draft.cases) else (),
         )
         for key, draft in drafts.items()
     )
@@ -159,7 +174,7 @@ def _rows(jobs: list[PlannedJob]) -> list[tuple[Flat, str]]:
     return [(row_of(chain), computed_of(chain, [prints[id(job)] for job in chain])) for chain in chains]
 
 
-def _placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
+def placed(case: Case, elsewhere: str | None) -> tuple[Experiment, bool]:
     """The experiment with all that depends on this machine made out, and whether its images are here."""
     experiment = _with_weights(case)
     data = experiment.data
@@ -194,9 +209,9 @@ def _with_weights(case: Case) -> Experiment:
     except (FileNotFoundError, ValueError) as error:
         raise mark_of(case.document, ("method", "path")).error(str(error), ("method", "path")) from None
     wanted = encoder.shape
-    for name, value in held.shape.items():
-        if value != wanted.get(name):
-            what = f"{path.name} holds a {held.family} with {name} {value}"
+    for name, size in held.shape.items():
+        if size != wanted.get(name):
+            what = f"{path.name} holds a {held.family} with {name} {size}"
             what += f"; write an encoder that has it, not {wanted.get(name)}"
             raise mark_of(case.document, ("encoder",)).error(what, ("encoder",))
     given = method.model_copy(update={"path": str(path), "sha256": _checksum(path)})

@@ -14,7 +14,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure what a training step
 
 @bench_app.callback()
 def _bench() -> None:
-    """A group, though it has one command."""
+    """A group, to which the grids' rooms add a command."""
 
 
 @bench_app.command("step")

@@ -1,13 +1,12 @@
-"""Multiply-adds and parameters of stage jobs, from the stored costs of the encoders (no torch).
+"""Multiply-adds and parameters of stage jobs (no torch).
 
 A training step counts as 3 × the forward pass: forward, and backward for the inputs and for the weights. The forward
 pass of one image counts as follows:
 
-* MixMAE: the encoder on one mixed image (there are as many as images), with plain attention's multiply-adds (masked
-  attention has fewer); the decoder on all units, once for each image that is reconstructed from the mixed one.
-* MAE: the encoder's multiply-adds × the share of units that stay (attention has fewer still); the decoder once.
-* SimMIM: the encoder on the whole image, and a linear layer.
-* Classification: the encoder and a linear layer.
+* Pretraining: the encoder on the units that the method lets in, with the groups that really attend together (the mean
+  over MASKS masks: windows are cut otherwise by each), and what predicts pixels: MixMAE's and MAE's decoder, once for
+  each image that is reconstructed, SimMIM's linear layer. MixMAE encodes as many mixed images as there are images.
+* Classification: the stored costs of the encoder with plain attention, and a linear layer.
 
 Norms, activations, softmax, the loss, the optimiser and the recomputation of activation checkpointing are left out.
 """
@@ -16,14 +15,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from mixmae.cost.encoders import resolved_encoder, rows
 from mixmae.data.sources import DataModel
 from mixmae.data.splits import split_counts
 from mixmae.data.subset import training_images
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.experiment.stages import Work
-from mixmae.methods.methods import from_scratch, methods
+from mixmae.methods.methods import MethodModel, from_scratch, methods
 
+MASKS = 64
+"""Masks that the mean is taken over, the same ones for every config."""
 LEFT_OUT = (
     "queueing, start-up, data loading, saving, the optimiser's step, the time that processes wait for each other, "
     "the linear classifiers of linear jobs and the neighbour search of knn jobs"
@@ -92,17 +95,21 @@ def frozen_work(job: Any) -> Work | None:
 
 
 def pretraining_step(job: Any) -> int | None:
-    """Returns the multiply-adds of a pretraining step for one of its images; None where `encoder_costs` knows none."""
-    encoder = encoder_costs(job.encoder, job.image_size)
-    if encoder is None:
-        return None
-    spec, units = methods[job.method.name], _units(job)
-    seen = round(encoder.forward * spec.encoded(job.method, units) / units)
-    return 3 * (seen + spec.head(job.method, job.encoder, units)[0])
+    """Returns the multiply-adds of a pretraining step for one of its images; None where the family counts none."""
+    return _step(job.method, job.encoder, job.image_size)
 
 
-def _units(job: Any) -> int:
-    return (job.image_size[0] // job.encoder.unit) * (job.image_size[1] // job.encoder.unit)
+@cache
+def _step(method: MethodModel, encoder: EncoderModel, image_size: tuple[int, int]) -> int | None:
+    spec, family, rng = methods[method.name], families[encoder.family], np.random.default_rng(0)
+    units = (image_size[0] // encoder.unit) * (image_size[1] // encoder.unit)
+    total = 0
+    for _ in range(MASKS):
+        forward = family.multiply_adds(encoder, image_size, spec.sources(method, units, rng))
+        if forward is None:
+            return None
+        total += forward
+    return 3 * (round(total / MASKS) + spec.head(method, encoder, units)[0])
 
 
 # -------------------------------------------------------------------------------------------------------------- images

@@ -1,8 +1,9 @@
 """What an encoder family is to the rest of the program, and the families there are (no torch)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
+import numpy as np
 from pydantic import model_validator
 
 from mixmae.encoders.exports import INSTEAD, Backbone, NotInOpenMMLab, NotInTimm, TimmModel
@@ -144,6 +145,13 @@ class EncoderSpec(Protocol):
     def with_windows(self, config: Any, windows: tuple[int, ...]) -> Any:
         """Returns the config with other windows. Raises the error of a config field, placed at `windows`."""
         raise impossible((), f"{self.name} has no windows; leave it out")
+
+    def multiply_adds(self, config: Any, image_size: tuple[int, int], sources: Sequence[np.ndarray]) -> int | None:
+        """Returns the multiply-adds of one image's forward pass, config being resolved; None where nobody counts them.
+
+        sources: row-major indices of units. Those of a source attend to one another alone, those in none are absent.
+        """
+        return None
 
     def finetuned(self, config: Any) -> Any:
         """Returns the config that a pretrained encoder is fine-tuned as."""

@@ -7,7 +7,7 @@ wrong, and what to write instead`.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,11 @@ from mixmae.fields.model import FieldPath
 
 CHOICES = ("method", "encoder", "data")
 """Fields of an experiment that choose by name: another name replaces what was there, the same name adds to it."""
+WHOLES = ("budget",)
+"""Fields whose mappings are not merged: what is written later replaces what was there."""
+SAID_OF = {"methods": "method"}
+"""Fields that say of each name what it has where it is chosen, with the field that chooses. Of one layer, what is
+written for the choice itself wins; a later layer wins over an earlier one."""
 
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -209,12 +214,38 @@ def overlay(below: Value, above: Value, choices: tuple[str, ...] = CHOICES) -> V
     if not (isinstance(below.data, dict) and isinstance(above.data, dict)):
         return above
     merged = dict(below.data)
+    if choices:
+        merged |= {field: item for said, field in SAID_OF.items() for item in _told(merged.get(field), above, said)}
     for name, item in above.data.items():
         if name in choices:
             merged[name] = _chosen(merged.get(name), item)
         else:
-            merged[name] = overlay(merged[name], item, ()) if name in merged else item
+            merged[name] = overlay(merged[name], item, ()) if name in merged and name not in WHOLES else item
     return Value(merged, below.mark)
+
+
+def _told(chosen: Value | None, above: Value, said: str) -> Iterator[Value]:
+    """Yields what was chosen below with what `above` says of it, if anything."""
+    more = chosen and find(above, (said, name_of(chosen) or ""))
+    if chosen is not None and more is not None and isinstance(more.data, dict):
+        yield overlay(_by_name(chosen), more, ())
+
+
+def name_of(choice: Value) -> str | None:
+    """The name that a field chooses; None where it is not written."""
+    named = find(_by_name(choice), ("name",))
+    return named.data if named is not None and isinstance(named.data, str) else None
+
+
+def as_chosen(document: Value) -> Value:
+    """A document of all layers with what is said of each name laid below what is written for the one that is chosen;
+    without the fields that say so."""
+    laid = {name: item for name, item in document.data.items() if name not in SAID_OF}
+    for said, field in SAID_OF.items():
+        more = find(document, (said, name_of(laid[field]) or "")) if field in laid else None
+        if more is not None:
+            laid[field] = overlay(more, _by_name(laid[field]), ())
+    return Value(laid, document.mark)
 
 
 def _chosen(below: Value | None, above: Value) -> Value:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
+import numpy as np
+
 from mixmae.encoders.families import EncoderModel, families
 from mixmae.encoders.kinds import OfficialKind
 from mixmae.fields.choice import Chosen
@@ -76,6 +78,11 @@ class MethodSpec(Protocol):
     def encoded(self, config: Any, units: int) -> int:
         """Returns how many of `units` units enter the encoder."""
         return units
+
+    def sources(self, config: Any, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Returns the units that an image's mask lets into the encoder, drawn by `rng`: in one array those that attend
+        to one another."""
+        return [np.sort(rng.permutation(units)[: self.encoded(config, units)])]
 
     def images_together(self, config: Any) -> int:
         """Returns the number of images of which a chunk must be a multiple."""

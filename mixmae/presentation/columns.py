@@ -28,6 +28,8 @@ ALIASES: dict[str, Alias] = {
     "method": Alias("method", "method", speaks=True),
     "encoder": Alias("encoder.name", "encoder", speaks=True),
     "pretrain_epochs": Alias("pretrain.epochs", "epochs", "pretraining epochs", doubled=True),
+    "budget": Alias("pretrain.budget", "budget", speaks=True),
+    "budget_reached": Alias("pretrain.budget_reached", "budget reached, %"),
     "ratio": Alias("method.ratio", "ratio", "share of hidden units"),
     "images": Alias("method.images", "images", "images mixed"),
     "fill": Alias("method.fill", "fill", speaks=True),

@@ -13,6 +13,7 @@ from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import evaluation_names, stages
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.model import FileName, Model, NotNegative, impossible
+from mixmae.presentation.columns import ALIASES, value
 from mixmae.presentation.plots import PlotModel
 from mixmae.presentation.row import Flat, stage_label
 from mixmae.presentation.shown import Shown
@@ -189,8 +190,9 @@ class Declaration:
 
     members: of each sweep its runs. full: of each run, the rows of the cases that it stands for as the grid file
     declares them; at a scale these are not what was run, which is `planned`. configs: all that each run computes, as of
-    `computed_of`. names: what the grid calls a run. swept: the columns that the grid sweeps, in the order written, and
-    where. macs: multiply-adds of pretrainings for each image that they train on, once an epoch.
+    `computed_of`. cases: of each run that some case has a budget for, the sweep and the row of every case. names: what
+    the grid calls a run. swept: the columns that the grid sweeps, in the order written, and where. macs: multiply-adds
+    of pretrainings for each image that they train on, once an epoch.
     """
 
     name: str
@@ -205,6 +207,7 @@ class Declaration:
     full: dict[Key, tuple[Flat, ...]] = field(default_factory=dict)
     planned: dict[Key, Flat] = field(default_factory=dict)
     configs: dict[Key, str] = field(default_factory=dict)
+    cases: dict[Key, tuple[tuple[str, Flat], ...]] = field(default_factory=dict)
     names: dict[Key, tuple[str, ...]] = field(default_factory=dict)
     swept: dict[str, str] = field(default_factory=dict)
     macs: dict[Key, int] = field(default_factory=dict)
@@ -253,19 +256,32 @@ class Declaration:
         """The runs of `sweeps` as the plan knows them."""
         wanted = self.ids(sweeps)
         planned = [Shown(key, row, self.configs[key]) for key, row in self.planned.items() if key in wanted]
-        return [shown for run in planned for shown in self.shown(run)]
+        return [shown for run in planned for shown in self.shown(run, sweeps)]
 
-    def shown(self, run: Shown, as_run: bool = False) -> list[Shown]:
-        """A run under each of its names, and at a scale once for every case of the grid that it stands for, unless it
-        is asked for as it was run."""
+    def shown(self, run: Shown, sweeps: Collection[str] = (), as_run: bool = False) -> list[Shown]:
+        """A run under each of its names; at a scale, or where it has a budget, once for every case of `sweeps` that it
+        stands for, unless it is asked for as it was run."""
         cases, names = {run.config: run.ran}, self.called(run.key)
-        if self.scale is not None and run.key in self.full and not as_run:
+        if run.key in self.cases and not as_run:
+            rows = [row for sweep, row in self.cases[run.key] if not sweeps or sweep in sweeps]
+            as_it_is = self.scale is None
+            cases = {
+                run.config if as_it_is and not value(row, "budget") else _declared_too(run.config, row): row
+                for row in rows
+            }
+        elif self.scale is not None and run.key in self.full and not as_run:
             cases = {_declared_too(run.config, case): case for case in self.full[run.key]}
         return [
-            replace(run, name=name, names=names, declared=case, config=text)
+            replace(run, ran=run.ran | _of_budget(case), name=name, names=names, declared=case, config=text)
             for text, case in cases.items()
             for name in names
         ]
+
+
+def _of_budget(case: Flat) -> Flat:
+    """What a case says of its budget, which its run does not know."""
+    path = ALIASES["budget"].path
+    return {name: item for name, item in case.items() if name.startswith(path)}
 
 
 def _declared_too(config: str, case: Flat) -> str:

@@ -1,6 +1,6 @@
 """How a job runs on a machine: recorded with it, never part of its id (no torch)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -26,3 +26,7 @@ class Resources(Model):
     """And every so many steps."""
     track: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(known)] = ()
     """Trackers that trainings report their epochs to: tensorboard, wandb, mlflow, trackio."""
+
+    def of_speed(self) -> dict[str, Any]:
+        """What of them changes how long a step takes."""
+        return {name: dict(self)[name] for name in ("threads", "workers", "checkpoint_activations", "compile_blocks")}

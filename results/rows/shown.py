@@ -37,7 +37,7 @@ def shown_runs(
         key, figures = (row["stage"], row["id"]), row["figures"] if done else {}
         costs |= {"trained": row["trained"]}
         run = Shown(key, ran, row["config"], row["state"], figures, costs, row["root"])
-        runs += declaration.shown(run, as_run)
+        runs += declaration.shown(run, sweeps, as_run)
     return [run for run in runs if names is None or run.name in names]
 
 

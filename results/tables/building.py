@@ -1,7 +1,7 @@
 """A grid's runs as a table: rows and columns as the grid declares them, figures as they were measured (no torch)."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
@@ -11,16 +11,17 @@ import pandas as pd
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.checks import table_columns
-from mixmae.presentation.columns import ALIASES, canonical, named, of_pretraining
+from mixmae.presentation.columns import ALIASES, canonical, named, of_pretraining, shown
 from mixmae.presentation.comparisons import Compared, compared_rows
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
-from mixmae.presentation.shown import NO_RUN, Shown, cells
+from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.machines import computed_on
 from results.rows.shown import shown_runs
 from results.tables.comparing import Compares, Comparing, compare
 from results.tables.controls import Beside, standing, standings
+from results.tables.equal_time import SLOWER, of_time, sentence
 from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
 from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
@@ -49,8 +50,9 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     parts = [[column.of_these(group) for column in figures] for group in groups]
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
     table = Table(spec.name, title, declaration.scale, columns, figures, (), (spec.note,) if spec.note else ())
+    costs = (*_reached(runs), *_at_equal_time(frame, declaration, (runs, figures, columns)))
     if spec.summary:
-        return _summary(table, over_all_families(spec.summary, figures, columns, groups, parts), runs)
+        return _summary(table, over_all_families(spec.summary, figures, columns, groups, parts), runs, costs)
     body = tuple(
         Row(
             label, tuple(_cell(*cell, declaration) for cell in zip(line, figures, strict=True)), standings=standings(of)
@@ -62,10 +64,10 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     table = replace(table, rows=body, notes=(*table.notes, *beside.notes()))
     if compared := compared_rows(spec, columns, [group[0] for group in groups]):
         asked = Compares(spec, compared, figures, names, parts, _minus(spec, compared, groups))
-        return _comparing(table, asked, compare(asked, declaration), runs)
+        return _comparing(table, asked, compare(asked, declaration), runs, costs)
     scored = [[_scored(part, column.of.metric) for part, column in zip(line, figures, strict=True)] for line in parts]
     significant = significance([column.text() for column in figures], names, scored)
-    notes = (_of_figures(figures), *_of_published(table, runs), *_of_scale(table, runs))
+    notes = (_of_figures(figures), *_of_published(table, runs), *_of_scale(table, runs), *costs)
     return replace(
         table,
         rows=tuple(_changed(row, "best", bests) for row, bests in zip(body, significant.best, strict=True)),
@@ -73,20 +75,21 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     )
 
 
-def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[Shown]) -> Table:
+def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[Shown], costs: Sequence[str]) -> Table:
     """The table with its rows compared: below it a few sentences, all else folded away."""
+    notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *costs, *_counted_out(runs))
     return replace(
         table,
         rows=tuple(_changed(row, "compared", line) for row, line in zip(table.rows, found.differences, strict=True)),
-        notes=(*table.notes, _of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs)),
+        notes=(*table.notes, *notes),
         folded=(*found.folded, *_of_published(table, runs), *_uncounted(runs), *computed_on(runs)),
         minus=asked.minus,
     )
 
 
-def _summary(table: Table, found: Families, runs: Sequence[Shown]) -> Table:
+def _summary(table: Table, found: Families, runs: Sequence[Shown], costs: Sequence[str]) -> Table:
     table = replace(table, columns=(found.column,), rows=found.rows, minus=found.minus, estimates=found.estimates)
-    notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *_counted_out(runs))
+    notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *costs, *_counted_out(runs))
     return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs), *computed_on(runs)))
 
 
@@ -194,6 +197,34 @@ def _of_scale(table: Table, runs: Sequence[Shown]) -> list[str]:
         return []
     changes = "; ".join([*_shrunk(runs), "optimisation and evaluations are those of the scale"])
     return [f"{SCALED} {scale_words(table.scale)}, at which nothing was published: {changes}."]
+
+
+def _reached(runs: Sequence[Shown]) -> Iterator[str]:
+    """Yields what each pretraining cost in percent of its budget, and in how many epochs."""
+    several = varying(runs, ["encoder"])
+    by_budget: dict[str, dict[str, None]] = {}
+    for (budget, *names), group in cells(runs, ["budget", "method", *several]):
+        if budget is not None:
+            for (epochs, reached), _ in cells(group, ["pretrain_epochs", "budget_reached"]):
+                who = " ".join(shown(column, name) for column, name in zip(["method", *several], names, strict=True))
+                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({epochs} epochs)"] = None
+    for budget, reached in by_budget.items():
+        yield f"Cost reached of {budget}: {', '.join(reached)}."
+
+
+def _at_equal_time(
+    frame: pd.DataFrame, declaration: Declaration, table: tuple[Sequence[Shown], Sequence[Figures], Sequence[str]]
+) -> Iterator[str]:
+    """Yields whether the ranking holds at other speeds, where there are budgets in hours. table: its runs, its columns
+    of figures and those before them."""
+    runs, figures, columns = table
+    if any(run.value(SLOWER) is not None for run in runs):
+        every = shown_runs(frame, declaration)
+        lines = [
+            of_time(column.of_these(runs), column.of_these(every), columns, (column.text(), column.of.metric))
+            for column in figures
+        ]
+        yield from sentence([line for part in lines for line in part])
 
 
 def _of_figures(figures: Sequence[Figures]) -> str:

@@ -52,6 +52,7 @@ COMMANDS = {
     "weights inspect": ["--json", "FILE"],
     "weights evaluate": ["--batch", "--data", "--eval-crop", "--workers", "FILE"],
     "weights published": ["--json"],
+    "bench grid": ["--output", "--rounds", "--steps", "FILE"],
     "bench step": [
         "--batch", "--compare", "--image-size", "--ratio", "--record", "--repeats", "--threads", "ENCODER", "METHOD",
     ],

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from mixmae.encoders.counting import Sources, embedded, reduced_block, tokens_of
 from mixmae.encoders.exports import INSTEAD, Backbone, NotInTimm, TimmModel
 from mixmae.encoders.families import EncoderSpec
 from mixmae.encoders.kinds import OfficialKind
@@ -37,6 +38,18 @@ class PvtSpec(EncoderSpec):
 
     def resolved(self, config: PvtConfig, image_size: tuple[int, int]) -> PvtConfig:
         return config.with_ratios()
+
+    def multiply_adds(self, config: PvtConfig, image_size: tuple[int, int], sources: Sources) -> int | None:
+        """None with a class token, which no pretraining has."""
+        if config.class_token:
+            return None
+        assert isinstance(config.sr_ratios, tuple), "resolved"
+        total = 0
+        for stage, (width, ratio) in enumerate(zip(config.widths, config.mlp_ratios, strict=True)):
+            counts = [len(part) for part in tokens_of(config, image_size, stage, sources)]
+            blocks = config.depths[stage] * reduced_block(counts, width, ratio, config.sr_ratios[stage])
+            total += embedded(config, sum(counts), stage) + blocks
+        return total
 
     def official(self) -> tuple[OfficialKind, ...]:
         from mixmae.encoders.pvt.official import KINDS

@@ -6,6 +6,7 @@ stages at patch 2, so that a 32 px image has 4 x 4 units of 8 px.
 
 from typing import Any, Literal
 
+from mixmae.encoders.counting import Sources, attention, block, embedded, stage_size, tokens_of, window_pairs
 from mixmae.encoders.exports import Backbone, TimmModel
 from mixmae.encoders.families import EncoderSpec, Hierarchical, one_a_stage
 from mixmae.encoders.kinds import OfficialKind
@@ -62,6 +63,19 @@ class SwinSpec(EncoderSpec):
             return config
         windows = grid_windows(min(image_size) // config.patch_size, config.stages)
         return config.model_copy(update={"windows": windows})
+
+    def multiply_adds(self, config: SwinConfig, image_size: tuple[int, int], sources: Sources) -> int:
+        assert isinstance(config.windows, tuple), "resolved"
+        total = 0
+        for stage, (width, ratio) in enumerate(zip(config.widths, config.mlp_ratios, strict=True)):
+            tokens, size = tokens_of(config, image_size, stage, sources), stage_size(config, image_size, stage)
+            present, window = sum(map(len, tokens)), min(config.windows[stage], *size)
+            total += embedded(config, present, stage)
+            for number in range(config.depths[stage]):
+                shifted = config.shift and number % 2 == 1 and min(size) > window
+                pairs = window_pairs(tokens, size, window, window // 2 if shifted else 0)
+                total += block(present, width, ratio) + attention(pairs, width)
+        return total
 
     def with_windows(self, config: SwinConfig, windows: tuple[int, ...]) -> SwinConfig:
         return config.model_copy(update={"windows": one_a_stage(windows, config.stages)})

@@ -2,6 +2,16 @@
 
 from typing import Any, Literal
 
+from mixmae.encoders.counting import (
+    Sources,
+    attention,
+    block,
+    embedded,
+    reduced_block,
+    stage_size,
+    tokens_of,
+    window_pairs,
+)
 from mixmae.encoders.exports import Backbone, TimmModel
 from mixmae.encoders.families import EncoderSpec, one_a_stage
 from mixmae.encoders.kinds import OfficialKind
@@ -44,6 +54,22 @@ class TwinsSpec(EncoderSpec):
 
     def resolved(self, config: TwinsConfig, image_size: tuple[int, int]) -> TwinsConfig:
         return config.with_ratios()
+
+    def multiply_adds(self, config: TwinsConfig, image_size: tuple[int, int], sources: Sources) -> int:
+        """The depthwise position convolution runs on a whole grid for each source."""
+        assert isinstance(config.sr_ratios, tuple), "resolved"
+        total = 0
+        for stage, (width, ratio) in enumerate(zip(config.widths, config.mlp_ratios, strict=True)):
+            tokens, size = tokens_of(config, image_size, stage, sources), stage_size(config, image_size, stage)
+            counts = [len(part) for part in tokens]
+            total += embedded(config, sum(counts), stage) + len(sources) * size[0] * size[1] * 9 * width
+            local = attention(window_pairs(tokens, size, config.windows[stage]), width)
+            for number in range(config.depths[stage]):
+                if number % 2:
+                    total += reduced_block(counts, width, ratio, config.sr_ratios[stage])
+                else:
+                    total += block(sum(counts), width, ratio) + local
+        return total
 
     def with_windows(self, config: TwinsConfig, windows: tuple[int, ...]) -> TwinsConfig:
         return config.model_copy(update={"windows": one_a_stage(windows, config.stages)})

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from mixmae.encoders.counting import Sources, attention, block
 from mixmae.encoders.exports import TimmModel
 from mixmae.encoders.families import EncoderModel, EncoderSpec
 from mixmae.fields.identity import Neutral
@@ -69,6 +70,12 @@ class VitSpec(EncoderSpec):
     }
     small = "vit_nano"
     visible_only = True
+
+    def multiply_adds(self, config: VitConfig, image_size: tuple[int, int], sources: Sources) -> int:
+        patches = sum(map(len, sources))
+        tokens, width = patches + config.extra_tokens, config.width
+        blocks = config.depth * (block(tokens, width, config.mlp_ratio) + attention(tokens**2, width))
+        return patches * 3 * config.patch_size**2 * width + blocks
 
     def finetuned(self, config: VitConfig) -> VitConfig:
         return config.model_copy(update={"shared_bias": False}) if config.style == "beit" else config

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from mixmae.encoders.families import EncoderModel
@@ -81,6 +82,13 @@ class MixmaeSpec(MethodSpec):
 
     def least_hidden(self, config: MixmaeConfig) -> int:
         return config.images - 1
+
+    def sources(self, config: MixmaeConfig, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """The units of each slot; all of them where slots attend to one another."""
+        if not config.masked_attention:
+            return [np.arange(units)]
+        drawn, own = rng.permutation(units), units - self.hidden(config, units)
+        return [drawn[:own], *np.array_split(drawn[own:], config.images - 1)]
 
     def images_together(self, config: MixmaeConfig) -> int:
         return config.images if config.fill == "image" else 1

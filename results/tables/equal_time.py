@@ -1,0 +1,126 @@
+"""Whether a ranking at equal time would hold if the methods' speeds had another ratio (no torch)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import log
+from statistics import fmean
+from typing import Any
+
+from mixmae.experiment.metric import Metric
+from mixmae.fields.identity import canonical
+from mixmae.presentation.columns import ALIASES, shown
+from mixmae.presentation.shown import Shown, cells
+
+SLOWER, FASTER = "pretrain.budget_slower", "pretrain.budget_faster"
+"""Columns of runs with a budget in hours: the epochs that it would come to at 85 and at 115 % of the measured speed."""
+LENGTHS = ("pretrain.epochs", "pretrain.warmup_epochs", "pretrain.warmup_steps", "pretrain.decay_epochs")
+_HOW = (
+    "Ranking at equal time if the ratio of two methods' speeds were 15 % lower or higher, each pretraining's figure "
+    "interpolated over the logarithm of its epochs between the runs of the grid"
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One that was given equal time. mean: higher is better. slower, faster: its epochs at other speeds. curve: the
+    means by epochs of all runs that differ from it in length alone."""
+
+    name: str
+    mean: float
+    slower: int
+    faster: int
+    curve: Mapping[int, float]
+
+
+def at(curve: Mapping[int, float], epochs: int) -> float | None:
+    """The figure after so many epochs: as measured, or on the line between its neighbours over the logarithm of the
+    epochs. None beyond what was measured."""
+    if epochs in curve:
+        return curve[epochs]
+    below, above = [e for e in curve if e < epochs], [e for e in curve if e > epochs]
+    if not below or not above:
+        return None
+    low, high = max(below), min(above)
+    share = (log(epochs) - log(low)) / (log(high) - log(low))
+    return curve[low] + share * (curve[high] - curve[low])
+
+
+def holds(ahead: Setting, behind: Setting) -> bool | None:
+    """Whether `ahead` stays ahead when the other's speed is 15 % lower or higher; where that is not known, when its own
+    is; None where neither is."""
+    theirs = [at(behind.curve, epochs) for epochs in (behind.slower, behind.faster)]
+    if None not in theirs:
+        return all(figure < ahead.mean for figure in theirs if figure is not None)
+    own = [at(ahead.curve, epochs) for epochs in (ahead.slower, ahead.faster)]
+    if None not in own:
+        return all(figure > behind.mean for figure in own if figure is not None)
+    return None
+
+
+def verdict(settings: Sequence[Setting]) -> str:
+    """ "holds", or whose places change and of whom it is not known."""
+    ranked = sorted(settings, key=lambda setting: -setting.mean)
+    pairs = [pair for pair in combinations(ranked, 2) if pair[0].mean != pair[1].mean]
+    found = [(f"{ahead.name} and {behind.name}", holds(ahead, behind)) for ahead, behind in pairs]
+    turned, unknown = ([names for names, held in found if held is wanted] for wanted in (False, None))
+    parts = [f"does not hold for {', '.join(turned)}"] * bool(turned)
+    parts += [f"not known of {', '.join(unknown)} (too few lengths were run)"] * bool(unknown)
+    return "; ".join(parts) or "holds"
+
+
+def of_time(
+    runs: Sequence[Shown], every: Sequence[Shown], columns: Sequence[str], what: tuple[str, Metric]
+) -> list[str]:
+    """The verdict for each budget in hours of `runs`, which are those of one column of figures, where two settings or
+    more were given it. every: all runs of that evaluation. columns: those of the table. what: the column in words, and
+    what it shows."""
+    text, metric = what
+    timed = [run for run in runs if run.done and run.value(SLOWER) is not None]
+    apart = [column for column in columns if not _of_method(column) and not _of_length(column)]
+    own = [column for column in columns if _of_method(column)]
+    lines = []
+    for (budget, *values), group in cells(timed, ["budget", *apart]):
+        settings = [_setting(names, own, alike, every, metric) for names, alike in cells(group, own)]
+        if len(settings) > 1:
+            where = ", ".join(shown(column, value) for column, value in zip(apart, values, strict=True))
+            lines.append(f"{text} at {budget}{f' ({where})' if where else ''}: {verdict(settings)}")
+    return lines
+
+
+def sentence(lines: Sequence[str]) -> Iterator[str]:
+    """Yields the note that has these lines, if there are any."""
+    if lines:
+        yield f"{_HOW}: {'. '.join(lines)}."
+
+
+def _path(column: str) -> str:
+    return ALIASES[column].path if column in ALIASES else column
+
+
+def _of_method(column: str) -> bool:
+    return _path(column).split(".")[0] == "method"
+
+
+def _of_length(column: str) -> bool:
+    return _path(column) in LENGTHS or _path(column).startswith(ALIASES["budget"].path)
+
+
+def _setting(
+    names: Sequence[Any], own: Sequence[str], alike: Sequence[Shown], every: Sequence[Shown], metric: Metric
+) -> Setting:
+    kind = _but_for_length(alike[0])
+    by_epochs: dict[int, dict[Any, float]] = {}
+    for run in every:
+        if run.done and _but_for_length(run) == kind:
+            by_epochs.setdefault(run.value("pretrain_epochs"), {})[run.key] = metric.better(run.figures[metric.name])
+    curve = {epochs: fmean(figures.values()) for epochs, figures in by_epochs.items()}
+    name = " ".join(shown(column, value) for column, value in zip(own, names, strict=True))
+    mean = fmean(metric.better(run.figures[metric.name]) for run in alike)
+    return Setting(name, mean, alike[0].value(SLOWER), alike[0].value(FASTER), curve)
+
+
+def _but_for_length(run: Shown) -> str:
+    """What tells settings apart, whatever the seed and the length of the pretraining."""
+    kept = {path: value for path, value in run.declared.items() if path != "seed" and not _of_length(path)}
+    return canonical({**kept, "name": run.name})
