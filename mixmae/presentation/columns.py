@@ -126,6 +126,11 @@ def of_pretraining(column: str) -> bool:
     return (ALIASES[column].path if column in ALIASES else column).startswith(("method.", "pretrain."))
 
 
+def of_encoder(column: str) -> bool:
+    """Whether it says which encoder it is."""
+    return (ALIASES[column].path if column in ALIASES else column).startswith("encoder.")
+
+
 def of_measured(column: str) -> bool:
     """Whether it says on which images something is measured, or with which of their labels."""
     path = ALIASES[column].path if column in ALIASES else column

@@ -1,16 +1,16 @@
 """What the methods of a table are read against: controls, upper references, and what may be said of pretraining beside
 them (no torch)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from mixmae.experiment.metric import Metric
-from mixmae.presentation.columns import of_measured
+from mixmae.presentation.columns import of_encoder, of_measured
 from mixmae.presentation.row import UNTRAINED, references
 from mixmae.presentation.shown import Shown
-from results.tables.table import Figures, Standing
+from results.tables.table import Figures, Standing, label_of
 
 PAYS = 5.0
 """Points by which the best pretrained mean is above the best control's where pretraining is said to pay."""
@@ -50,46 +50,53 @@ class Beside:
                 f"at least {PAYS:g} points above that of the best control on the same images and labels."
             )
             notes.append(f"{rule} {'; '.join(found)}." if found else rule)
-        upper = dict.fromkeys(self.rows[row] for column in columns for row in self._being(Standing.UPPER, column))
+        upper = {row: texts for row in range(len(self.rows)) if (texts := self._columns_of(row))}
         if upper:
-            texts = (
-                f"{self.rows[row]} ({', '.join(self._columns_of(row))})"
-                for row in range(len(self.rows))
-                if self.rows[row] in upper
-            )
-            notes.append(f"Trained with labels beforehand, an upper reference and no rival: {'; '.join(texts)}.")
+            named = (f"{self.rows[row]} ({', '.join(texts)})" for row, texts in upper.items())
+            notes.append(f"Trained with labels beforehand, an upper reference and no rival: {'; '.join(named)}.")
         return notes
 
     def _found(self, column: int) -> Iterator[str]:
-        """Yields what is found in a column: on each of the sets of images and labels that its rows tell apart."""
+        """Yields what is found in a column of the pretrained rows of each encoder, on each of the sets of images and
+        labels that rows tell apart."""
         metric = self.figures[column].of.metric
         if metric.unit != "%":  # 5 of anything else means nothing
             return
-        for same in self._alike(column):
-            pretrained = [row for row in self._being(None, column) if row in same]
-            controls = [row for row in self._being(Standing.CONTROL, column) if row in same]
+        for same in self._alike(self._with_runs(column), column, of_measured):
+            controls = [row for row in same if row in self._being(Standing.CONTROL, column)]
             means = {row: mean for row in same if (mean := _mean(self.parts[row][column], metric)) is not None}
-            best = _best([row for row in pretrained if row in means], means, metric)
-            if best is None:
-                continue
             waited = [self.rows[row] for row in controls if row not in means]
-            control = _best([row for row in controls if row in means], means, metric)
-            if waited:
+            pretrained = [row for row in same if row in means and row in self._being(None, column)]
+            if waited and pretrained:
                 yield f"nothing is said of pretraining before {' and '.join(waited)} is done"
-            elif control is None:
-                yield f"nothing is said of pretraining, since no control stands beside {self.rows[best]}"
-            else:
-                yield self._said(best, control, means, metric)
+                continue
+            for rows in self._alike(pretrained, column, of_encoder):
+                best = max(rows, key=lambda row: metric.better(means[row]))
+                if not controls:
+                    yield f"nothing is said of pretraining, since no control stands beside {self.rows[best]}"
+                    continue
+                control = max(controls, key=lambda row: metric.better(means[row]))
+                yield self._said((best, control), means, column)
 
-    def _said(self, best: int, control: int, means: dict[int, float], metric: Metric) -> str:
+    def _said(self, pair: tuple[int, int], means: dict[int, float], column: int) -> str:
+        """pair: the rows of the best pretrained and the best control."""
+        (best, control), metric = pair, self.figures[column].of.metric
         # As far as it is shown, so that what is said agrees with what is read.
         by = metric.text(metric.better(means[best]) - metric.better(means[control]))
         name, above, against = self.rows[best], float(by), self.rows[control]
         if above <= 0:
-            return f"no method beats {against} ({metric.text(means[control])})"
+            return f"no method{self._of_encoder(best, column)} beats {against} ({metric.text(means[control])})"
         if above < PAYS:
             return f"{name} beats {against}, the best control, by {by} points: less than {PAYS:g}"
         return f"pretraining pays: {name} beats {against}, the best control, by {by} points"
+
+    def _of_encoder(self, row: int, column: int) -> str:
+        """ " on swin_nano", where the methods of a column have several encoders."""
+        pretrained = self._being(None, column)
+        if len(self._alike(pretrained, column, of_encoder)) < 2:
+            return ""
+        labels = [label_of(each, self.parts[row][column]) for each in self.columns if of_encoder(each)]
+        return f" on {', '.join(label.named() for label in labels if label.value is not None)}"
 
     # ---------------------------------------------------------------------------------------------------------- rows
 
@@ -99,23 +106,22 @@ class Beside:
         return [row for row, runs in cells if runs and standing(runs[0]) is what]
 
     def _columns_of(self, row: int) -> list[str]:
+        """The columns in which a row is an upper reference."""
         places = range(len(self.figures))
         return [self.figures[place].text() for place in places if row in self._being(Standing.UPPER, place)]
 
-    def _alike(self, column: int) -> list[list[int]]:
-        """The rows that have runs in a column, in groups that are measured on the same images with the same labels."""
+    def _with_runs(self, column: int) -> list[int]:
+        return [row for row, of in enumerate(self.parts) if of[column]]
+
+    def _alike(self, rows: Iterable[int], column: int, what: Callable[[str], bool]) -> list[list[int]]:
+        """Rows in groups that agree in the columns of the table which are `what`."""
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for row, of in enumerate(self.parts):
-            if of[column]:
-                values = tuple(of[column][0].value(each) for each in self.columns if of_measured(each))
-                groups.setdefault(values, []).append(row)
+        for row in rows:
+            run = self.parts[row][column][0]
+            groups.setdefault(tuple(run.value(each) for each in self.columns if what(each)), []).append(row)
         return list(groups.values())
 
 
 def _mean(runs: Sequence[Shown], metric: Metric) -> float | None:
     figures = [run.figures[metric.name] for run in runs if run.done]
     return fmean(figures) if figures else None
-
-
-def _best(rows: Sequence[int], means: dict[int, float], metric: Metric) -> int | None:
-    return max(rows, key=lambda row: metric.better(means[row]), default=None)

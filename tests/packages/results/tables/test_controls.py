@@ -11,7 +11,7 @@ from mixmae.presentation.declaration import TableSpec
 from mixmae.runs.folder import RunFolder
 from results.rows.collect import collect
 from results.tables import build_table, comma_separated, html, latex, markdown
-from support.made_runs import FINETUNE, FINGERPRINT, Made, declared, experiment, write_state
+from support.made_runs import FINETUNE, FINGERPRINT, Made, declared, experiment, write_evaluation, write_state
 
 NOTHING, RULE = "\N{EN DASH}", "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * 3
 RULES = (
@@ -97,7 +97,9 @@ def test_controls_stand_below_a_rule_and_are_marked(made):
         "\n"
         f"{RULES} "
         "linear: pretraining pays: MixMAE, swin_nano beats random init, pvt_nano, the best control, by 13.50 points; "
-        "kNN: MixMAE, swin_nano beats raw pixels, the best control, by 4.50 points: less than 5.\n"
+        "linear: MixMAE, pvt_nano beats random init, pvt_nano, the best control, by 1.50 points: less than 5; "
+        "kNN: MixMAE, swin_nano beats raw pixels, the best control, by 4.50 points: less than 5; "
+        "kNN: no method on pvt_nano beats raw pixels (41.00).\n"
     )
 
 
@@ -156,7 +158,7 @@ def test_pretraining_pays_from_five_points_above_the_best_control(tmp_path, best
 
 def test_a_figure_that_is_no_share_is_not_spoken_of(made):
     table = built(made, TableSpec(name="loss", stages=("linear.loss", "linear.top5")))
-    assert [sentence.split(":")[0] for sentence in told(table)] == ["linear, top-5"]
+    assert [sentence.split(":")[0] for sentence in told(table)] == ["linear, top-5"] * 2
 
 
 def test_a_column_without_a_control_says_so(made):
@@ -170,7 +172,7 @@ def test_before_a_control_is_done_nothing_is_said(made):
     run = RunFolder(made.root, *pixels(made)[0])
     (run.path / "result.json").unlink()
     write_state(run, "running")
-    assert told(built(made))[1] == "kNN: nothing is said of pretraining before raw pixels is done"
+    assert told(built(made))[-1] == "kNN: nothing is said of pretraining before raw pixels is done"
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -253,6 +255,25 @@ def test_a_row_may_be_a_control_in_one_column_and_an_upper_reference_in_another(
     assert "| from scratch (upper reference, control) | swin_nano | 70.00 (n=1) | 95.00 (n=1) |" in markdown(table)
     said = "pretraining pays: MixMAE, swin_nano beats from scratch, swin_nano, the best control, by 20.00 points"
     assert told(table)[0] == f"fine-tuning: {said}"
+
+
+def test_fine_tuning_again_from_what_labels_trained_stands_apart_from_fine_tuning_from_scratch(made):
+    """The encoder is trained with labels by an evaluation of its own; the table gains what tells both apart."""
+    made.add(experiment("mixmae"), finetune=85.0)
+    made.add(experiment("supervised"), finetune=70.0)
+    named = {"labels": {"kind": "finetune", **FINETUNE}, "finetune": {**FINETUNE, "start": "labels"}}
+    for job in stage_jobs(experiment("supervised", evaluations=named), lambda data: FINGERPRINT):
+        write_evaluation(made.root, job, 92.0 if job.name == "finetune" else 70.0)
+        if job.name == "finetune":
+            made.members["main"].add(job.key)
+    table = built(made, TableSpec(name="all", stages=("finetune",)))
+    assert table.columns == ("method", "encoder", "start")
+    assert [(row.values[2], row.standings) for row in table.rows] == [
+        ("pretraining", ()),
+        ("finetune", ("upper reference",)),
+        ("scratch", ("control",)),
+    ]
+    assert told(table)[0].endswith("beats from scratch, swin_nano, start scratch, the best control, by 15.00 points")
 
 
 def test_an_upper_reference_is_no_rival(tmp_path):
