@@ -93,6 +93,7 @@ def test_pretraining_fields(name):
         "interpolation": "bilinear" if name.startswith("simmim") else "bicubic",  # torchvision's default there
         "flip": True,
         "subset": {"fraction": None, "labels_per_class": None, "seed": None},
+        "budget": None,
     }
 
 
@@ -136,6 +137,7 @@ def test_finetuning_fields(name):
         "eval_crop": fact["test"],
         "measure": "val",
         "evaluate_every": 1,
+        "predictions": True,
         "image_size": None,
         "windows": None,
         "subset": {"fraction": None, "labels_per_class": None, "seed": None},
