@@ -26,7 +26,6 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         plots=grid.spec.plots,
         expected=grid.spec.expected,
         members=plan.members,
-        full={entry.key: entry.declared for entry in plan.entries},
         planned={entry.key: entry.row for entry in plan.entries},
         configs={entry.key: entry.config for entry in plan.entries},
         names={entry.key: entry.names for entry in plan.entries if entry.names},

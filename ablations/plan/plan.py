@@ -39,12 +39,11 @@ class Entry:
     """All that is computed, but for the seed."""
     names: tuple[str, ...] = ()
     """The names that the grid gives the evaluation."""
-    declared: tuple[Flat, ...] = ()
-    """The row of every case it belongs to, as the grid declares it: at a scale another than is run."""
     arms: tuple[Arm, ...] = ()
     """Of a pretraining, the budgets that came to its epochs."""
     cases: tuple[tuple[str, Flat], ...] = ()
-    """Where some case has a budget: the sweep and the row, with the budget, of every case it belongs to."""
+    """At a scale, and where some case has a budget: of every case it belongs to, the sweep and the row as the grid
+    declares it."""
 
     @property
     def key(self) -> Key:
@@ -114,9 +113,9 @@ class _Draft:
     config: str
     sweeps: dict[str, None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
-    declared: list[Flat] = field(default_factory=list)
     arms: dict[Arm, None] = field(default_factory=dict)
     cases: list[tuple[str, Flat]] = field(default_factory=list)
+    at_a_scale: bool = False
 
 
 def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = None) -> Plan:
@@ -140,11 +139,10 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
         declared = _rows(stage_jobs(without_budget(case.full), lambda data: "")) if case.full else rows
         for planned, (row, config), (as_declared, _) in zip(jobs, rows, declared, strict=True):
             draft = drafts.setdefault(planned.key, _Draft(planned, row, config))
-            if not draft.declared or (case.full and as_declared not in draft.declared):
-                draft.declared.append(as_declared)
             draft.sweeps[case.sweep] = None
             within = arm.columns if arm and "pretrain.epochs" in row else {}
             draft.cases.append((case.sweep, as_declared | within))
+            draft.at_a_scale |= case.full is not None
             if arm is not None and planned.job.trained_by is not None:
                 draft.arms[arm] = None
             if planned.name is not None:
@@ -157,13 +155,16 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
             RunFolder(root, *key),
             draft.config,
             tuple(draft.names),
-            tuple(draft.declared),
             tuple(draft.arms),
-            tuple(draft.cases) if any(value(row, "budget") for _, row in draft.cases) else (),
+            tuple(draft.cases) if draft.at_a_scale or _any_budget(draft) else (),
         )
         for key, draft in drafts.items()
     )
     return Plan(name, root, len(experiments), entries, _outside(root, name, set(drafts)))
+
+
+def _any_budget(draft: _Draft) -> bool:
+    return any(value(row, "budget") for _, row in draft.cases)
 
 
 def _rows(jobs: list[PlannedJob]) -> list[tuple[Flat, str]]:

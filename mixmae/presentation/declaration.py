@@ -188,11 +188,10 @@ class Selected:
 class Declaration:
     """A grid as it declares its runs and what they are shown as; nothing of how they are run.
 
-    members: of each sweep its runs. full: of each run, the rows of the cases that it stands for as the grid file
-    declares them; at a scale these are not what was run, which is `planned`. configs: all that each run computes, as of
-    `computed_of`. cases: of each run that some case has a budget for, the sweep and the row of every case. names: what
-    the grid calls a run. swept: the columns that the grid sweeps, in the order written, and where. macs: multiply-adds
-    of pretrainings for each image that they train on, once an epoch.
+    members: of each sweep its runs. planned: what is run. configs: all that each run computes, as of `computed_of`.
+    cases: at a scale, and of each run that some case has a budget for, the sweep of every case that it stands for and
+    the row as the grid file declares it. names: what the grid calls a run. swept: the columns that the grid sweeps, in
+    the order written, and where. macs: multiply-adds of pretrainings for each image that they train on, once an epoch.
     """
 
     name: str
@@ -204,7 +203,6 @@ class Declaration:
     plots: tuple[PlotModel, ...] = ()
     expected: tuple[Expected, ...] = ()
     members: dict[str, set[Key]] = field(default_factory=dict)
-    full: dict[Key, tuple[Flat, ...]] = field(default_factory=dict)
     planned: dict[Key, Flat] = field(default_factory=dict)
     configs: dict[Key, str] = field(default_factory=dict)
     cases: dict[Key, tuple[tuple[str, Flat], ...]] = field(default_factory=dict)
@@ -269,8 +267,6 @@ class Declaration:
                 run.config if as_it_is and not value(row, "budget") else _declared_too(run.config, row): row
                 for row in rows
             }
-        elif self.scale is not None and run.key in self.full and not as_run:
-            cases = {_declared_too(run.config, case): case for case in self.full[run.key]}
         return [
             replace(run, ran=run.ran | _of_budget(case), name=name, names=names, declared=case, config=text)
             for text, case in cases.items()

@@ -18,17 +18,17 @@ from support.made_runs import Made
 
 @dataclass
 class Shown:
-    """A frame and its grid, whose declared values are those that were run unless `full` says others at a scale."""
+    """A frame and its grid, whose declared values are those that were run unless `cases` say others at a scale."""
 
     frame: pd.DataFrame
     members: dict[str, set]
-    full: dict = field(default_factory=dict)
+    cases: dict = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     drawn: dict[str, Figure] = field(default_factory=dict)
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration("made", members=self.members, full=self.full, **self.more)
+        return Declaration("made", members=self.members, cases=self.cases, **self.more)
 
     def draw(self, spec: PlotModel) -> Figure:
         """The same figure for the same spec: drawing takes a second."""
@@ -39,7 +39,7 @@ class Shown:
 
     def changed(self, **more) -> "Shown":
         """With other fields of the declaration."""
-        return Shown(self.frame, self.members, self.full, {**self.more, **more})
+        return Shown(self.frame, self.members, self.cases, {**self.more, **more})
 
 
 def shown(made: Made, **more) -> Shown:

@@ -28,7 +28,7 @@ def checked(made, *expected, **more):
 def declared_for(made, *encoders):
     """What a grid declares of the runs, which ran for each of some encoders."""
     rows = {(row["stage"], row["id"]): row["row"] for row in collect(made.root).to_dict("records")}
-    return {key: tuple({**row, "encoder.name": name} for name in encoders) for key, row in rows.items()}
+    return {key: tuple(("main", {**row, "encoder.name": name}) for name in encoders) for key, row in rows.items()}
 
 
 def test_the_mean_over_seeds_is_what_is_compared(made):
@@ -109,7 +109,7 @@ def test_only_what_is_expected_at_the_scale_counts(made):
     declares = declared_for(made, "swin_base_w14")
     (found,) = checked(made, full, small)
     assert found.expected == full
-    (found,) = checked(made, full, small, scale="laptop", full=declares)
+    (found,) = checked(made, full, small, scale="laptop", cases=declares)
     assert (found.expected, found.mean) == (small, pytest.approx(85.1))
     with pytest.raises(ValueError, match="made expects nothing at the scale laptop; write expected: "):
         checked(made, full, scale="laptop")
@@ -120,5 +120,5 @@ def test_only_what_is_expected_at_the_scale_counts(made):
 def test_a_run_that_stands_for_two_settings_counts_once(made):
     declares = declared_for(made, "swin_base_w14", "swin_large_w14")
     asked = Expected(where={"method": "mixmae"}, top1=85.0, scale="laptop")
-    (found,) = checked(made, asked, scale="laptop", full=declares)
+    (found,) = checked(made, asked, scale="laptop", cases=declares)
     assert len(found.runs) == 3

@@ -149,7 +149,7 @@ def test_runs_know_what_the_grid_declares_of_them(tmp_path):
     assert (declaration.name, declaration.title, declaration.scale) == ("large-laptop", "Large", "laptop")
     assert declaration.commands == ("mixmae demo",)
     for entry in made.entries:
-        (full,) = declaration.full[entry.key]
+        ((_, full),) = declaration.cases[entry.key]
         assert (full["encoder.name"], full["image_size"], full["data.name"]) == ("swin_base_w14", 224, "digits")
         assert full["method"] == entry.method and full["pretrain.epochs"] in (300, 601)
         assert full["method.ratio"] == (0.5 if entry.method == "mixmae" else 0.6)
@@ -165,7 +165,25 @@ def test_cases_that_become_one_run_keep_what_each_declares(tmp_path):
     made = plan(grid.name, grid.cases, tmp_path / "runs")
     declaration = declare(grid, made)
     assert len(made.entries) == 4
-    assert {tuple(one["pretrain.epochs"] for one in full) for full in declaration.full.values()} == {(299, 300)}
+    assert {tuple(one["pretrain.epochs"] for _, one in cases) for cases in declaration.cases.values()} == {(299, 300)}
+
+
+def test_a_run_of_two_sweeps_is_shown_in_each_as_that_one_declares_it(tmp_path):
+    text = """\
+base: mixmae_swin_base_600ep
+set: {data: digits}
+sweeps:
+  - {name: short, product: {pretrain.epochs: [299]}}
+  - {name: long, product: {pretrain.epochs: [300]}}
+scales: {laptop: {seeds: [4]}}
+"""
+    grid = grid_of(tmp_path, text)
+    declaration = declare(grid, plan(grid.name, grid.cases, tmp_path / "runs"))
+
+    def epochs(*sweeps):
+        return {run.value("pretrain_epochs") for run in declaration.absent(sweeps)}
+
+    assert (epochs("short"), epochs("long"), epochs()) == ({299}, {300}, {299, 300})
 
 
 def test_what_is_declared_is_what_collecting_reads(tmp_path):
@@ -183,7 +201,7 @@ sweeps:
         runs.add(case.experiment, finetune=1.0, linear=1.0, knn=1.0)
     frame = collect(tmp_path / "made")
     read = {(row["stage"], canonical({**row["row"], "seed": row["seed"]})) for row in frame.to_dict("records")}
-    told = {(key[0], canonical(row)) for key, (row,) in declaration.full.items()}
+    told = {(key[0], canonical(row)) for key, row in declaration.planned.items()}
     assert told == read
 
 

@@ -125,12 +125,12 @@ def test_at_a_scale_settings_are_told_by_what_is_declared_and_named_by_what_was_
             method = {"name": "mixmae", "decoder_depth": depth}
             made.add(experiment(method, seed=seed), sweep="depth", linear=60.0 + depth + seed, knn=50.0)
     runs = shown(made, scale="laptop")
-    full = {}
+    cases = {}
     for key in runs.members["depth"]:
         case = runs.declaration.planned[key]
         depths = {2: (8, 7), 3: (12,)}[case["method.decoder_depth"]]
-        full[key] = tuple({**case, "method.decoder_depth": depth} for depth in depths)
-    runs.full = full
+        cases[key] = tuple(("depth", {**case, "method.decoder_depth": depth}) for depth in depths)
+    runs.cases = cases
     spec = FOREST.model_copy(update={"sweeps": ("depth",), "reference": {"decoder_depth": 8}})
     figure = runs.draw(spec)
     assert names_of(figure) == ["decoder depth 3"]

@@ -30,7 +30,7 @@ def full(made, **by_method):
     for row in frame.to_dict("records"):
         own = {**row["row"], "seed": row["seed"]}
         others = by_method.get(row["method"].replace(" ", "_"), [{}])
-        found[row["stage"], row["id"]] = tuple({**own, **other} for other in others)
+        found[row["stage"], row["id"]] = tuple(("main", {**own, **other}) for other in others)
     return found
 
 
@@ -148,14 +148,14 @@ def laptop(made, **more):
     declares = full(made, mixmae=[{**BASE, **DECODER}], supervised=[{**BASE}])
     epochs = {10: 300, 20: 600, None: None}
     return {
-        key: tuple({**case, "pretrain.epochs": epochs[case.get("pretrain.epochs")]} for case in cases)
+        key: tuple((sweep, {**case, "pretrain.epochs": epochs[case.get("pretrain.epochs")]}) for sweep, case in cases)
         for key, cases in declares.items()
     }
 
 
 def test_runs_at_a_scale_cannot_be_taken_for_the_papers(made):
     spec = TableSpec(name="main", title="Methods", rows=("method", "encoder", "pretrain_epochs"), stages=("finetune",))
-    table = built(made, spec, scale="laptop", full=laptop(made))
+    table = built(made, spec, scale="laptop", cases=laptop(made))
     assert markdown(table) == (
         "### Laptop scale: Methods\n"
         "\n"
@@ -193,7 +193,7 @@ def test_runs_at_a_scale_cannot_be_taken_for_the_papers(made):
 
 def test_numbers_at_a_scale_say_so(made):
     spec = TableSpec(name="main", rows=("method", "pretrain_epochs"), stages=("finetune",))
-    table = built(made, spec, scale="laptop", full=laptop(made))
+    table = built(made, spec, scale="laptop", cases=laptop(made))
     assert table.title == "Laptop scale: main"
     numbers = numeric(table)
     assert numbers["scale"].tolist() == ["laptop"] * 3
@@ -204,7 +204,7 @@ def test_numbers_at_a_scale_say_so(made):
 
 def test_columns_across_say_what_was_run_too(made):
     spec = TableSpec(name="main", rows=("method",), across="pretrain_epochs", stages=("linear",))
-    header, body, _ = built(made, spec, scale="laptop", full=laptop(made)).text()
+    header, body, _ = built(made, spec, scale="laptop", cases=laptop(made)).text()
     assert header == ["method", "linear, epochs 10 for 300", "linear, epochs 20 for 600"]
     assert body == [["MixMAE", f"60.00 (n=1) {DAGGER}", f"66.00 (n=1) {DAGGER}"]]
 
@@ -218,7 +218,7 @@ def test_expectations_are_of_what_is_declared(made):
     spec = TableSpec(name="main", rows=("pretrain_epochs",), stages=("finetune",))
 
     def first(expected):
-        return built(made, spec, scale="laptop", full=declares, expected=(expected,)).rows[0].cells[0].published
+        return built(made, spec, scale="laptop", cases=declares, expected=(expected,)).rows[0].cells[0].published
 
     assert first(as_run) is None
     assert first(as_declared).value == 85.1
@@ -230,7 +230,7 @@ def test_runs_that_stand_for_two_settings_have_two_rows_and_are_one_rival(made):
         made.add(experiment("mixmae", seed=seed), finetune=mixmae)
         made.add(experiment("mae", seed=seed), finetune=mae)
     both = [{"encoder.name": "swin_base_w14"}, {"encoder.name": "swin_large_w14"}]
-    table = built(made, scale="laptop", full=full(made, mixmae=both, mae=both[:1]))
+    table = built(made, scale="laptop", cases=full(made, mixmae=both, mae=both[:1]))
     found = [(row.values, row.cells[0].n, row.cells[0].best) for row in table.rows]
     assert found == [
         (("mixmae", "swin_base_w14"), 3, True),
