@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.grid.file import Grid
+    from ablations.grid.trials import Draw
     from mixmae.presentation.declaration import Declaration
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: ROOT/report-NAME.")]
@@ -112,19 +113,19 @@ def results_best(
     from results import best as choosing
     from results.rows.collect import collect
 
+    if as_list and as_json:
+        raise ValueError("--list prints YAML and --json JSON; leave out one of them")
     grid, places = _grid(file, scale), _places(roots, context.obj)
     frame = collect(*places)
     declaration = _declared(grid, places[0], frame)
-    drawn = {
-        path: draw
-        for each in grid.spec.sweeps
-        if each.trials and (not sweep or each.name in sweep)
-        for path, draw in each.trials.draw.items()
-    }
+    asked = [each for each in grid.spec.sweeps if not sweep or each.name in sweep]
+    blocks = (block for each in asked for block in (each.product, each.zip, *each.list))
+    tried: dict[str, Draw | None] = dict.fromkeys(path for block in blocks for path in block)
+    tried |= {path: draw for each in asked if each.trials for path, draw in each.trials.draw.items()}
     within = within or ["method", "encoder"]
     check_asked(declaration, [by], within)
     selected = declaration.select(by)
-    groups = choosing.best(frame, declaration, selected, within, sweep or [], drawn)
+    groups = choosing.best(frame, declaration, selected, within, sweep or [], tried)
     if as_list:
         print(choosing.as_list(groups, selected, top), end="")
     elif as_json:

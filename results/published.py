@@ -12,7 +12,7 @@ from mixmae.data.sources import sources
 from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import stages
 from mixmae.methods.methods import methods
-from mixmae.presentation.columns import shown
+from mixmae.presentation.columns import SCORED, shown
 from mixmae.presentation.declaration import Declaration, PublishedRow
 from mixmae.presentation.row import Flat
 from mixmae.presentation.shown import Shown
@@ -108,6 +108,10 @@ def differences(run: Shown, published: Published) -> tuple[str, ...]:
     differ = [f"{ours}{unit}, published {theirs or 'not said'}" for ours, theirs, unit in pairs if ours != theirs]
     if (run.was("method"), run.was("encoder")) != published.ours:
         differ.append(f"{run.was('encoder')}, published {published.encoder}")
+    if tuning := run.was("data.tuning"):
+        differ.append(f"{1 - tuning:g} of the training images, published all")
+    if run.was(SCORED) not in (None, "val"):
+        differ.append(f"scored on {run.was(SCORED)} images, published val")
     subsets = [text.format(run.was(name)) for name, text in _SUBSETS.items() if run.was(name) is not None]
     return (*differ, *(f"{text}, published all" for text in subsets))
 
@@ -115,7 +119,7 @@ def differences(run: Shown, published: Published) -> tuple[str, ...]:
 def comparable(run: Shown, published: Published) -> bool:
     """Whether the run's figure is of the data set that the number was published on: else their difference means
     nothing."""
-    return _dataset(run.declared) == published.dataset
+    return _dataset(run.declared) == published.dataset and run.value(SCORED) in (None, "val")
 
 
 def taken_for(runs: Iterable[Shown]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ A record is of one process on one machine: JSON with `processor`, `device`, `res
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,9 +100,10 @@ def read_step_record(path: Path) -> StepRecord:
     """Raises NoRecord where there is none, or something else."""
     try:
         document = json.loads(path.read_text("utf-8"))
-        wanted: dict[str, Any] = {"processor": str, "device": str, "measured": str, "load": float}
+        wanted: dict[str, Any] = {"processor": str, "device": str, "measured": str, "load": int | float}
         wrong = [name for name, kind in wanted.items() if not isinstance(document[name], kind)]
-        wrong += [name for step in document["steps"] for name in ("step", "rounds") if name not in step]
+        wrong += ["step" for step in document["steps"] if not isinstance(step.get("step"), str)]
+        wrong += ["rounds" for step in document["steps"] if not _are_seconds(step.get("rounds"))]
     except FileNotFoundError:
         raise NoRecord(f"no file {path}; measure it on the machine that is meant: {measuring(path)}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,6 +111,12 @@ def read_step_record(path: Path) -> StepRecord:
     if wrong:
         raise NoRecord(f"{path} is no record of steps ({', '.join(wrong)}); write one with: {measuring(path)}")
     return StepRecord(path, document)
+
+
+def _are_seconds(rounds: Any) -> bool:
+    return isinstance(rounds, list) and all(
+        isinstance(one, int | float) and math.isfinite(one) and one > 0 for one in rounds
+    )
 
 
 def write_step_record(path: Path, document: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from mixmae.encoders.families import variants
 from mixmae.presentation.row import method_labels
 
+SCORED = "evaluation.measure"
+"""The column that says which split an evaluation scored."""
 MISSING = "\N{EN DASH}"
 """What stands where there is nothing."""
 

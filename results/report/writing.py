@@ -149,9 +149,13 @@ def _table_output(
 
         write_table(build_table(frame, spec, declaration), folder / place / "tables")
 
+    from results.tables.equal_time import has_hours
+
     files = tuple(str(place / "tables" / f"{spec.name}.{kind}") for kind in ("md", "csv", "tex", "html"))
     rows = grid_runs(frame, declaration, spec.sweeps)
     inputs = [_declared(declaration, spec), _rows(rows)]
+    if has_hours(declaration, zip(rows["stage"], rows["id"], strict=True)):  # runs of other lengths say what holds
+        inputs.append(_rows(grid_runs(frame, declaration)))
     if spec.primary:  # with one seed its images are looked at one by one
         inputs += [file_hash(RunFolder(Path(run.root), run.stage, run.id).predictions) for run in rows.itertuples()]
     return ReportPart(str(place / "tables" / spec.name), files, hashed(*inputs), make)

@@ -11,7 +11,7 @@ import pandas as pd
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.checks import table_columns
-from mixmae.presentation.columns import ALIASES, canonical, named, of_pretraining, shown
+from mixmae.presentation.columns import ALIASES, SCORED, canonical, named, of_pretraining, shown
 from mixmae.presentation.comparisons import Compared, compared_rows
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
@@ -50,7 +50,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     parts = [[column.of_these(group) for column in figures] for group in groups]
     title = f"{scale_words(declaration.scale)}: {spec.title or spec.name}" if declaration.scale else spec.title
     table = Table(spec.name, title, declaration.scale, columns, figures, (), (spec.note,) if spec.note else ())
-    costs = (*_reached(runs), *_at_equal_time(frame, declaration, (runs, figures, columns)))
+    costs = (*_of_splits(runs, figures), *_reached(runs), *_at_equal_time(frame, declaration, (runs, figures, columns)))
     if spec.summary:
         return _summary(table, over_all_families(spec.summary, figures, columns, groups, parts), runs, costs)
     body = tuple(
@@ -238,6 +238,14 @@ def _of_figures(figures: Sequence[Figures]) -> str:
     with_stages = [f"{text} ({', '.join(dict.fromkeys(stages))})" for text, stages in metrics.items()]
     what = "; ".join(with_stages if len(with_stages) > 1 else metrics) or "figures"
     return f"{what[0].upper()}{what[1:]}, mean ± std (n - 1) over n seeds."
+
+
+def _of_splits(runs: Sequence[Shown], figures: Sequence[Figures]) -> Iterator[str]:
+    """Yields which figures are of other images than those of val."""
+    for column in figures:
+        splits = {run.value(SCORED) for run in column.of_these(runs)} - {None, "val"}
+        for split in sorted(splits):
+            yield f"{column.text()}: on the images set aside as {split}, not on val."
 
 
 def _of_differences(published: Sequence[Cell], scale: str | None) -> str:

@@ -1,6 +1,6 @@
 """Whether a ranking at equal time would hold if the methods' speeds had another ratio (no torch)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import log
@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from mixmae.experiment.metric import Metric
-from mixmae.fields.identity import canonical
+from mixmae.fields.identity import Key, canonical
 from mixmae.presentation.columns import ALIASES, shown
+from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.shown import Shown, cells
 
 SLOWER, FASTER = "pretrain.budget_slower", "pretrain.budget_faster"
@@ -31,6 +32,11 @@ class Setting:
     slower: int
     faster: int
     curve: Mapping[int, float]
+
+
+def has_hours(declaration: Declaration, keys: Iterable[Key]) -> bool:
+    """Whether some of these runs have a budget in hours."""
+    return any(SLOWER in case for key in keys for _, case in declaration.cases.get(key, ()))
 
 
 def at(curve: Mapping[int, float], epochs: int) -> float | None:

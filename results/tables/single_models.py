@@ -18,6 +18,7 @@ from mixmae.presentation.shown import Shown
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.predictions import Predictions, read_predictions
 from results.statistics import ALPHA, mcnemar
+from results.tables.controls import standings
 
 NAMED = 8
 """Runs that a note names; more are counted."""
@@ -51,7 +52,10 @@ def told_of_single_models(singles: Sequence[Single], parts: Sequence[Sequence[Se
     notes = []
     if lines:
         columns = dict.fromkeys(single.column for single in counted)
-        separated = [p <= ALPHA for column in columns for row in parts for p in _between_seeds(row[column], kept)]
+        trained = [
+            row for row in parts if not standings(run for cell in row for run in cell)
+        ]  # controls may have no seed
+        separated = [p <= ALPHA for column in columns for row in trained for p in _between_seeds(row[column], kept)]
         how_often = (
             f"between two seeds of one setting here it does so in {sum(separated)} of {len(separated)} pairs"
             if separated

@@ -47,6 +47,9 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     features = features_of(session, job)
     seen, seen_labels = extract(session, features, train, indices)
     unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
+    if recipe.features == "pixels":
+        varied = seen.amax(0) > seen.amin(0)  # what no training image varies has no deviation to be divided by
+        seen, unseen = seen[:, varied], unseen[:, varied]
     if recipe.standardise == "train":
         seen, unseen = standardised(seen, unseen)
     found = _solve if solves else _train

@@ -70,6 +70,8 @@ class PretrainRecipe(Optimisation):
 
     def lasting(self, epochs: int) -> Self:
         """Returns the recipe for so many epochs, warm-up and decays keeping their share, without a budget."""
+        if epochs == self.epochs:
+            return self.model_copy(update={"budget": None})
 
         def share(length: float) -> float:
             return length * epochs / self.epochs

@@ -64,7 +64,7 @@ def test_another_figure_has_its_own_direction(made):
 
 
 def test_a_value_in_the_outer_tenth_is_named(made):
-    groups, by = found(made, ranges=DRAWN)
+    groups, by = found(made, tried=DRAWN)
     assert [one.outer for one in groups[0].tried] == [("pretrain.base_lr",), (), ("pretrain.base_lr",)]
     said = choosing.lines(groups, by, top=2)
     assert "| 0.009 (outer tenth) | 59.50 | 2 |" in said and "| 0.001 | 59.00 | 2 |" in said
@@ -96,14 +96,14 @@ def test_runs_without_a_figure_are_counted_and_choose_nothing(made):
 
 def test_what_val_chose_is_said(made):
     groups, by = found(made)
-    assert any("makes its own val figure too good" in line for line in choosing.lines(groups, by, top=1))
+    assert any("a figure on val that is too good" in line for line in choosing.lines(groups, by, top=1))
     evaluations = {"linear": {"measure": "tuning"}}
     data = {"name": "digits", "tuning": 0.1}
     made.members.clear()
     made.add(experiment("mixmae", seed=3, evaluations=evaluations, data=data), linear=50.0)
     groups, by = found(made)
     assert [group.scored for group in groups] == [("tuning",)]
-    assert not any("val" in line for line in choosing.lines(groups, by, top=1))
+    assert choosing.lines(groups, by, top=1)[-1] == "Scored on: tuning."
 
 
 def test_the_list_is_one_of_a_sweep(made):
@@ -129,8 +129,30 @@ def test_a_setting_of_the_evaluation_is_listed_by_the_evaluations_name(tmp_path)
     assert first == {"method": "mixmae", "method.ratio": 0.6, "evaluations.knn.k": 10}
 
 
+def test_a_setting_that_alone_was_tried_is_listed_too(tmp_path):
+    made = Made(tmp_path / "runs")
+    made.add(tried("mixmae", 3e-3, 0), linear=50.0)
+    declaration = declared(made, swept=("pretrain.base_lr",))
+    by = declaration.select("linear")
+    groups = choosing.best(collect(made.root), declaration, by, ["method"], tried={"pretrain.base_lr": None})
+    assert yaml.safe_load(choosing.as_list(groups, by, top=1))["list"] == [
+        {"method": "mixmae", "pretrain.base_lr": 3e-3}
+    ]
+
+
+def test_equal_means_are_said(made):
+    made.add(tried("mixmae", 5e-3, 0), linear=59.5)
+    groups, by = found(made)
+    assert "The first 2 are equally good." in choosing.lines(groups, by, top=1)
+
+
+def test_where_nothing_is_scored_so_is_said(made):
+    with pytest.raises(ValueError, match="no case of this grid has finetune"):
+        found(made, "finetune")
+
+
 def test_plain_data_hold_the_same(made):
-    groups, by = found(made, ranges=DRAWN)
+    groups, by = found(made, tried=DRAWN)
     (mixmae, _) = choosing.document(groups, by, top=1)
     assert mixmae["within"] == {"method": "mixmae", "encoder": "swin_nano"} and mixmae["tried"] == 3
     (first,) = mixmae["best"]
@@ -139,6 +161,7 @@ def test_plain_data_hold_the_same(made):
         "linear": 59.5,
         "seeds": [0, 1],
         "outer": ["pretrain.base_lr"],
+        "missing": 0,
     }
 
 
@@ -148,3 +171,22 @@ def test_only_the_sweeps_that_are_asked_for(made):
     assert found(made)[0][0].tried[0].mean == 99.0
     with pytest.raises(ValueError, match="sweep"):
         found(made, sweeps=["others"])
+
+
+def test_a_setting_with_missing_runs_stands_last_and_is_not_listed(made):
+    jobs = made.add(tried("mixmae", 5e-3, 0), linear=99.0) + made.add(tried("mixmae", 5e-3, 1))
+    for planned in jobs:
+        if planned.stage == "linear" and planned.job.seed == 1:
+            write_config(made.root, planned)
+            made.members["main"].add((planned.stage, planned.id))
+    groups, by = found(made)
+    assert [one.mean for one in groups[0].tried] == [59.5, 59.0, 50.5, 99.0]
+    assert any("| 99.00 | 1, 1 missing |" in line for line in choosing.lines(groups, by, top=4))
+    assert 5e-3 not in [one.get("pretrain.base_lr") for one in yaml.safe_load(choosing.as_list(groups, by, 9))["list"]]
+
+
+def test_controls_are_no_setting_to_run_again(made):
+    made.add(experiment("supervised"), linear=99.0)
+    groups, by = found(made)
+    listed = yaml.safe_load(choosing.as_list(groups, by, top=1))["list"]
+    assert {one["method"] for one in listed} == {"mixmae", "simmim"}

@@ -290,6 +290,8 @@ def test_the_best_settings_are_told_and_listed(results):
         (("--by", "linear.top9"), "linear measures no 'top9'"),
         (("--by", "linear", "--within", "methd"), "no case has methd; did you mean method?"),
         (("--by", "linear", "--sweep", "none"), "no sweep 'none'; write one of all"),
+        (("--by", "knn"), "no case of this grid has knn"),
+        (("--by", "linear", "--list", "--json"), "leave out one of them"),
     ],
 )
 def test_what_a_grid_has_not_cannot_be_best(results, words, said):

@@ -88,6 +88,8 @@ def test_a_run_as_published_differs_in_nothing():
         ({"evaluation__subset__labels_per_class": 10}, "10 labels a class, published all"),
         ({"evaluation__subset__fraction": 0.1}, "0.1 of the labels, published all"),
         ({"pretrain__subset__fraction": 0.5}, "pretrained on 0.5 of the images, published all"),
+        ({"data__tuning": 0.1}, "0.9 of the training images, published all"),
+        ({"evaluation__measure": "tuning"}, "scored on tuning images, published val"),
     ],
 )
 def test_what_differs_is_said_exactly(other, said):

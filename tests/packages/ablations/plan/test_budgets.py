@@ -57,6 +57,12 @@ def written(folder, found, **changed):
 # --------------------------------------------------------------------------------------------------------- the epochs
 
 
+def test_a_budget_of_the_written_epochs_is_the_plain_run(tmp_path):
+    written = "set: {method: mixmae, pretrain.epochs: 6, pretrain.warmup_epochs: 0.7"
+    plain, budget = (planned(tmp_path, f"{written}{more}}}") for more in ("", ", pretrain.budget: {epochs_of: mixmae}"))
+    assert {entry.key for entry in plain.entries} == {entry.key for entry in budget.entries}
+
+
 def test_multiply_adds_become_whole_epochs_rounded_down(tmp_path):
     product = "product: {method: [mixmae, simmim, mae], encoder: [swin_nano, pvt_nano]}"
     plain = jobs(planned(tmp_path, product))
@@ -130,7 +136,7 @@ def test_a_budget_of_exactly_so_many_epochs_is_these(tmp_path):
 def test_hours_are_those_of_the_median_step_of_the_record(tmp_path):
     plain = jobs(planned(tmp_path, "product: {method: [mixmae, mae]}"))
     seconds = {("mixmae", "swin_nano"): 0.05, ("mae", "swin_nano"): 0.02}
-    written(tmp_path, [(job, [9.0, 0.0, seconds[key], seconds[key], 9.0]) for key, job in plain.items()])
+    written(tmp_path, [(job, [9.0, 0.001, seconds[key], seconds[key], 9.0]) for key, job in plain.items()])
     sweep = "product: {method: [mixmae, mae]}, set: {pretrain.budget: {hours: 0.0204, measured_on: record.json}}"
     made = planned(tmp_path, sweep)
     epochs = {key: job.recipe.epochs for key, job in jobs(made).items()}
@@ -359,6 +365,10 @@ def test_a_record_is_of_these_resources(tmp_path, resources):
         (5, {"load": 1.7}, r"was measured on a machine that was not idle \(load 1\.7\); measure it"),
         (5, {"load": "idle"}, r"is no record of steps \(load\)"),
         (5, {"steps": [{"step": "a"}]}, r"is no record of steps \(rounds\)"),
+        *(
+            (5, {"steps": [{"step": "a", "rounds": rounds}]}, r"is no record of steps \(rounds\)")
+            for rounds in (5, ["a"] * 5, [0.0] * 5, [float("nan")] * 5)
+        ),
     ],
 )
 def test_records_that_say_too_little_are_refused(tmp_path, rounds, changed, complaint):

@@ -106,6 +106,14 @@ def test_a_run_finds_the_optimum_whatever_its_seed(tmp_path):
     assert results[0]["loss"] == pytest.approx(-chance.mean(), abs=1e-4)
 
 
+def test_a_pixel_that_no_training_image_varies_decides_nothing(tmp_path):
+    """Of 60 digits many pixels are black throughout; in val they are not."""
+    recipe = {"features": "pixels", "epochs": 10, "subset": {"labels_per_class": 6}}
+    run = planned_runs(tmp_path, experiment("supervised", evaluations={"linear": recipe}))["linear"]
+    assert execute(run, Resources(), never) == "done", run.read("state")
+    assert run.read("result")["loss"] < 5 and run.read("result")["top1"] > 50
+
+
 def test_a_stopped_optimum_starts_over(tmp_path):
     exp = experiment("supervised", evaluations={"linear": LBFGS})
     straight = planned_runs(tmp_path / "straight", exp)["linear"]

@@ -262,3 +262,12 @@ def test_a_switch_is_told_as_yes_or_no(tmp_path):
         made.add(experiment({"name": "mixmae", "dual": dual}), finetune=90.0 + dual)
     table = built(made, TableSpec(name="main", rows=("dual",), stages=("finetune",)))
     assert [row.labels[0].text() for row in table.rows] == ["no", "yes"]
+
+
+def test_figures_of_images_that_were_set_aside_are_said_to_be(tmp_path):
+    made = Made(tmp_path / "runs")
+    evaluations = {"linear": {"measure": "tuning"}, "knn": {}}
+    made.add(experiment(evaluations=evaluations, data={"name": "digits", "tuning": 0.1}), linear=50.0, knn=60.0)
+    notes = built(made).notes
+    assert "linear: on the images set aside as tuning, not on val." in notes
+    assert not any(note.startswith("kNN: on") for note in notes)
