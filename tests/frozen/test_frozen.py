@@ -50,7 +50,8 @@ def place(tmp_path, images, monkeypatch) -> Path:
         monkeypatch.setenv(name, "")  # so that they are set back after the test
     monkeypatch.chdir(tmp_path)
     with tarfile.open(HERE / "root.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+        archive.extractall(tmp_path)
     prepare(tmp_path, tmp_path / "export" / "encoder.safetensors", images)
     return tmp_path
 
