@@ -14,7 +14,7 @@ from mixmae.presentation.columns import SCORED, assigned, canonical, label, name
 from mixmae.presentation.declaration import Declaration, Selected
 from mixmae.presentation.row import references
 from mixmae.presentation.shown import Shown, cells
-from results.rows.shown import shown_runs
+from results.rows.shown import all_runs
 
 BUDGET = ("budget", "pretrain.budget")
 """How columns of budgets begin."""
@@ -59,8 +59,7 @@ def best(
     were drawn. Raises ValueError for an unknown sweep, and where no run is scored by that evaluation.
     """
     within = [canonical(column) for column in within]
-    runs = shown_runs(frame, declaration, sweeps, {by.name})
-    runs += [run for run in declaration.absent(sweeps) if run.name == by.name and run.key not in {r.key for r in runs}]
+    runs = all_runs(frame, declaration, sweeps, {by.name})
     if not runs:
         raise ValueError(f"no case of this grid has {by.name}; name another evaluation")
     asked = {canonical(path): draw for path, draw in (tried or {}).items()}
@@ -108,7 +107,8 @@ def lines(groups: Sequence[Group], by: Selected, top: int) -> list[str]:
         written.append("")
         if len(group.tried) > top:
             written += [f"The best {top} of {len(group.tried)}.", ""]
-        equal = sum(by.metric.text(one.mean) == by.metric.text(group.tried[0].mean) for one in group.tried)
+        complete = [by.metric.text(one.mean) for one in group.tried if not one.missing]
+        equal = complete.count(complete[0]) if complete else 0
         if equal > 1:
             written += [f"The first {equal} are equally good.", ""]
         if group.tried[0].outer:

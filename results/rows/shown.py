@@ -41,6 +41,16 @@ def shown_runs(
     return [run for run in runs if names is None or run.name in names]
 
 
+def all_runs(
+    frame: pd.DataFrame, declaration: Declaration, sweeps: Collection[str], names: Collection[str]
+) -> list[Shown]:
+    """The runs of `sweeps` under each of `names`: those that have a folder, then the others as the plan knows them."""
+    started = shown_runs(frame, declaration, sweeps)
+    known = {run.key for run in started}
+    planned = [run for run in declaration.absent(sweeps) if run.key not in known]
+    return [run for run in (*started, *planned) if run.name in names]
+
+
 def grid_runs(frame: pd.DataFrame, declaration: Declaration, sweeps: Collection[str] = ()) -> pd.DataFrame:
     """The rows of the runs that a grid names."""
     return of_keys(frame, declaration.ids(sweeps))

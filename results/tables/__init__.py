@@ -2,7 +2,8 @@
 
 table: a table as figures. building: a grid's runs as a table. significance: what may be said of the best of a column.
 comparing: rows against those that the grid says; single_models: what can be said of one seed. families: means over
-families. layout: a table as text, with its footnotes. forms: the text in each form, and the files.
+families. controls: what was not pretrained, and whether pretraining pays; equal_time: what holds at other speeds.
+layout: a table as text, with its footnotes. forms: the text in each form, and the files.
 """
 
 from results.tables.building import build_table

@@ -18,7 +18,7 @@ from mixmae.presentation.row import references
 from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.machines import computed_on
-from results.rows.shown import shown_runs
+from results.rows.shown import all_runs, shown_runs
 from results.tables.comparing import Compares, Comparing, compare
 from results.tables.controls import Beside, standing, standings
 from results.tables.equal_time import SLOWER, of_time, sentence
@@ -42,7 +42,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     if spec.across in spec.rows:
         raise ValueError(f"table {spec.name}: {spec.across} is among the rows and across; leave one of them out")
     selected = declaration.selected(spec.stages)
-    runs = _runs(shown_runs(frame, declaration, spec.sweeps), selected, declaration.absent(spec.sweeps))
+    runs = all_runs(frame, declaration, spec.sweeps, {evaluation.name for evaluation in selected})
     figures, columns = _figures(runs, selected, spec), table_columns(runs, spec, declaration)
     groups = [group for _, group in cells(runs, columns)]
     groups.sort(key=_rank)
@@ -112,12 +112,6 @@ def scale_words(scale: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- rows and columns
-
-
-def _runs(started: Sequence[Shown], selected: Sequence[Selected], planned: Sequence[Shown]) -> list[Shown]:
-    """The runs under the names that are selected, those that have a folder first."""
-    known, names = {run.key for run in started}, {evaluation.name for evaluation in selected}
-    return [run for run in (*started, *(run for run in planned if run.key not in known)) if run.name in names]
 
 
 def _figures(runs: Sequence[Shown], selected: Sequence[Selected], spec: TableSpec) -> tuple[Figures, ...]:
