@@ -89,6 +89,9 @@ class TableSpec(Model):
     """Columns and values of the one row that all others are compared with; without `primary`, nothing is decided."""
     summary: Summary | None = None
     """Make a table of means over families in place of one of rows."""
+    lengths: Texts = ()
+    """Names of sweeps that have the same evaluations with other `epochs`: a cell that twice its epochs would change by
+    0.5 points or more is marked."""
     note: str = ""
     """What a reader has to know of it, below it."""
 
@@ -105,6 +108,8 @@ class TableSpec(Model):
             raise impossible((said[1],), what)
         if self.summary and self.across:
             raise impossible(("across",), "a summary has no columns across; leave it out")
+        if self.summary and self.lengths:
+            raise impossible(("lengths",), "a summary has cells of several trainings; leave it out")
         return self
 
 

@@ -229,6 +229,7 @@ def numeric(table: Table) -> pd.DataFrame:
             cell = cell or Cell(figures.of.metric)
             numbers = _numbers(cell, table.has_published(place))
             numbers |= _compared_numbers(cell.compared) if table.has_compared(place) else {}
+            numbers |= {"unconverged": cell.unconverged or None} if table.has_unconverged(place) else {}
             line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
         for estimated, found in zip(table.estimates, row.estimates, strict=True):
             bounds = (found.value, found.low, found.high) if found else (None, None, None)

@@ -42,7 +42,8 @@ class Head:
 class TableLayout:
     """A table as text. header: the headings of each column from the outermost one in. labels: how many columns hold
     labels. general: notes on the whole table. folded: those that are shown when they are asked for. settings: what
-    differs from a published setting, by letter. sources: numbered from 1, where numbers were published."""
+    differs from a published setting, or is to be said of a training's length, by letter. sources: numbered from 1,
+    where numbers were published."""
 
     header: list[tuple[str, ...]]
     labels: int
@@ -128,8 +129,9 @@ def _line(table: Table, row: Row, notes: _Footnotes) -> list[ShownCell]:
         line[place] = replace(line[place], text=f"{line[place].text} ({', '.join(row.standings)})")
     for place, cell in enumerate(row.cells):
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
+        short = (notes.setting(cell.unconverged),) if cell and cell.unconverged else ()
         scaled = (SCALED,) if table.scale else ()
-        line.append(_ours(cell, scaled + other))
+        line.append(_ours(cell, scaled + other + short))
         if table.has_compared(place):
             line.append(_compared(cell, scaled))
         if table.has_published(place):

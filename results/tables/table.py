@@ -88,7 +88,8 @@ class Cell:
 
     differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
     whether a difference to that means something. best: significantly the best of its column. compared: with another
-    row, where the table says with which.
+    row, where the table says with which. unconverged: what is to be said of a training that is not known to be long
+    enough.
     """
 
     metric: Metric
@@ -100,6 +101,7 @@ class Cell:
     comparable: bool = False
     best: bool = False
     compared: Difference | None = None
+    unconverged: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -173,6 +175,10 @@ class Table:
     def has_compared(self, place: int) -> bool:
         """Whether some row is compared there with another."""
         return any(cell.compared for cell in self._column(place))
+
+    def has_unconverged(self, place: int) -> bool:
+        """Whether some training there is not known to be long enough."""
+        return any(cell.unconverged for cell in self._column(place))
 
     def _column(self, place: int) -> Iterator[Cell]:
         return (cell for row in self.rows if (cell := row.cells[place]))
