@@ -212,6 +212,6 @@ def _sweeps_of(entry: Sweep | TableSpec | PlotModel) -> Iterator[tuple[tuple[str
     """Yields where an entry names sweeps, and which."""
     fields = {} if isinstance(entry, Sweep) else {"sweeps": entry.sweeps}
     if isinstance(entry, TableSpec):
-        fields["lengths"] = entry.lengths
+        fields |= {"lengths": entry.lengths, "twins": entry.twins}
     for field, names in fields.items():
         yield from (((field, place), name) for place, name in enumerate(names))

@@ -26,6 +26,7 @@ from results.tables.equal_time import SLOWER, of_time, sentence
 from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
 from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
+from results.tables.twins import OF_TWINS, twins_of
 
 NAMED = 8
 """Runs that a note names; more are counted."""
@@ -63,6 +64,8 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     if spec.lengths:
         others = all_runs(frame, declaration, spec.lengths, {one.name for one in declaration.selected()})
         table, body = _with_lengths(table, body, parts, others)
+    if spec.twins:
+        table, body = _with_twins(table, body, parts, shown_runs(frame, declaration, spec.twins))
     names = [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels]
     beside = Beside(columns, names, figures, parts)
     table = replace(table, rows=body, notes=(*table.notes, *beside.notes()))
@@ -107,6 +110,15 @@ def _with_lengths(
     marks = [[mark or "" for mark in line] for line in said]
     rows = tuple(_changed(row, "unconverged", line) for row, line in zip(body, marks, strict=True))
     return replace(table, notes=(*table.notes, *told)), rows
+
+
+def _with_twins(
+    table: Table, body: Sequence[Row], parts: Sequence[Sequence[Sequence[Shown]]], others: Sequence[Shown]
+) -> tuple[Table, tuple[Row, ...]]:
+    metrics = [column.of.metric for column in table.figures]
+    found = [[twins_of(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
+    rows = tuple(_changed(row, "twins", line) for row, line in zip(body, found, strict=True))
+    return replace(table, notes=(*table.notes, OF_TWINS)), rows
 
 
 def _changed(row: Row, field: str, values: Sequence[Any]) -> Row:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mixmae.experiment.metric import Metric
-from mixmae.fields.identity import canonical
 from mixmae.fields.texts import many
 from mixmae.presentation.columns import ALIASES
 from mixmae.presentation.shown import Shown
@@ -51,10 +50,10 @@ def unconverged(runs: Sequence[Shown], others: Iterable[Shown], metric: Metric) 
     alike = [run for run in others if runs and run.key[0] == runs[0].key[0]]
     if not epochs or not alike:
         return None
-    setting = _setting(runs[0])
+    setting = runs[0].setting(_not_of_setting)
     curve: dict[int, dict[int, float]] = {}
     for run in alike:
-        if run.done and _setting(run) == setting:
+        if run.done and run.setting(_not_of_setting) == setting:
             curve.setdefault(run.value(LENGTH), {})[run.seed] = run.figures[metric.name]
     found = last_doubling(curve, epochs)
     if found is None:
@@ -75,6 +74,5 @@ def note(marks: Sequence[str], others: Iterable[Shown]) -> Iterator[str]:
         yield f"Training is converged where {what}; {which}."
 
 
-def _setting(run: Shown) -> str:
-    kept = {path: value for path, value in run.declared.items() if path not in _OF_NO_SETTING}
-    return canonical({path: value for path, value in kept.items() if not path.startswith(BUDGET)})
+def _not_of_setting(path: str) -> bool:
+    return path in _OF_NO_SETTING or path.startswith(BUDGET)
