@@ -202,7 +202,16 @@ def _check_names(spec: GridFile, document: Value) -> None:
                 at: tuple[str | int, ...] = (block, number, "name")
                 raise mark_of(document, at).error(f"{entry.name!r} is taken; write a name of its own", at)
             seen.add(entry.name)
-            for index, named in enumerate(() if isinstance(entry, Sweep) else entry.sweeps):
+            for (field, place), named in _sweeps_of(entry):
                 if named not in sweeps:
-                    at = (block, number, "sweeps", index)
+                    at = (block, number, field, place)
                     raise mark_of(document, at).error(f"no sweep {named!r}; {instead(named, sweeps)}", at)
+
+
+def _sweeps_of(entry: Sweep | TableSpec | PlotModel) -> Iterator[tuple[tuple[str, int], str]]:
+    """Yields where an entry names sweeps, and which."""
+    fields = {} if isinstance(entry, Sweep) else {"sweeps": entry.sweeps}
+    if isinstance(entry, TableSpec):
+        fields |= {"lengths": entry.lengths, "twins": entry.twins}
+    for field, names in fields.items():
+        yield from (((field, place), name) for place, name in enumerate(names))

@@ -89,6 +89,12 @@ class TableSpec(Model):
     """Columns and values of the one row that all others are compared with; without `primary`, nothing is decided."""
     summary: Summary | None = None
     """Make a table of means over families in place of one of rows."""
+    lengths: Texts = ()
+    """Names of sweeps that have the same evaluations with other `epochs`: a cell that twice its epochs would change by
+    0.5 points or more is marked."""
+    twins: Texts = ()
+    """Names of sweeps that have the same runs with several `perturb`: the deviation over them stands beside that over
+    seeds."""
     note: str = ""
     """What a reader has to know of it, below it."""
 
@@ -105,6 +111,9 @@ class TableSpec(Model):
             raise impossible((said[1],), what)
         if self.summary and self.across:
             raise impossible(("across",), "a summary has no columns across; leave it out")
+        for name in ("lengths", "twins"):
+            if self.summary and getattr(self, name):
+                raise impossible((name,), "a summary's cells are means over several settings; leave it out")
         return self
 
 

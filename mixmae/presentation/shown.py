@@ -2,12 +2,12 @@
 and in nothing else (no torch, no pandas)."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from mixmae.fields.identity import Key
+from mixmae.fields.identity import Key, canonical
 from mixmae.presentation.columns import ALIASES, as_in_rows, paths, position, value
 from mixmae.presentation.row import Flat
 
@@ -61,6 +61,10 @@ class Shown:
     def was(self, column: str) -> Any:
         """As it was run."""
         return self.name if column == "name" else value(self.ran, column, self.names)
+
+    def setting(self, but_for: Callable[[str], bool]) -> str:
+        """All that it is declared with, but for the paths that are `but_for`: equal for runs of one setting."""
+        return canonical({path: value for path, value in self.declared.items() if not but_for(path)})
 
 
 def cells(runs: Sequence[Shown], columns: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Shown]]]:

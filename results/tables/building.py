@@ -21,10 +21,12 @@ from results.rows.machines import computed_on
 from results.rows.shown import all_runs, shown_runs
 from results.tables.comparing import Compares, Comparing, compare
 from results.tables.controls import Beside, standing, standings
+from results.tables.convergence import note, unconverged
 from results.tables.equal_time import SLOWER, of_time, sentence
 from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
 from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
+from results.tables.twins import OF_TWINS, twins_of
 
 NAMED = 8
 """Runs that a note names; more are counted."""
@@ -59,6 +61,11 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         )
         for label, line, of in zip(labels, parts, groups, strict=True)
     )
+    if spec.lengths:
+        others = all_runs(frame, declaration, spec.lengths, {one.name for one in declaration.selected()})
+        table, body = _with_lengths(table, body, parts, others)
+    if spec.twins:
+        table, body = _with_twins(table, body, parts, shown_runs(frame, declaration, spec.twins))
     names = [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels]
     beside = Beside(columns, names, figures, parts)
     table = replace(table, rows=body, notes=(*table.notes, *beside.notes()))
@@ -91,6 +98,27 @@ def _summary(table: Table, found: Families, runs: Sequence[Shown], costs: Sequen
     table = replace(table, columns=(found.column,), rows=found.rows, minus=found.minus, estimates=found.estimates)
     notes = (_of_figures(table.figures), *found.notes, *_of_scale(table, runs), *costs, *_counted_out(runs))
     return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs), *computed_on(runs)))
+
+
+def _with_lengths(
+    table: Table, body: Sequence[Row], parts: Sequence[Sequence[Sequence[Shown]]], others: Sequence[Shown]
+) -> tuple[Table, tuple[Row, ...]]:
+    """The table with how lengths were judged by `others`, and its rows with what is said of each cell."""
+    metrics = [column.of.metric for column in table.figures]
+    said = [[unconverged(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
+    told = note([mark for line in said for mark in line if mark is not None], others)
+    marks = [[mark or "" for mark in line] for line in said]
+    rows = tuple(_changed(row, "unconverged", line) for row, line in zip(body, marks, strict=True))
+    return replace(table, notes=(*table.notes, *told)), rows
+
+
+def _with_twins(
+    table: Table, body: Sequence[Row], parts: Sequence[Sequence[Sequence[Shown]]], others: Sequence[Shown]
+) -> tuple[Table, tuple[Row, ...]]:
+    metrics = [column.of.metric for column in table.figures]
+    found = [[twins_of(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
+    rows = tuple(_changed(row, "twins", line) for row, line in zip(body, found, strict=True))
+    return replace(table, notes=(*table.notes, OF_TWINS)), rows
 
 
 def _changed(row: Row, field: str, values: Sequence[Any]) -> Row:

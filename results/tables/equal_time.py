@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from mixmae.experiment.metric import Metric
-from mixmae.fields.identity import Key, canonical
+from mixmae.fields.identity import Key
 from mixmae.presentation.columns import ALIASES, shown
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.shown import Shown, cells
@@ -115,10 +115,10 @@ def _of_length(column: str) -> bool:
 def _setting(
     names: Sequence[Any], own: Sequence[str], alike: Sequence[Shown], every: Sequence[Shown], metric: Metric
 ) -> Setting:
-    kind = _but_for_length(alike[0])
+    kind = alike[0].name, alike[0].setting(_not_of_setting)
     by_epochs: dict[int, dict[Any, float]] = {}
     for run in every:
-        if run.done and _but_for_length(run) == kind:
+        if run.done and (run.name, run.setting(_not_of_setting)) == kind:
             by_epochs.setdefault(run.value("pretrain_epochs"), {})[run.key] = metric.better(run.figures[metric.name])
     curve = {epochs: fmean(figures.values()) for epochs, figures in by_epochs.items()}
     name = " ".join(shown(column, value) for column, value in zip(own, names, strict=True))
@@ -126,7 +126,6 @@ def _setting(
     return Setting(name, mean, alike[0].value(SLOWER), alike[0].value(FASTER), curve)
 
 
-def _but_for_length(run: Shown) -> str:
-    """What tells settings apart, whatever the seed and the length of the pretraining."""
-    kept = {path: value for path, value in run.declared.items() if path != "seed" and not _of_length(path)}
-    return canonical({**kept, "name": run.name})
+def _not_of_setting(path: str) -> bool:
+    """Whether it is the seed or the length of the pretraining."""
+    return path == "seed" or _of_length(path)

@@ -13,7 +13,7 @@ from mixmae.presentation.columns import MISSING, shown
 from mixmae.presentation.declaration import Declaration
 from results.tables.building import build_table
 from results.tables.layout import Head, ShownCell, TableLayout, laid_out
-from results.tables.table import SCALED, Cell, Difference, Figures, Label, Table
+from results.tables.table import SCALED, Cell, Difference, Figures, Label, Table, Twins
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Characters that end a line or that a form cannot hold."""
@@ -229,6 +229,8 @@ def numeric(table: Table) -> pd.DataFrame:
             cell = cell or Cell(figures.of.metric)
             numbers = _numbers(cell, table.has_published(place))
             numbers |= _compared_numbers(cell.compared) if table.has_compared(place) else {}
+            numbers |= _of_twins(cell.twins) if table.has_twins(place) else {}
+            numbers |= {"unconverged": cell.unconverged or None} if table.has_unconverged(place) else {}
             line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
         for estimated, found in zip(table.estimates, row.estimates, strict=True):
             bounds = (found.value, found.low, found.high) if found else (None, None, None)
@@ -266,6 +268,10 @@ def _compared_numbers(found: Difference | None) -> dict[str, Any]:
         "corrected_p": found.corrected,
         "decided": found.decided,
     }
+
+
+def _of_twins(found: Twins | None) -> dict[str, Any]:
+    return {"twins_std": found and found.std, "twins_n": found and found.n}
 
 
 def _prefix(figures: Figures) -> str:

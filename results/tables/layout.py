@@ -9,6 +9,7 @@ from results.tables.table import SCALED, Cell, Difference, Label, Row, Table
 
 _MINUS = "\N{MINUS SIGN}"
 _OURS = "ours"
+_TWINS = "± of twins"
 DECIDED = "*"
 """What a difference that decides is marked with."""
 
@@ -42,7 +43,8 @@ class Head:
 class TableLayout:
     """A table as text. header: the headings of each column from the outermost one in. labels: how many columns hold
     labels. general: notes on the whole table. folded: those that are shown when they are asked for. settings: what
-    differs from a published setting, by letter. sources: numbered from 1, where numbers were published."""
+    differs from a published setting, or is to be said of a training's length, by letter. sources: numbered from 1,
+    where numbers were published."""
 
     header: list[tuple[str, ...]]
     labels: int
@@ -70,12 +72,13 @@ class TableLayout:
 
 
 def laid_out(table: Table) -> TableLayout:
-    """Lays a table out: for each column of figures ours, then, where some row has them, the difference to the row that
-    it is compared with, the published number and the difference to that; then the estimates."""
+    """Lays a table out: for each column of figures ours, then, where some row has them, the deviation of twins, the
+    difference to the row that it is compared with, the published number and the difference to that; then the
+    estimates."""
     header: list[tuple[str, ...]] = [(label(column),) for column in table.columns]
     for place, figures in enumerate(table.figures):
         path = figures.path()
-        further = [f"minus {table.minus}"] * table.has_compared(place)
+        further = [_TWINS] * table.has_twins(place) + [f"minus {table.minus}"] * table.has_compared(place)
         further += ["published"] * table.has_published(place) + ["difference"] * table.has_difference(place)
         header += [(*path, what) for what in (_OURS, *further)] if further else [path]
     header += [(estimated.heading,) for estimated in table.estimates]
@@ -128,8 +131,11 @@ def _line(table: Table, row: Row, notes: _Footnotes) -> list[ShownCell]:
         line[place] = replace(line[place], text=f"{line[place].text} ({', '.join(row.standings)})")
     for place, cell in enumerate(row.cells):
         other = (notes.setting("; ".join(cell.differs)),) if cell and cell.differs else ()
+        short = (notes.setting(cell.unconverged),) if cell and cell.unconverged else ()
         scaled = (SCALED,) if table.scale else ()
-        line.append(_ours(cell, scaled + other))
+        line.append(_ours(cell, scaled + other + short))
+        if table.has_twins(place):
+            line.append(_twins(cell))
         if table.has_compared(place):
             line.append(_compared(cell, scaled))
         if table.has_published(place):
@@ -153,6 +159,12 @@ def _ours(cell: Cell | None, marks: tuple[str, ...]) -> ShownCell:
         return ShownCell(MISSING, figure=True)
     spread = "" if cell.std is None else f" ± {cell.metric.text(cell.std)}"
     return ShownCell(f"{cell.metric.text(cell.mean)}{spread} (n={cell.n})", cell.mean, True, cell.best, marks)
+
+
+def _twins(cell: Cell | None) -> ShownCell:
+    if cell is None or cell.twins is None:
+        return ShownCell(MISSING, figure=True)
+    return ShownCell(f"{cell.metric.text(cell.twins.std)} (n={cell.twins.n})", cell.twins.std, True)
 
 
 def _theirs(cell: Cell | None, notes: _Footnotes) -> ShownCell:

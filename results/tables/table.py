@@ -83,12 +83,22 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Twins:
+    """Runs that differ in the last bit of their initial weights alone: the standard deviation (n - 1) of their figures,
+    pooled over seeds, and how many there are."""
+
+    std: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Cell:
     """A figure over the `n` seeds that are done; std has n - 1 and is None for one seed.
 
     differs: of a cell with a mean, what of its setting is another than where `published` comes from. comparable:
     whether a difference to that means something. best: significantly the best of its column. compared: with another
-    row, where the table says with which.
+    row, where the table says with which. unconverged: what is to be said of a training that is not known to be long
+    enough. twins: their deviation, where the table names some.
     """
 
     metric: Metric
@@ -100,6 +110,8 @@ class Cell:
     comparable: bool = False
     best: bool = False
     compared: Difference | None = None
+    unconverged: str = ""
+    twins: Twins | None = None
 
     @property
     def difference(self) -> float | None:
@@ -173,6 +185,13 @@ class Table:
     def has_compared(self, place: int) -> bool:
         """Whether some row is compared there with another."""
         return any(cell.compared for cell in self._column(place))
+
+    def has_unconverged(self, place: int) -> bool:
+        """Whether some training there is not known to be long enough."""
+        return any(cell.unconverged for cell in self._column(place))
+
+    def has_twins(self, place: int) -> bool:
+        return any(cell.twins for cell in self._column(place))
 
     def _column(self, place: int) -> Iterator[Cell]:
         return (cell for row in self.rows if (cell := row.cells[place]))

@@ -161,6 +161,10 @@ def test_wholes_are_set_before_their_parts(tmp_path):
             "grid.yaml:3:29: tables[0].sweeps[0]: no sweep 'on'; did you mean one?",
         ),
         (
+            "sweeps: [{name: one}]\ntables: [{name: t, lengths: [on]}]",
+            "grid.yaml:3:30: tables[0].lengths[0]: no sweep 'on'; did you mean one?",
+        ),
+        (
             "sweeps: [{name: a}]\nresources: {slots: 0}",
             "grid.yaml:3:13: resources.slots: expected a number above 0, found 0",
         ),
