@@ -111,8 +111,10 @@ class _Rows:
             raise NotOneRow(self.field, f"no row has {_written(setting)}; write values that are swept")
         differ = [column for column in self.columns if len({self.rows[place].value(column) for place in found}) > 1]
         apart = ", ".join(differ)
-        what = f"{len(found)} rows have {_written(setting)}; show fewer sweeps, or name what tells them apart: {apart}"
-        raise NotOneRow(self.field, what)
+        there, named = f"{len(found)} rows have {_written(setting)}", f"or name what tells them apart: {apart}"
+        if self.field == "summary":
+            raise NotOneRow(self.field, f"{there}; show sweeps in which {apart} does not vary")
+        raise NotOneRow(self.field, f"{there}; show fewer sweeps, {named}")
 
     def agreeing(self, columns: Sequence[str]) -> list[list[int]]:
         """The rows in groups with equal values in some columns."""
