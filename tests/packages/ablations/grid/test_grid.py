@@ -157,6 +157,11 @@ def test_wholes_are_set_before_their_parts(tmp_path):
             "write a ratio that hides at least 1 and leaves one",
         ),
         (
+            "set: {evaluations: {linear.measure: tuning}}\nsweeps: [{name: a}]",
+            "grid.yaml:2:21: evaluations.linear.measure: unknown field; write linear: {measure: …}; dotted paths stand "
+            "at the top of a grid's set or case",
+        ),
+        (
             "set: {evaluations.linear.optimizer: lbfgs}\nsweeps: [{name: a}]",
             "grid.yaml:2:7: evaluations.linear.optimizer: lbfgs finds the optimum, without steps; write base_lr: null",
         ),
