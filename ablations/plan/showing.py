@@ -132,7 +132,7 @@ def settings(entry: Entry) -> str:
     job, row = entry.job, entry.row
     words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
     if epochs := row.get("evaluation.epochs"):
-        words.append(f"{epochs} epochs")
+        words.append(many(epochs, "epoch"))
     if job.trained_by is not None:
         words += [f"batch {row['evaluation.batch']}", *_of_method(job.trained_by)]
     if fraction := row.get("evaluation.subset.fraction"):

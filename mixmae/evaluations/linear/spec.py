@@ -96,7 +96,8 @@ class LinearRecipe(Model):
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self) -> Self:
         if self.epochs is not None and self.warmup_epochs >= self.epochs:
-            what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
+            own = "1 epoch is" if self.epochs == 1 else f"{self.epochs} epochs are"
+            what = f"{own} no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
         return self
 

@@ -16,8 +16,8 @@ from mixmae.runs.state import RunState
 class Job:
     """As much of a plan's entry as has settings."""
 
-    def __init__(self, method: dict):
-        recipe = {"epochs": 10, "batch": 24, "base_lr": 1e-3}
+    def __init__(self, method: dict, epochs: int = 10):
+        recipe = {"epochs": epochs, "batch": 24, "base_lr": 1e-3}
         experiment = {"method": method, "encoder": "swin_nano", "image_size": 32, "data": "digits", "pretrain": recipe}
         (planned,) = stage_jobs(Experiment.model_validate(experiment), lambda data: "")
         self.job, self.row = planned.job, row_of([planned.job.model_dump(mode="json")])
@@ -49,6 +49,10 @@ class Job:
 )
 def test_a_pretraining_is_told_by_what_is_not_its_methods_default(method, words):
     assert settings(Job(method)) == f"32x32 px, 10 epochs, batch 24, {words}"
+
+
+def test_one_epoch_is_one():
+    assert settings(Job({"name": "mixmae"}, 1)) == "32x32 px, 1 epoch, batch 24, ratio 0.5"
 
 
 @pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("paper/")])

@@ -139,6 +139,11 @@ def test_a_file_that_is_not_there(tmp_path):
             ["file.yaml:4:23: pretrain.weight_decay_end: unknown field (did you mean weight_decay?)"],
         ),
         (
+            COMPLETE.replace("epochs: 5", "epochs: 1, warmup_epochs: 2"),
+            ["file.yaml:4:12: pretrain.epochs: 1 epoch is no more than the 2 of warmup_epochs; write more, or fewer "
+             "there"],
+        ),
+        (
             COMPLETE.replace("epochs: 5", "epochs: abc"),
             ["file.yaml:4:12: pretrain.epochs: expected a whole number, found the text 'abc'"],
         ),
