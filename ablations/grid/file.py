@@ -146,8 +146,8 @@ def read_grid(path: Path, scale: str | None = None) -> Grid:
     for sweep in document.data["sweeps"].data:
         for tree, other in _trees(base, sweep):
             try:
-                reference = None if other is None else reference_of(other, tree)
                 experiment, own = validated(Experiment, tree), spec.resources.of_jobs()
+                reference = None if other is None else reference_of(other, tree)
                 case = Case(sweep.data["name"].data, experiment, tree, reference=reference, resources=own)
                 cases += _at_scale(case, scale, spec, sweep.mark) if scale else [case]
             except ConfigError as error:

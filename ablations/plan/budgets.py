@@ -8,7 +8,7 @@ import errno
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mixmae.cost.budgets import (
     OutOfBudget,
     Resolution,
     epochs_in_words,
+    hours_in_words,
     of_epochs,
     of_hours,
     of_multiply_adds,
@@ -27,6 +28,7 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import StageJob, stage_jobs
 from mixmae.fields.documents import mark_of
 from mixmae.fields.identity import canonical, computed
+from mixmae.fields.texts import many
 from mixmae.files.records import Damaged, read_json, write_json
 from mixmae.presentation.columns import ALIASES
 from mixmae.presentation.row import Flat
@@ -57,7 +59,7 @@ class Arm:
 
     def text(self) -> str:
         found = self.resolution
-        text = f"{self.method} {self.encoder} {found.epochs} epochs ({found.reached:.1f} %)"
+        text = f"{self.method} {self.encoder} {many(found.epochs, 'epoch')} ({found.reached:.1f} %)"
         if found.between is None:
             return text
         spans = " and ".join(f"{epochs} at {speed:g}" for epochs, speed in zip(found.between, SPEEDS, strict=True))
@@ -121,6 +123,8 @@ def _resolution(
     digits = hashlib.sha256(canonical(follows_from).encode()).hexdigest()[:16]
     path = root / "budgets" / f"{digits}.json"
     found = _kept(path, is_here, lambda: _resolved(budget, job, other, seconds))
+    if budget.hours is not None:  # earlier versions kept "1 hours"
+        found = replace(found, of=hours_in_words(budget.hours))
     return found, () if record is None else record.notes()
 
 
@@ -168,7 +172,7 @@ def _kept(path: Path, is_here: bool, resolve: Callable[[], Resolution]) -> Resol
     if kept is None:
         _write(path, found)
     elif kept.epochs != found.epochs:
-        what = f"{kept.epochs} epochs as first planned; they would now be {found.epochs}"
+        what = f"{many(kept.epochs, 'epoch')} as first planned; they would now be {found.epochs}"
         log.warning("the budget of %s stays at %s (remove %s to resolve it anew)", found.of, what, path)
     return found if kept is None else kept
 

@@ -8,6 +8,8 @@ from rich.table import Table
 from ablations.control.watching import remaining, span
 from ablations.plan.plan import Entry, Plan
 from ablations.slurm.submissions import Submission
+from mixmae.data.sources import DataModel, sources
+from mixmae.experiment.experiment import Experiment
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.texts import many
 from mixmae.methods.methods import MethodModel, methods
@@ -48,10 +50,25 @@ def plan_summary(plan: Plan, run_states: dict[Key, RunState]) -> list[str]:
     lines = [f"{many(plan.experiments, 'experiment')}, {many(len(plan.entries), 'job')} ({jobs}): {counts}"]
     if several := sum(count > 1 for count in shared.values()):
         lines.append(f"{many(several, 'job')} run once and serve several others")
+    lines += _images(plan)
     if plan.outside:
         lines.append(f"{many(len(plan.outside), 'run')} launched by this grid before, no longer part of it and kept:")
         lines += [f"  {run.stage}/{run.id}" for run in plan.outside]
     return lines
+
+
+def _images(plan: Plan) -> list[str]:
+    """The images that are meant, a line each, where they are not those that an experiment has which names none."""
+    default = Experiment.model_fields["data"].get_default(call_default_factory=True)
+    data = [entry.job.data for entry in plan.entries]
+    return list(dict.fromkeys(map(_of_images, data))) if any(one != default for one in data) else []
+
+
+def _of_images(data: DataModel) -> str:
+    words = [f"images: {sources[data.name].title(data)}"]
+    if data.tuning:
+        words.append(f"{100 * data.tuning:g} % of each class set aside for tuning")
+    return "; ".join(words)
 
 
 def most_telling(entries: Sequence[Entry], run_states: dict[Key, RunState], most: int) -> list[Entry]:
@@ -132,7 +149,7 @@ def settings(entry: Entry) -> str:
     job, row = entry.job, entry.row
     words = [f"{job.image_size[0]}x{job.image_size[1]} px"]
     if epochs := row.get("evaluation.epochs"):
-        words.append(f"{epochs} epochs")
+        words.append(many(epochs, "epoch"))
     if job.trained_by is not None:
         words += [f"batch {row['evaluation.batch']}", *_of_method(job.trained_by)]
     if fraction := row.get("evaluation.subset.fraction"):

@@ -11,6 +11,8 @@ from mixmae.fields.texts import many, with_prefix
 HOUR = 3600.0
 SPEEDS = (0.85, 1.15)
 """Shares of the measured speed at which an equal-time comparison should hold, too."""
+MOST_EPOCHS = 1_000_000
+"""What comes to more is a slip: published pretrainings have up to 1,600."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Resolution:
 
 
 class OutOfBudget(ValueError):
-    """Not even one epoch fits; the message says what does."""
+    """Not even one epoch fits, or more than MOST_EPOCHS; the message says what does."""
 
 
 def of_multiply_adds(budget: float, job: Any) -> Resolution | None:
@@ -34,7 +36,7 @@ def of_multiply_adds(budget: float, job: Any) -> Resolution | None:
     if an_epoch is None:
         return None
     of = f"{with_prefix(budget)} multiply-adds"
-    return _within((budget, of), (an_epoch, job), f"write multiply_adds: {_up(an_epoch):.4g} or more")
+    return _within((budget, of), (an_epoch, job), f"multiply_adds: {_up(an_epoch):.4g}")
 
 
 def of_epochs(other: Any, job: Any) -> Resolution | None:
@@ -43,28 +45,34 @@ def of_epochs(other: Any, job: Any) -> Resolution | None:
     if an_epoch is None or others is None:
         return None
     of = epochs_in_words(other)
-    return _within(
-        (other.recipe.epochs * others, of), (an_epoch, job), f"write epochs: {-(-an_epoch // others)} or more"
-    )
+    return _within((other.recipe.epochs * others, of), (an_epoch, job), f"epochs: {-(-an_epoch // others)}")
 
 
 def epochs_in_words(job: Any) -> str:
     return f"{many(job.recipe.epochs, 'epoch')} of {job.method.name}"
 
 
-def _within(budget: tuple[float, str], epoch: tuple[float, Any], instead: str) -> Resolution:
-    """budget: its size, and in words; epoch: what one takes, and of which job. instead: what fits."""
+def hours_in_words(hours: float) -> str:
+    text = f"{hours:g}"
+    return f"{text} hour" if text == "1" else f"{text} hours"
+
+
+def _within(budget: tuple[float, str], epoch: tuple[float, Any], least: str) -> Resolution:
+    """budget: its size, and in words; epoch: what one takes, and of which job. least: the budget of one."""
     (size, of), (an_epoch, job) = budget, epoch
+    if size / an_epoch > MOST_EPOCHS:
+        what = f"comes to {size / an_epoch:.3g} epochs of {job.method.name} on {job.encoder.label}"
+        raise OutOfBudget(f"{what}, and at most {MOST_EPOCHS:,} are taken for meant; write less ({least} is one epoch)")
     if epochs := _whole(size, an_epoch):
         return Resolution(epochs, 100 * epochs * an_epoch / size, of)
     what = f"an epoch of {job.method.name} on {job.encoder.label} takes {an_epoch / size:.3g} times as much"
-    raise OutOfBudget(f"{of}: {what}; {instead}")
+    raise OutOfBudget(f"{of}: {what}; write {least} or more")
 
 
 def of_hours(budget: float, seconds: float, job: Any) -> Resolution:
     """The epochs that so many hours come to. seconds: of a step."""
     an_epoch = seconds * _steps(job) / HOUR
-    found = _within((budget, f"{budget:g} hours"), (an_epoch, job), f"write hours: {_up(an_epoch):.4g} or more")
+    found = _within((budget, hours_in_words(budget)), (an_epoch, job), f"hours: {_up(an_epoch):.4g}")
     slower, faster = (_whole(budget * speed, an_epoch) for speed in SPEEDS)
     return replace(found, between=(slower, faster))
 

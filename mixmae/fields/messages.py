@@ -108,6 +108,9 @@ def _what(path: FieldPath, items: list[Error], fields: list[str]) -> str:
 
 
 def _unknown(name: str, fields: list[str]) -> str:
+    if "." in name and name.split(".")[0] in fields:
+        nested = name.replace(".", ": {") + ": …" + "}" * name.count(".")
+        return f"unknown field; write {nested}; dotted paths stand at the top of a grid's set or case"
     near = nearest(name, fields)
     return f"unknown field (did you mean {near}?)" if near else f"unknown field; write one of {', '.join(fields)}"
 

@@ -5,9 +5,13 @@ from difflib import get_close_matches
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a wrong one; None where none is."""
-    matches = get_close_matches(wrong, list(known), 1)
-    return matches[0] if matches else None
+    """The known name that is most like a wrong one, else most like it but for capitals; None where none is."""
+    known = list(known)
+    if matches := get_close_matches(wrong, known, 1):
+        return matches[0]
+    small = {name.lower(): name for name in known}
+    matches = get_close_matches(wrong.lower(), small, 1)
+    return small[matches[0]] if matches else None
 
 
 def instead(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:

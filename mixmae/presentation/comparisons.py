@@ -111,8 +111,10 @@ class _Rows:
             raise NotOneRow(self.field, f"no row has {_written(setting)}; write values that are swept")
         differ = [column for column in self.columns if len({self.rows[place].value(column) for place in found}) > 1]
         apart = ", ".join(differ)
-        what = f"{len(found)} rows have {_written(setting)}; show fewer sweeps, or name what tells them apart: {apart}"
-        raise NotOneRow(self.field, what)
+        what = f"show fewer sweeps, or name what tells them apart: {apart}"
+        if self.field == "summary":  # which names two columns, and no more
+            what = f"show sweeps in which {apart} does not vary"
+        raise NotOneRow(self.field, f"{len(found)} rows have {_written(setting)}; {what}")
 
     def agreeing(self, columns: Sequence[str]) -> list[list[int]]:
         """The rows in groups with equal values in some columns."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import evaluation_names, stages
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.model import FileName, Model, NotNegative, impossible
 from mixmae.presentation.columns import ALIASES, value
+from mixmae.presentation.columns import canonical as canonical_column
 from mixmae.presentation.plots import PlotModel
 from mixmae.presentation.row import Flat, stage_label
 from mixmae.presentation.shown import Shown
@@ -48,6 +49,21 @@ class Against(Model):
     def column(self) -> str:
         return next(iter(self.of))
 
+    @field_validator("of", mode="before")
+    @classmethod
+    def _one_column(cls, written: Any) -> Any:
+        if isinstance(written, dict) and len(written) > 1:
+            what = f"expected one column, found {' and '.join(map(str, written))}"
+            raise impossible((), f"{what}; write one of them, and show sweeps in which the others do not vary")
+        return written
+
+    @model_validator(mode="after")
+    def _two_settings(self) -> Self:
+        if self.of[self.column] in self.against:
+            what = f"compares {self.column} {self.of[self.column]} with itself; write other values"
+            raise impossible(("against", self.against.index(self.of[self.column])), what)
+        return self
+
 
 class Primary(Against):
     """The comparison that a table decides, declared before its runs. All others in it are secondary."""
@@ -63,6 +79,13 @@ class Summary(Against):
 
     over: str = "encoder"
     """The column whose values are averaged over."""
+
+    @model_validator(mode="after")
+    def _families(self) -> Self:
+        if canonical_column(self.over) in ("seed", canonical_column(self.column)):
+            what = "seeds are averaged over in every table" if self.over == "seed" else "its values are compared"
+            raise impossible(("over",), f"{what}; write a column that tells families apart, such as encoder")
+        return self
 
 
 class TableSpec(Model):

@@ -11,6 +11,7 @@ from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
+from mixmae.fields.texts import many
 from mixmae.training.recipe import Optimisation
 
 
@@ -72,7 +73,7 @@ def _warmup(recipe: Optimisation, steps_per_epoch: int) -> float:
     steps = recipe.epochs * steps_per_epoch
     if recipe.warmup_steps >= steps:
         what = f"{recipe.warmup_steps} is not less than the {steps} steps of the run"
-        per_epoch = f"{recipe.epochs} epochs of {steps_per_epoch}"
+        per_epoch = f"{many(recipe.epochs, 'epoch')} of {steps_per_epoch}"
         raise ValueError(f"warmup_steps: {what} ({per_epoch}); write fewer than {steps}, or more epochs")
     return recipe.warmup_steps
 

@@ -73,7 +73,8 @@ class Optimisation(Model):
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self) -> Self:
         if self.warmup_epochs >= self.epochs:
-            what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
+            own = "1 epoch is" if self.epochs == 1 else f"{self.epochs} epochs are"
+            what = f"{own} no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
         if self.warmup_steps is not None and self.warmup_epochs:
             what = f"{self.warmup_epochs:g} warmup_epochs are given too; write warmup_epochs: 0 or leave these out"

@@ -17,6 +17,7 @@ from mixmae.data.sources import DataModel
 from mixmae.data.sources import sources as data_sources
 from mixmae.experiment.jobs import StageJob, job_of
 from mixmae.experiment.stages import stages
+from mixmae.fields.texts import many
 from mixmae.methods.methods import methods
 from mixmae.runs.folder import RunFolder, newest_step
 from mixmae.runs.state import run_state
@@ -104,7 +105,7 @@ def _of_run(run: RunFolder) -> Source:
         raise ValueError(f"{run.stage}/{run.id}: is {state}; finish it first{newest}")
     opened = open_run(run)
     recipe: Any = job.recipe
-    trained = f"{recipe.epochs} epochs"
+    trained = many(recipe.epochs, "epoch")
     return Source(run.id, _label(opened.description, trained), opened.model, opened.description, job.data)
 
 
@@ -125,7 +126,7 @@ def _of_step(path: Path, run: RunFolder) -> Source:
         model.load_state_dict(saved["model"])
     except RuntimeError:
         raise ValueError(f"{path}: not the weights of the model in {run.path / 'config.json'}") from None
-    trained = f"{saved['epoch']} of {recipe.epochs} epochs (step {saved['step']})"
+    trained = f"{saved['epoch']} of {many(recipe.epochs, 'epoch')} (step {saved['step']})"
     return Source(f"{run.id}-{path.stem}", _label(description, trained), model.eval(), description, job.data)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
+from mixmae.fields.texts import many
 from mixmae.presentation.checks import table_columns
 from mixmae.presentation.columns import ALIASES, SCORED, canonical, named, of_pretraining, shown
 from mixmae.presentation.comparisons import Compared, compared_rows
@@ -229,7 +230,7 @@ def _reached(runs: Sequence[Shown]) -> Iterator[str]:
         if budget is not None:
             for (epochs, reached), _ in cells(group, ["pretrain_epochs", "budget_reached"]):
                 who = " ".join(shown(column, name) for column, name in zip(["method", *several], names, strict=True))
-                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({epochs} epochs)"] = None
+                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({many(epochs, 'epoch')})"] = None
     for budget, reached in by_budget.items():
         yield f"Cost reached of {budget}: {', '.join(reached)}."
 

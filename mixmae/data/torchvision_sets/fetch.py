@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torchvision.datasets.utils import calculate_md5  # type: ignore[import-unty
 from mixmae.data.sources import SPLITS
 from mixmae.data.torchvision_sets.indexed import Index
 from mixmae.data.torchvision_sets.reading import constructor, make_index
-from mixmae.data.torchvision_sets.sets import SETS, command, missing, stale
+from mixmae.data.torchvision_sets.sets import SETS, check_there, command, missing, stale
 from mixmae.fields.nearest import instead
 from mixmae.files.retrying import FULL
 
@@ -123,7 +123,6 @@ def fetch(dataset: str, folder: Path, originals: Path | None, say: Callable[[str
     """
     if dataset not in SETS:
         raise ValueError(f"DATASET: no set {dataset!r}; {instead(dataset, SETS)}")
-    folder.mkdir(parents=True, exist_ok=True)
     if left := stale(dataset, folder):
         raise ValueError(f"{left}: of an older torchvision; remove it")
     if not missing(dataset, folder):
@@ -133,7 +132,7 @@ def fetch(dataset: str, folder: Path, originals: Path | None, say: Callable[[str
     tops = dict.fromkeys(path.split("/")[0] for path in SETS[dataset].needs)
     if there := [top for top in tops if (folder / top).exists()]:
         raise ValueError(f"{folder / there[0]}: in the way, of a set that is not whole; remove it")
-    with _apart(dataset, folder) as apart:
+    with _made(folder), _apart(dataset, folder) as apart:
         if originals is not None:
             for original in ORIGINALS[dataset](constructor(dataset)):
                 say(f"taking {original.name}")
@@ -145,9 +144,37 @@ def fetch(dataset: str, folder: Path, originals: Path | None, say: Callable[[str
         index = _check(dataset, apart)
         for top in tops:
             (apart / top).rename(folder / top)
+    for line in _described(dataset, folder, index):
+        say(line)
+
+
+def check_set(dataset: str, folder: Path) -> list[str]:
+    """Reads a set that is there; returns a line that says what it is and one that names it in a config.
+
+    Raises ValueError where it is not what is known of it, or torchvision would read another in its place."""
+    check_there(dataset, folder)
+    return _described(dataset, folder, _check(dataset, folder))
+
+
+def _described(dataset: str, folder: Path, index: Index) -> list[str]:
     sizes = " and ".join(f"{len(index.labels[split]):,} images for {split}" for split in SPLITS)
-    say(f"{dataset} is in {folder}: {sizes}, {len(index.classes)} classes")
-    say(f"data: {{name: torchvision, dataset: {dataset}, path: {folder.resolve()}}}")
+    return [
+        f"{dataset} is in {folder}: {sizes}, {len(index.classes)} classes",
+        f"data: {{name: torchvision, dataset: {dataset}, path: {folder.resolve()}}}",
+    ]
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes `folder` and those it lies in; what it has made goes again where nothing has come into it."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for one in made:
+            with suppress(OSError):  # it is not empty
+                one.rmdir()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from mixmae.data.splits import Measure
 from mixmae.data.subset import Subset
@@ -18,6 +19,11 @@ _OF_STEPS = {
     "base_batch": "a batch that base_lr is meant for",
 }
 """Fields of an optimiser that takes steps, and what each says."""
+
+
+def _no_optimum(what: str) -> PydanticCustomError:
+    """The error of a field that goes with steps alone, at the optimizer: the field itself may be a base's."""
+    return impossible(("optimizer",), f"lbfgs {what}")
 
 
 class LinearRecipe(Model):
@@ -62,10 +68,9 @@ class LinearRecipe(Model):
     def _an_optimum_has_no_steps(cls, written: Any) -> Any:
         if not isinstance(written, dict) or written.get("optimizer") != "lbfgs":
             return written
-        for name in _OF_STEPS:
-            if written.get(name) is not None:
-                what = f"optimizer: lbfgs finds the optimum, without {_OF_STEPS[name]}; leave it out, or write null"
-                raise impossible((name,), what)
+        if given := [name for name in _OF_STEPS if written.get(name) is not None]:
+            nulls = ", ".join(f"{name}: null" for name in given)
+            raise _no_optimum(f"finds the optimum, without steps; write {nulls}")
         return {**written, **dict.fromkeys(_OF_STEPS)}
 
     @model_validator(mode="after")
@@ -78,20 +83,21 @@ class LinearRecipe(Model):
                     )
             return self
         if self.full_batches:
-            raise impossible(("full_batches",), "optimizer: lbfgs has no batches; write false")
+            raise _no_optimum("has no batches; write full_batches: false")
         if self.warmup_epochs:
-            raise impossible(("warmup_epochs",), "optimizer: lbfgs has no epochs; write 0")
+            raise _no_optimum("has no epochs; write warmup_epochs: 0")
         if self.standardise == "batch_norm":
-            raise impossible(("standardise",), "optimizer: lbfgs has no batches; write train")
+            raise _no_optimum("has no batches; write standardise: train")
         if not self.weight_decay:
-            what = "optimizer: lbfgs needs a penalty, without which separable features have no optimum"
-            raise impossible(("weight_decay",), f"{what}; write a number above 0, such as 1.0e-3")
+            what = "needs a penalty, without which separable features have no optimum"
+            raise _no_optimum(f"{what}; write weight_decay: 1.0e-3, or another number above 0")
         return self
 
     @model_validator(mode="after")
     def _warmup_ends_before_training_does(self) -> Self:
         if self.epochs is not None and self.warmup_epochs >= self.epochs:
-            what = f"{self.epochs} epochs are no more than the {self.warmup_epochs:g} of warmup_epochs"
+            own = "1 epoch is" if self.epochs == 1 else f"{self.epochs} epochs are"
+            what = f"{own} no more than the {self.warmup_epochs:g} of warmup_epochs"
             raise impossible(("epochs",), f"{what}; write more, or fewer there")
         return self
 

@@ -157,6 +157,20 @@ def test_wholes_are_set_before_their_parts(tmp_path):
             "write a ratio that hides at least 1 and leaves one",
         ),
         (
+            "set: {evaluations: {linear.measure: tuning}}\nsweeps: [{name: a}]",
+            "grid.yaml:2:21: evaluations.linear.measure: unknown field; write linear: {measure: …}; dotted paths stand "
+            "at the top of a grid's set or case",
+        ),
+        (
+            "set: {evaluations.linear.optimizer: lbfgs}\nsweeps: [{name: a}]",
+            "grid.yaml:2:7: evaluations.linear.optimizer: lbfgs finds the optimum, without steps; write base_lr: null",
+        ),
+        (
+            "set: {evaluations.linear: {optimizer: lbfgs, base_lr: null}}\nsweeps: [{name: a}]",
+            "grid.yaml:2:28: evaluations.linear.optimizer: lbfgs needs a penalty, without which separable features "
+            "have no optimum; write weight_decay: 1.0e-3, or another number above 0",
+        ),
+        (
             "sweeps: [{name: one}]\ntables: [{name: t, sweeps: [on]}]",
             "grid.yaml:3:29: tables[0].sweeps[0]: no sweep 'on'; did you mean one?",
         ),

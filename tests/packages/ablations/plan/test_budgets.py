@@ -1,6 +1,7 @@
 """Budgets of pretrainings: the epochs they come to, what runs are known by, and what is refused."""
 
 import json
+import re
 from math import floor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mixmae.cost.step_records import step_name
 from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.subset import Subset, training_images
 from mixmae.fields.documents import ConfigError
+from mixmae.files.records import read_json, write_json
 from mixmae.presentation.columns import MISSING
 from mixmae.training.resources import Resources
 from results.rows.collect import collect
@@ -204,6 +206,17 @@ def test_a_plan_keeps_the_epochs_that_it_first_came_to(tmp_path, caplog):
     assert "resolved anew" in caplog.text
 
 
+def test_what_was_kept_of_an_hour_is_said_as_today(tmp_path):
+    written(tmp_path, [(jobs(planned(tmp_path, "set: {method: mixmae}"))["mixmae", "swin_nano"], [1.8] * 5)])
+    made = [planned(tmp_path, f"set: {{{BUDGET}}}")]
+    (kept,) = (tmp_path / "runs" / "budgets").glob("*.json")
+    write_json(kept, {**read_json(kept), "of": "1 hours"})
+    made.append(planned(tmp_path, f"set: {{{BUDGET}}}"))
+    assert [arm.columns["pretrain.budget"] for one in made for entry in one.entries for arm in entry.arms] == (
+        ["1 hour"] * 2
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ plan and table
 
 
@@ -307,7 +320,15 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
         ("set: {pretrain.budget: {epochs_of: mixmea}}", r"pretrain\.budget\.epochs_of: .*did you mean mixmae\?"),
         ("set: {pretrain.budget: {hours: 1}}", r"pretrain\.budget\.measured_on: goes with hours"),
         ("set: {pretrain.budget: {}}", r"pretrain\.budget: expected one of .*, found none; write one"),
-        ("set: {pretrain.budget: {hours: 1, epochs_of: mae}}", r"pretrain\.budget: .*found epochs_of and hours"),
+        (
+            "set: {pretrain.budget: {hours: 1, epochs_of: mae}}",
+            r"^grid\.yaml:4:23: pretrain\.budget: expected one of .*, found epochs_of and hours; write one$",
+        ),
+        (
+            "set: {pretrain.budget: {multiply_adds: 1e300}}",
+            r"pretrain\.budget: comes to 1\.07e\+289 epochs of mixmae on swin_nano, and at most 1,000,000 are taken "
+            r"for meant; write less \(multiply_adds: 9\.36\de\+10 is one epoch\)$",
+        ),
         ("set: {pretrain.budget: {multiply_adds: 0}}", r"pretrain\.budget\.multiply_adds: "),
         (
             "set: {pretrain.budget: {hours: 1, measured_on: none.json}}",
@@ -316,8 +337,9 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
     ],
 )
 def test_bad_input_is_refused_when_it_is_planned(tmp_path, sweep, complaint):
-    with pytest.raises(ConfigError, match=complaint):
+    with pytest.raises(ConfigError) as refused:
         planned(tmp_path, sweep)
+    assert re.search(complaint, str(refused.value).replace(f"{tmp_path}/", "", 1))
 
 
 BUDGET = "pretrain.budget: {hours: 1, measured_on: record.json}"

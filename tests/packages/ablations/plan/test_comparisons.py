@@ -73,12 +73,29 @@ def test_what_can_be_compared_is_planned(planned, table):
         (SUMMARY.replace("simmim", "mae"), "summary: no row has method mae; write values that are swept"),
         (SUMMARY.replace("over: encoder", "over: encder"), "summary.over: no case has encder; did you mean encoder?"),
         (f"{PRIMARY}, {SUMMARY}", "summary: primary says already what is compared; write only one of them"),
+        (
+            SUMMARY.replace("over: encoder", "over: seed"),
+            "summary.over: seeds are averaged over in every table; write a column that tells families apart, such as",
+        ),
+        (SUMMARY.replace("over: encoder", "over: method"), "summary.over: its values are compared; write a column"),
+        (
+            SUMMARY.replace("{method: mixmae}", "{method: mixmae, ratio: 0.5}"),
+            "summary.of: expected one column, found method and ratio; write one of them, and show sweeps in which the ",
+        ),
+        (SUMMARY.replace("[simmim]", "[simmim, mixmae]"), "summary.against[1]: compares method mixmae with itself; "),
+        (PRIMARY.replace("simmim", "mixmae"), "primary.against[0]: compares method mixmae with itself; write other"),
         (f"across: encoder, {SUMMARY}", "across: a summary has no columns across; leave it out"),
     ],
 )
 def test_what_could_never_be_compared_is_refused(planned, compares, message):
     said = planned(f"{MAIN}{compares}}}", check=2)
     assert said.startswith("grid.yaml:10:") and f"tables[0].{message}" in said
+
+
+def test_a_summary_over_families_that_another_column_splits_says_which(planned):
+    said = planned(f"  - {{name: main, sweeps: [ratios, methods], {SUMMARY}}}", check=2)
+    what = "3 rows have method mixmae, encoder swin_nano; show sweeps in which ratio does not vary"
+    assert f"tables[0].summary: {what}" in said
 
 
 def test_an_evaluation_that_no_case_has_decides_nothing(planned):

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import gzip
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,10 @@ import time
 
 import numpy as np
 import pytest
+import typer
 
 from mixmae.data.batches import open_split
+from mixmae.data.commands import data_check
 from mixmae.data.torchvision_sets.fetch import CONTENTS, fetch
 from mixmae.data.torchvision_sets.sets import SETS, missing
 from mixmae.data.torchvision_sets.spec import TorchvisionConfig
@@ -91,7 +94,7 @@ def test_other_files_than_the_authors_are_refused(tmp_path, monkeypatch):
         file.write(b"more")
     with pytest.raises(ValueError, match=r"originals/cifar-10-python\.tar\.gz: its md5 is \w{32}, that of the authors"):
         quietly("CIFAR10", tmp_path / "sets", originals)
-    assert not list((tmp_path / "sets").iterdir())
+    assert not (tmp_path / "sets").exists()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_files_of_another_content_are_refused(tmp_path, change, what):
     labels.write_bytes(gzip.compress(change(content)))
     with pytest.raises(ValueError, match=f"t10k-labels-idx1-ubyte.gz: {what}"):
         quietly("FashionMNIST", tmp_path / "sets", tmp_path / "given")
-    assert not list((tmp_path / "sets").iterdir())
+    assert not (tmp_path / "sets").exists()
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
@@ -127,7 +130,7 @@ def test_fewer_images_than_there_are_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(SETS, "STL10", dataclasses.replace(SETS["STL10"], images=(20, 8_000)))
     with pytest.raises(ValueError, match="STL10 has 20 of 20 images for train, 10 of 8,000 images for val; remove it"):
         quietly("STL10", tmp_path / "sets", originals)
-    assert not list((tmp_path / "sets").iterdir())
+    assert not (tmp_path / "sets").exists()
 
 
 def test_a_set_that_is_there_is_checked(tmp_path, monkeypatch):
@@ -151,12 +154,13 @@ def test_without_a_network_the_files_and_the_command_are_named(tmp_path):
         quietly("MNIST", tmp_path / "sets")
     said = str(refused.value)
     assert f"mixmae data fetch MNIST {tmp_path / 'sets'} --from FOLDER, where FOLDER holds train-images-idx3" in said
-    assert "\n" not in said and not list((tmp_path / "sets").iterdir())
+    assert "\n" not in said and not (tmp_path / "sets").exists()
 
 
 def test_what_cannot_be_is_refused(tmp_path, monkeypatch, called):
-    _, said = called("data", "fetch", "FashionMINST", "sets", folder=tmp_path, check=2)
-    assert said == "DATASET: no set 'FashionMINST'; did you mean FashionMNIST?\n" and not list(tmp_path.iterdir())
+    for name in ("FashionMINST", "fashion_mnist", "fashionmnist"):
+        _, said = called("data", "fetch", name, "sets", folder=tmp_path, check=2)
+        assert said == f"DATASET: no set '{name}'; did you mean FashionMNIST?\n" and not list(tmp_path.iterdir())
     fashion(tmp_path, monkeypatch)
     (tmp_path / SETS["FashionMNIST"].needs[0]).unlink()
     with pytest.raises(ValueError, match=r"FashionMNIST: in the way, of a set that is not whole; remove it"):
@@ -185,6 +189,36 @@ def test_only_one_process_fetches_a_set(tmp_path):
         quietly("MNIST", tmp_path)
     assert apart.is_dir(), "it is the other one's"
     os.close(handle)
+
+
+@pytest.mark.parametrize("there", [".", "data", "data/sets"])
+def test_a_failed_fetch_leaves_no_folder_that_it_has_made(tmp_path, there):
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileNotFoundError):
+        quietly("STL10", tmp_path / "data/sets/here", tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_check_of_a_fetched_folder_names_its_sets(tmp_path, monkeypatch, capsys):
+    def checked(*options: str) -> int:
+        with pytest.raises(typer.Exit) as left:
+            data_check(tmp_path, *options)
+        return left.value.exit_code
+
+    of_size("SVHN", MADE["SVHN"](tmp_path, monkeypatch), monkeypatch)
+    of_size("MNIST", MADE["MNIST"](tmp_path, monkeypatch), monkeypatch)
+    assert checked() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"MNIST is in {tmp_path}: 30 images for train and 20 images for val, 10 classes"
+    assert said[1::2] == [
+        f"data: {{name: torchvision, dataset: {name}, path: {tmp_path}}}" for name in ("MNIST", "SVHN")
+    ]
+    assert checked(True) == 0
+    assert json.loads(capsys.readouterr().out)["sets"] == ["MNIST", "SVHN"]
+    (tmp_path / "MNIST/processed").mkdir()
+    assert checked() == 1
+    assert "problem: " in (said := capsys.readouterr().out) and "MNIST/processed: of an older torchvision" in said
 
 
 @pytest.mark.slow

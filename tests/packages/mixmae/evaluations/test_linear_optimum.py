@@ -128,14 +128,15 @@ def test_a_stopped_optimum_starts_over(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"epochs": 20}, "without passes over the features; leave it out, or write null"),
-        ({"base_lr": 0.1}, "without a learning rate; leave it out, or write null"),
-        ({"batch": 8}, "without features of a step; leave it out, or write null"),
-        ({"base_batch": 8}, "leave it out, or write null"),
-        ({"full_batches": True}, "lbfgs has no batches; write false"),
-        ({"warmup_epochs": 1.0}, "lbfgs has no epochs; write 0"),
-        ({"standardise": "batch_norm"}, "lbfgs has no batches; write train"),
-        ({"weight_decay": 0.0}, "lbfgs needs a penalty, .* write a number above 0"),
+        *(
+            ({name: 20}, f"the optimum, without steps; write {name}: null")
+            for name in ("epochs", "batch", "base_batch")
+        ),
+        ({"base_lr": 0.1, "batch": 8}, "the optimum, without steps; write batch: null, base_lr: null"),
+        ({"full_batches": True}, "lbfgs has no batches; write full_batches: false"),
+        ({"warmup_epochs": 1.0}, "lbfgs has no epochs; write warmup_epochs: 0"),
+        ({"standardise": "batch_norm"}, "lbfgs has no batches; write standardise: train"),
+        ({"weight_decay": 0.0}, "lbfgs needs a penalty, .*; write weight_decay: 1.0e-3, or another number above 0"),
         ({"optimizer": "adamw", "epochs": None}, "lbfgs alone; write passes over the features"),
         ({"optimizer": "lars", "base_lr": None}, "lbfgs alone; write a learning rate"),
     ],

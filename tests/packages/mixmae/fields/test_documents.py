@@ -121,8 +121,27 @@ def test_a_file_that_is_not_there(tmp_path):
         ),
         (COMPLETE + "sed: 1", ["file.yaml:5:1: sed: unknown field (did you mean seed?)"]),
         (
+            COMPLETE.replace("epochs: 5", "epochs: 5, subset.fraction: 1"),
+            [
+                "file.yaml:4:23: pretrain.subset.fraction: unknown field; write subset: {fraction: …}; dotted paths "
+                "stand at the top of a grid's set or case"
+            ],
+        ),
+        (
+            COMPLETE + "evaluations: {linear.subset.fraction: 1}",
+            [
+                "file.yaml:5:15: evaluations.linear.subset.fraction: unknown field; write linear: {subset: {fraction: "
+                "…}}; dotted paths stand at the top of a grid's set or case"
+            ],
+        ),
+        (
             COMPLETE.replace("epochs: 5", "epochs: 5, weight_decay_end: 1"),
             ["file.yaml:4:23: pretrain.weight_decay_end: unknown field (did you mean weight_decay?)"],
+        ),
+        (
+            COMPLETE.replace("epochs: 5", "epochs: 1, warmup_epochs: 2"),
+            ["file.yaml:4:12: pretrain.epochs: 1 epoch is no more than the 2 of warmup_epochs; write more, or fewer "
+             "there"],
         ),
         (
             COMPLETE.replace("epochs: 5", "epochs: abc"),

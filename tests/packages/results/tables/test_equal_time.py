@@ -57,7 +57,7 @@ def run(method, epochs, seed, figure, hours=None, **more):
     row = {"method": method, "encoder.name": "swin_nano", "pretrain.epochs": epochs, "seed": seed, **more}
     row["pretrain.warmup_epochs"] = epochs / 10
     if hours:
-        row |= {"pretrain.budget": "1 hours", "pretrain.budget_reached": 99.0}
+        row |= {"pretrain.budget": "1 hour", "pretrain.budget_reached": 99.0}
         row |= {"pretrain.budget_slower": hours[0], "pretrain.budget_faster": hours[1]}
     key = ("knn", f"{method}{epochs}{seed}{sorted(more.items())}")
     return Shown(key, row, "", "done", {"top1": figure}, name="knn", names=("knn",), declared=row)
@@ -72,10 +72,10 @@ def test_of_runs_the_means_over_seeds_of_one_setting_count():
     other = [run("mae", 69, 0, 99.0, **{"pretrain.base_lr": 1.0})]
     columns = ("method", "encoder", "pretrain_epochs")
     (line,) = of_time(timed, [*timed, *lengths, *other], columns, ("kNN", METRIC))
-    assert line == "kNN at 1 hours (swin_nano): holds"  # MAE at 69 of 60 to 80 epochs: 70 to 70.2
+    assert line == "kNN at 1 hour (swin_nano): holds"  # MAE at 69 of 60 to 80 epochs: 70 to 70.2
     steeper = [run("mae", 80, 0, 74.0), run("mae", 40, 0, 60.0)]
     (line,) = of_time(timed, [*timed, *steeper], columns, ("kNN", METRIC))
-    assert line == "kNN at 1 hours (swin_nano): does not hold for MixMAE and MAE"
+    assert line == "kNN at 1 hour (swin_nano): does not hold for MixMAE and MAE"
     (line,) = of_time(timed, timed, columns, ("kNN", METRIC))
     assert line.endswith("not known of MixMAE and MAE (too few lengths were run)")
     (text,) = sentence([line])
