@@ -277,7 +277,8 @@ def runs_prune(
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Delete it; else it is only shown.")] = False,
 ) -> None:
-    """Show, or delete, what is no longer needed: optimizer state of done runs, what dead processes and jobs left.
+    """Show, or delete, what is no longer needed: optimizer state of done runs, features that were extracted more than
+    a day ago, what dead processes and jobs left.
 
     A done run keeps its weights, result, metrics and config; a run that a process holds is left alone.
     """

@@ -34,6 +34,7 @@ TEMPORARY = re.compile(r"\.room|\.(lease|clock)[.-].+|\.tmp\w+|\..+\.(json|jsonl
 """What write_atomically, mixmae.runs.lease and safetensors call a file before it is whole, and the room that
 mixmae.work.execution sets aside."""
 HALF_WRITTEN = "half-written, more than a day ago"
+FEATURES = "features, extracted more than a day ago"
 OF_A_GRID = ("submitit", "packs", "workers")
 """Folders of ROOT/grids/NAME that only its jobs need."""
 PRUNED = ".pruned"
@@ -98,8 +99,9 @@ def find(root: Path, plans: list[Plan] | None, no_grid: bool) -> Leftovers:
     if plans is None:
         leftovers += [Leftover(path, _bytes(path), "half-deleted") for path in _inside(root / PRUNED)]
         leftovers += [file for file in _temporary(root, now, None) if file.path.name.startswith(".clock.")]
-        for name in ("grids", "bench", "fingerprints"):
+        for name in ("grids", "bench", "fingerprints", "features"):
             leftovers += _temporary(root / name, now, None)
+        leftovers += [Leftover(path, _bytes(path), FEATURES) for path in _features(root) if _is_old(path, now)]
     return Leftovers(root, tuple(leftovers), tuple(kept))
 
 
@@ -181,6 +183,11 @@ def _temporary(folder: Path, now: float, run: RunFolder | None) -> list[Leftover
     """The files in a folder that processes left which ended in the middle of a write, more than a day ago."""
     old = [path for path in _inside(folder) if TEMPORARY.fullmatch(path.name) and _is_old(path, now)]
     return [Leftover(path, _bytes(path), HALF_WRITTEN, run) for path in old]
+
+
+def _features(root: Path) -> list[Path]:
+    """The whole files of `mixmae.evaluations.kept_features`; what needs one that is gone extracts it again."""
+    return [path for path in _inside(root / "features") if re.fullmatch(r"\w+\.safetensors", path.name)]
 
 
 def _is_old(path: Path, now: float) -> bool:

@@ -1,24 +1,19 @@
 """What evaluations start from: an encoder, pretrained or random, and the samples of both splits."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mixmae.data.batches import Samples, open_split
 from mixmae.data.draws import seed_everything
 from mixmae.data.transforms import evaluation_transform
 from mixmae.encoders.building import build_encoder
 from mixmae.encoders.encoder import Encoder
-from mixmae.evaluations.features import frozen, pixels
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.experiment.stages import stages
 from mixmae.files.records import sha256
 from mixmae.methods.perturbation import perturb
 from mixmae.runs.folder import RunFolder
-from mixmae.training.session import Session
 from mixmae.weights.description import about
 from mixmae.weights.loading import load_encoder
 
@@ -47,14 +42,6 @@ def encoder_of(job: EvaluationJob, run: RunFolder, drop_path: float, tables: str
     elif job.start is not None:
         _load_run(encoder, RunFolder(run.root, *job.start), tables)
     return encoder
-
-
-def features_of(session: Session, job: EvaluationJob) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What the job's recipe calls `features` of images (B, 3, H, W): (B, width). Raises what `encoder_of` raises."""
-    recipe: Any = job.recipe
-    if recipe.features == "pixels":
-        return pixels
-    return frozen(encoder_of(job, session.run, drop_path=0.0), session.device)
 
 
 def _load_run(encoder: Encoder, start: RunFolder, tables: str) -> None:

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from mixmae.data.batches import subset_of
 from mixmae.evaluations.accuracy import accuracies, predicted
-from mixmae.evaluations.features import extract
+from mixmae.evaluations.kept_features import features_of
 from mixmae.evaluations.predicting import keep_predictions
-from mixmae.evaluations.start import central_crops, features_of
+from mixmae.evaluations.start import central_crops
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.training.session import Outcome, Session
 
@@ -24,9 +24,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     indices = subset_of(job.data, train.split, recipe.subset, job.seed)
     if recipe.k > len(indices):
         raise ValueError(f"k: {recipe.k} neighbours among {len(indices)} training images; write {len(indices)} or less")
-    features = features_of(session, job)
-    known, known_labels = extract(session, features, train, indices)
-    asked, asked_labels = extract(session, features, val, list(range(len(val.split))))
+    (known, known_labels), (asked, asked_labels) = features_of(session, job, train, indices, val)
     votes = vote(known, known_labels, asked, len(train.split.classes), recipe.k, recipe.temperature)
     found = accuracies(votes, asked_labels)
     session.report(epoch=0, epochs=0, loss=None, metric=found[session.main])

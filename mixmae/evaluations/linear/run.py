@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from mixmae.data.batches import subset_of
 from mixmae.data.draws import generator, seed_everything
 from mixmae.evaluations.accuracy import predicted, scores
-from mixmae.evaluations.features import extract
+from mixmae.evaluations.kept_features import features_of
 from mixmae.evaluations.linear.optimum import fit, objective
 from mixmae.evaluations.linear.spec import LinearRecipe
 from mixmae.evaluations.predicting import keep_predictions
-from mixmae.evaluations.start import central_crops, features_of
+from mixmae.evaluations.start import central_crops
 from mixmae.experiment.jobs import EvaluationJob
 from mixmae.methods.perturbation import perturb
 from mixmae.training.journal import Journal
@@ -44,9 +44,7 @@ def run(session: Session, job: EvaluationJob) -> Outcome:
     solves = recipe.optimizer == "lbfgs"
     if not solves:
         steps_per_epoch(len(indices), recipe)
-    features = features_of(session, job)
-    seen, seen_labels = extract(session, features, train, indices)
-    unseen, unseen_labels = extract(session, features, val, list(range(len(val.split))))
+    (seen, seen_labels), (unseen, unseen_labels) = features_of(session, job, train, indices, val)
     if recipe.features == "pixels":
         varied = seen.amax(0) > seen.amin(0)  # what no training image varies has no deviation to be divided by
         seen, unseen = seen[:, varied], unseen[:, varied]

@@ -116,6 +116,16 @@ def test_half_written_files_go_after_a_day(tmp_path):
     assert before.keys() - tree(tmp_path).keys() == {str(path.relative_to(tmp_path)) for path in old}
 
 
+def test_features_go_a_day_after_they_were_extracted(tmp_path):
+    finished(tmp_path, 0, done=False)
+    features = tmp_path / "features"
+    old = [aged(features / name, DAY_S + 60) for name in ("0123456789abcdef.safetensors", ".01ab.safetensors.x_9")]
+    young = aged(features / "abcdef0123456789.safetensors", DAY_S - 60)
+    mine = aged(features / "notes.txt", DAY_S + 60)
+    assert pruned(tmp_path)[0] == {str(path.relative_to(tmp_path)) for path in old}
+    assert sorted(features.iterdir()) == [young, mine]
+
+
 def test_a_held_run_is_left_alone(tmp_path, holding):
     run, knn = finished(tmp_path, 0)
     aged(run.path / ".state.json.abcdefgh", 2 * DAY_S)
