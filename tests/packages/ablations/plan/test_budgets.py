@@ -46,10 +46,12 @@ def steps_an_epoch(job):
     return training_images(DigitsConfig(), Subset()) // job.recipe.batch
 
 
-def written(folder, found, **changed):
-    """Writes a record of the steps of jobs: pairs of a job and the seconds of its rounds."""
+def written(folder, found, peaks=None, **changed):
+    """Writes a record of the steps of jobs: pairs of a job and the seconds of its rounds; peaks: bytes by method."""
     one = Resources().of_speed()
     steps = [{"step": step_name(job, one), "rounds": rounds} for job, rounds in found]
+    for step, (job, _) in zip(steps, found, strict=True):
+        step |= {"peak_memory": peaks[job.method.name]} if peaks else {}
     record = {"processor": "a CPU", "device": "cpu", "measured": "2026-01-01", "load": 0.1}
     (folder / "record.json").write_text(json.dumps({**record, "steps": steps, **changed}))
 
@@ -149,6 +151,7 @@ def test_hours_are_those_of_the_median_step_of_the_record(tmp_path):
         "mae swin_nano 81 epochs (99.3 %), 69 at 0.85 and 93 at 1.15 of the measured speed"
     )
     assert notes[0] == "hours are those of record.json: a CPU, 2026-01-01"
+    assert notes[-1].startswith("record.json does not tell the memory of each step; measure it on the machine that is")
 
 
 # ------------------------------------------------------------------------------------------------ identity and warm-up
@@ -244,6 +247,39 @@ def test_a_table_has_equal_epochs_beside_equal_cost_and_shows_the_cost_reached(t
     assert "Cost reached of 20 epochs of mixmae: MixMAE 100 % (20 epochs), MAE 99.3 % (69 epochs)." in both.notes
     assert [line[0] for line in epochs.text()[1]] == ["MixMAE", "MAE"]
     assert not any("Cost reached" in note for note in epochs.notes)
+    (untuned,) = (note for note in both.notes if note.startswith("A budget changes the length of pretraining alone"))
+    assert untuned not in epochs.notes, "none of its runs has a budget"
+    assert not any(note.startswith("Memory") for note in both.notes), "no record tells it"
+
+
+def test_memory_stands_beside_the_cost_reached(tmp_path, called):
+    plain = jobs(planned(tmp_path, "product: {method: [mixmae, mae]}"))
+    peaks = {"mixmae": 70 * 2**20, "mae": 3 * 2**30}
+    written(tmp_path, [(job, [0.05] * 5) for job in plain.values()], peaks)
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps:\n"
+        "  - name: time\n"
+        "    product: {method: [mixmae, mae]}\n"
+        "    set: {pretrain.budget: {hours: 0.0204, measured_on: record.json}}\n"
+        "tables: [{name: time, rows: [method, budget_memory], stages: [knn]}]\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    made = plan(grid.name, grid.cases, tmp_path / "runs")
+    line, _, *notes = lines(arm for entry in made.entries for arm in entry.arms)
+    assert "mixmae swin_nano 32 epochs (98.0 %), 70 MiB a step, 27 at 0.85" in line
+    assert "mae swin_nano 32 epochs (98.0 %), 3 GiB a step, 27 at 0.85" in line
+    assert notes[-1] == "memory is the most that torch had allocated in a step, by record.json: cpu, 2026-01-01"
+    table = build_table(collect(made.root), grid.spec.tables[0], declare(grid, made))
+    assert table.text()[0][:2] == ["method", "memory a step"]
+    assert [row[:2] for row in table.text()[1]] == [["MixMAE", "70 MiB"], ["MAE", "3 GiB"]]
+    (note,) = (note for note in table.notes if note.startswith("Cost reached"))
+    assert note == (
+        "Cost reached of 0.0204 hours: MixMAE 98 % (32 epochs, 70 MiB a step), MAE 98 % (32 epochs, 3 GiB a step)."
+    )
+    (note,) = (note for note in table.notes if note.startswith("Memory is the most that torch"))
+    out, _ = called("grid", "plan", "grid.yaml", "--json", folder=tmp_path)
+    found = {job["method"]: job["budgets"][0] for job in json.loads(out)["jobs"] if job["stage"] == "pretrain"}
+    assert {method: one["peak_memory"] for method, one in found.items()} == peaks
 
 
 @pytest.mark.parametrize(
@@ -368,6 +404,10 @@ def test_a_record_is_of_these_resources(tmp_path, resources):
         *(
             (5, {"steps": [{"step": "a", "rounds": rounds}]}, r"is no record of steps \(rounds\)")
             for rounds in (5, ["a"] * 5, [0.0] * 5, [float("nan")] * 5)
+        ),
+        *(
+            (5, {"steps": [{"step": "a", "rounds": [1.0] * 5, "peak_memory": peak}]}, r"of steps \(peak_memory\)")
+            for peak in (0, 1.5, True, "1 GiB")
         ),
     ],
 )
