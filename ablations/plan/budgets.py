@@ -8,7 +8,7 @@ import errno
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,8 @@ def _arm(case: Case, experiment: Experiment, fingerprint: str, root: Path, is_he
     other = None
     if case.reference is not None:
         other = pretraining(case.reference.model_copy(update={"data": experiment.data}))
-    record = None if budget.hours is None else read_step_record(_beside(case, budget.measured_on))
-    seconds = None if record is None else record.seconds(job, case.resources.of_speed())
+    record = None if budget.measured_on is None else read_step_record(_beside(case, budget.measured_on))
+    seconds = record.seconds(job, case.resources.of_speed()) if record and budget.hours is not None else None
     follows_from = {
         "budget": budget.model_dump(mode="json", exclude={"measured_on"}),
         "data": fingerprint,
@@ -123,10 +123,12 @@ def _arm(case: Case, experiment: Experiment, fingerprint: str, root: Path, is_he
     digits = hashlib.sha256(canonical(follows_from).encode()).hexdigest()[:16]
     path = root / "budgets" / f"{digits}.json"
     found = _kept(path, is_here, lambda: _resolved(budget, job, other, seconds))
+    arm = Arm(found, job.method.name, job.encoder.label)
     if record is None:
-        return Arm(found, job.method.name, job.encoder.label)
+        return arm
     peak = record.peak_memory(job, case.resources.of_speed())
-    return Arm(found, job.method.name, job.encoder.label, (*record.of_hours(), record.of_memory(peak)), peak)
+    of_hours = () if seconds is None else record.of_hours()
+    return replace(arm, notes=(*of_hours, record.of_memory(peak)), peak_memory=peak)
 
 
 def pretraining(experiment: Experiment) -> Any:

@@ -341,13 +341,17 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
             r"pretrain\.budget\.epochs_of: supervised pretrains nothing; write one of mixmae, simmim, mae",
         ),
         ("set: {pretrain.budget: {epochs_of: mixmea}}", r"pretrain\.budget\.epochs_of: .*did you mean mixmae\?"),
-        ("set: {pretrain.budget: {hours: 1}}", r"pretrain\.budget\.measured_on: goes with hours"),
+        ("set: {pretrain.budget: {hours: 1}}", r"pretrain\.budget\.measured_on: hours need it; write the path"),
         ("set: {pretrain.budget: {}}", r"pretrain\.budget: expected one of .*, found none; write one"),
         ("set: {pretrain.budget: {hours: 1, epochs_of: mae}}", r"pretrain\.budget: .*found epochs_of and hours"),
         ("set: {pretrain.budget: {multiply_adds: 0}}", r"pretrain\.budget\.multiply_adds: "),
         (
             "set: {pretrain.budget: {hours: 1, measured_on: none.json}}",
             r"pretrain\.budget: no file .*none\.json; measure it .*mixmae bench grid FILE --output",
+        ),
+        (
+            "set: {pretrain.budget: {epochs_of: mixmae, measured_on: none.json}}",
+            r"budget: no file .*none\.json; measure",
         ),
     ],
 )
@@ -424,6 +428,24 @@ def test_what_is_to_be_known_of_a_record_is_said(tmp_path):
     made = planned(tmp_path, f"set: {{{BUDGET}}}")
     notes = lines(arm for entry in made.entries for arm in entry.arms)[1:]
     assert notes[1].startswith("record.json is of another processor than this machine's")
+
+
+@pytest.mark.parametrize("budget", ["epochs_of: mixmae", "multiply_adds: 1e14"])
+def test_other_budgets_read_a_record_for_its_memory_alone(tmp_path, budget):
+    product = "product: {method: [mixmae, mae]}"
+    plain = planned(tmp_path, f"{product}, set: {{pretrain.budget: {{{budget}}}}}")
+    (job,) = (job for (method, _), job in jobs(plain).items() if method == "mixmae")
+    written(tmp_path, [(job, [0.05])], {"mixmae": 70 * 2**20}, load=9.0)
+    made = planned(tmp_path, f"{product}, set: {{pretrain.budget: {{{budget}, measured_on: record.json}}}}")
+    assert ids(made) == ids(plain)
+    found = {arm.method: arm.peak_memory for entry in made.entries for arm in entry.arms}
+    assert found == {"mixmae": 70 * 2**20, "mae": None}
+    line, *notes = lines(arm for entry in made.entries for arm in entry.arms)
+    assert "%), 70 MiB a step; mae swin_nano" in line
+    assert line.endswith("%)")
+    assert notes[0] == "memory is the most that torch had allocated in a step, by record.json: cpu, 2026-01-01"
+    assert notes[1].startswith("record.json does not tell the memory of each step")
+    assert len(notes) == 2, "nothing of hours"
 
 
 @pytest.mark.parametrize("budget", ["{multiply_adds: 1e15}", "{hours: 1, measured_on: record.json}"])
