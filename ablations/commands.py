@@ -365,10 +365,12 @@ def bench_grid(
     rounds: Annotated[int, typer.Option(min=LEAST_ROUNDS, help="Of all pretrainings, by turns.")] = LEAST_ROUNDS,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each pretraining in a round.")] = 10,
 ) -> None:
-    """Time the steps of a grid's pretrainings, by turns, for budgets in hours. The machine has to be idle."""
+    """Time the steps of a grid's pretrainings, by turns, for budgets in hours, and count their memory. The machine has
+    to be idle."""
     from ablations.grid.file import grid_path, read_grid
     from ablations.plan.steps import to_measure
     from mixmae.cost.step_records import idle_load, write_step_record
+    from mixmae.fields.texts import bytes_of
 
     load = idle_load()
     grid = read_grid(grid_path(file))
@@ -381,7 +383,8 @@ def bench_grid(
     write_step_record(output, {**found, "load": load})
     for step in found["steps"]:
         spread = f"{min(step['rounds']):.4g} to {max(step['rounds']):.4g} over {rounds} rounds"
-        print(f"{step['method']} {step['encoder']}, batch {step['batch']}: {step['seconds']:.4g} s a step, {spread}")
+        what = f"{step['method']} {step['encoder']}, batch {step['batch']}"
+        print(f"{what}: {step['seconds']:.4g} s a step, {spread}; {bytes_of(step['peak_memory'])} of memory")
 
 
 def doctor(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.local.launching import signal_workers
+from ablations.plan.budgets import Arm
 from ablations.plan.launched import grid_folder
 from ablations.plan.plan import Entry, Plan, states
 from ablations.plan.queueing import cancel, create_run, queue
@@ -197,9 +198,14 @@ def plan_document(plan: Plan, run_states: dict[Key, RunState]) -> dict[str, Any]
         start = entry.needs or (None, None)
         job |= {"needs": start[1], "needs_stage": start[0], "sweeps": list(entry.sweeps), "seed": entry.job.seed}
         if entry.arms:
-            job["budgets"] = [asdict(arm.resolution) for arm in entry.arms]
+            job["budgets"] = [_arm_document(arm) for arm in entry.arms]
     outside = [{"stage": run.stage, "id": run.id} for run in plan.outside]
     return {**document, "experiments": plan.experiments, "outside": outside}
+
+
+def _arm_document(arm: Arm) -> dict[str, Any]:
+    known = {} if arm.peak_memory is None else {"peak_memory": arm.peak_memory}
+    return {**asdict(arm.resolution), **known}
 
 
 def as_text(document: dict[str, Any]) -> str:

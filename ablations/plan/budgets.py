@@ -28,7 +28,7 @@ from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import StageJob, stage_jobs
 from mixmae.fields.documents import mark_of
 from mixmae.fields.identity import canonical, computed
-from mixmae.fields.texts import many
+from mixmae.fields.texts import bytes_of, many
 from mixmae.files.records import Damaged, read_json, write_json
 from mixmae.presentation.columns import ALIASES
 from mixmae.presentation.row import Flat
@@ -42,24 +42,28 @@ PATH = ("pretrain", "budget")
 
 @dataclass(frozen=True)
 class Arm:
-    """A pretraining's budget and what it comes to. notes: what is to be known of where it comes from."""
+    """A pretraining's budget and what it comes to. notes: what is to be known of where it comes from. peak_memory:
+    bytes of a step, None where no record tells them."""
 
     resolution: Resolution
     method: str
     encoder: str
     notes: tuple[str, ...] = ()
+    peak_memory: int | None = None
 
     @property
     def columns(self) -> Flat:
         """What a row of the case has beside that of its run."""
-        of, reached = (ALIASES[name].path for name in ("budget", "budget_reached"))
+        of, reached, memory = (ALIASES[name].path for name in ("budget", "budget_reached", "budget_memory"))
         found = self.resolution
+        takes = {} if self.peak_memory is None else {memory: self.peak_memory}
         between = dict(zip((f"{of}_slower", f"{of}_faster"), found.between or (), strict=False))
-        return {of: found.of, reached: round(found.reached, 1), **between}
+        return {of: found.of, reached: round(found.reached, 1), **takes, **between}
 
     def text(self) -> str:
         found = self.resolution
         text = f"{self.method} {self.encoder} {many(found.epochs, 'epoch')} ({found.reached:.1f} %)"
+        text += "" if self.peak_memory is None else f", {bytes_of(self.peak_memory)} a step"
         if found.between is None:
             return text
         spans = " and ".join(f"{epochs} at {speed:g}" for epochs, speed in zip(found.between, SPEEDS, strict=True))
@@ -80,11 +84,10 @@ def within_budget(
     if not experiment.spec.pretrains:
         return _lasting(experiment, recipe.epochs), None
     try:
-        resolution, notes = _resolution(case, experiment, fingerprint, root, is_here)
+        arm = _arm(case, experiment, fingerprint, root, is_here)
     except (OutOfBudget, NoRecord, UnknownCost) as error:
         raise mark_of(case.document, PATH).error(str(error), PATH) from None
-    arm = Arm(resolution, experiment.method.name, experiment.encoder.label, notes)
-    return _lasting(experiment, resolution.epochs), arm
+    return _lasting(experiment, arm.resolution.epochs), arm
 
 
 class UnknownCost(ValueError):
@@ -102,17 +105,15 @@ def without_budget(experiment: Experiment) -> Experiment:
     return experiment if recipe is None or recipe.budget is None else _lasting(experiment, recipe.epochs)
 
 
-def _resolution(
-    case: Case, experiment: Experiment, fingerprint: str, root: Path, is_here: bool
-) -> tuple[Resolution, tuple[str, ...]]:
+def _arm(case: Case, experiment: Experiment, fingerprint: str, root: Path, is_here: bool) -> Arm:
     recipe: Any = experiment.pretrain
     budget = recipe.budget
     job = pretraining(experiment)
     other = None
     if case.reference is not None:
         other = pretraining(case.reference.model_copy(update={"data": experiment.data}))
-    record = None if budget.hours is None else read_step_record(_beside(case, budget.measured_on))
-    seconds = None if record is None else record.seconds(job, case.resources.of_speed())
+    record = None if budget.measured_on is None else read_step_record(_beside(case, budget.measured_on))
+    seconds = record.seconds(job, case.resources.of_speed()) if record and budget.hours is not None else None
     follows_from = {
         "budget": budget.model_dump(mode="json", exclude={"measured_on"}),
         "data": fingerprint,
@@ -125,7 +126,12 @@ def _resolution(
     found = _kept(path, is_here, lambda: _resolved(budget, job, other, seconds))
     if budget.hours is not None:  # earlier versions kept "1 hours"
         found = replace(found, of=hours_in_words(budget.hours))
-    return found, () if record is None else record.notes()
+    arm = Arm(found, job.method.name, job.encoder.label)
+    if record is None:
+        return arm
+    peak = record.peak_memory(job, case.resources.of_speed())
+    of_hours = () if seconds is None else record.of_hours()
+    return replace(arm, notes=(*of_hours, record.of_memory(peak)), peak_memory=peak)
 
 
 def pretraining(experiment: Experiment) -> Any:

@@ -1,8 +1,10 @@
-"""Records of the steps of a grid's pretrainings, by which a budget of hours becomes epochs (no torch).
+"""Records of the steps of a grid's pretrainings: a budget of hours becomes epochs by them, and they say what memory a
+step takes (no torch).
 
 A record is of one process on one machine: JSON with `processor`, `device`, `resources` (threads and so on), `torch`,
 `measured` (a date), `load` (of the machine just before) and `steps`, each with the `step` that names it, the median
-`seconds` and those of every round. It is written by `mixmae bench grid FILE --output RECORD`, and lies beside the grid.
+`seconds`, those of every round, and `peak_memory` in bytes, which older records lack. It is written by `mixmae bench
+grid FILE --output RECORD`, and lies beside the grid.
 """
 
 import hashlib
@@ -68,8 +70,7 @@ class StepRecord:
         """The median of a step of the job with such resources. Raises NoRecord."""
         threads = many(resources["threads"], "thread")
         what = f"{job.method.name} on {job.encoder.label}, batch {job.recipe.batch}, {threads}"
-        name = step_name(job, resources)
-        found = next((step for step in self.document["steps"] if step["step"] == name), None)
+        found = self._step(job, resources)
         if found is None:
             raise NoRecord(f"{self.path} has no step of {what}; {self._measure()}")
         if len(found["rounds"]) < LEAST_ROUNDS:
@@ -79,11 +80,27 @@ class StepRecord:
             raise NoRecord(f"{self.path} {what}; {self._measure()}")
         return float(median(found["rounds"]))
 
+    def peak_memory(self, job: Any, resources: Mapping[str, Any]) -> int | None:
+        """Bytes that a step of the job takes with such resources; None where the record does not tell."""
+        found = self._step(job, resources)
+        return None if found is None else found.get("peak_memory")
+
+    def _step(self, job: Any, resources: Mapping[str, Any]) -> dict[str, Any] | None:
+        name = step_name(job, resources)
+        return next((step for step in self.document["steps"] if step["step"] == name), None)
+
     def _measure(self) -> str:
         return f"measure it on the machine that is meant: {measuring(self.path)}"
 
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known of it."""
+    def of_memory(self, peak: int | None) -> str:
+        """What is to be known of the memory of a step, or of its being unknown."""
+        if peak is None:
+            return f"{self.path.name} does not tell the memory of each step; {self._measure()}"
+        where = f"{self.document['device']}, {self.document['measured']}"
+        return f"memory is the most that torch had allocated in a step, by {self.path.name}: {where}"
+
+    def of_hours(self) -> tuple[str, ...]:
+        """What is to be known of its hours."""
         own = self.document["processor"]
         notes = [f"hours are those of {self.path.name}: {own}, {self.document['measured']}"]
         if self.document["device"] == "cpu" and own != processor():
@@ -104,6 +121,7 @@ def read_step_record(path: Path) -> StepRecord:
         wrong = [name for name, kind in wanted.items() if not isinstance(document[name], kind)]
         wrong += ["step" for step in document["steps"] if not isinstance(step.get("step"), str)]
         wrong += ["rounds" for step in document["steps"] if not _are_seconds(step.get("rounds"))]
+        wrong += ["peak_memory" for step in document["steps"] if not _is_bytes(step.get("peak_memory"))]
     except FileNotFoundError:
         raise NoRecord(f"no file {path}; measure it on the machine that is meant: {measuring(path)}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -117,6 +135,11 @@ def _are_seconds(rounds: Any) -> bool:
     return isinstance(rounds, list) and all(
         isinstance(one, int | float) and math.isfinite(one) and one > 0 for one in rounds
     )
+
+
+def _is_bytes(peak: Any) -> bool:
+    """None, in older records, too."""
+    return peak is None or (type(peak) is int and peak > 0)
 
 
 def write_step_record(path: Path, document: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixmae.encoders.families import variants
+from mixmae.fields.texts import bytes_of
 from mixmae.presentation.row import method_labels
 
 SCORED = "evaluation.measure"
@@ -32,6 +33,7 @@ ALIASES: dict[str, Alias] = {
     "pretrain_epochs": Alias("pretrain.epochs", "epochs", "pretraining epochs", doubled=True),
     "budget": Alias("pretrain.budget", "budget", speaks=True),
     "budget_reached": Alias("pretrain.budget_reached", "budget reached, %"),
+    "budget_memory": Alias("pretrain.budget_memory", "memory a step"),
     "ratio": Alias("method.ratio", "ratio", "share of hidden units"),
     "images": Alias("method.images", "images", "images mixed"),
     "fill": Alias("method.fill", "fill", speaks=True),
@@ -98,6 +100,8 @@ def shown(column: str, value: Any) -> str:
         return MISSING
     if column == "method":
         return str(method_labels().get(value, value))
+    if column == "budget_memory":
+        return bytes_of(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

@@ -29,6 +29,11 @@ from results.tables.significance import Scored, significance
 from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
 from results.tables.twins import OF_TWINS, twins_of
 
+MEMORY = "Memory is the most that torch had allocated in a step of pretraining, as mixmae bench grid counts it."
+UNTUNED = (
+    "A budget changes the length of pretraining alone: in every arm rates and batch are those of the grid, "
+    "not tuned anew for that length."
+)
 NAMED = 8
 """Runs that a note names; more are counted."""
 
@@ -223,16 +228,22 @@ def _of_scale(table: Table, runs: Sequence[Shown]) -> list[str]:
 
 
 def _reached(runs: Sequence[Shown]) -> Iterator[str]:
-    """Yields what each pretraining cost in percent of its budget, and in how many epochs."""
+    """Yields what each pretraining cost in percent of its budget, in how many epochs, and what memory its steps take
+    where that is known; and what a budget does not change."""
     several = varying(runs, ["encoder"])
     by_budget: dict[str, dict[str, None]] = {}
     for (budget, *names), group in cells(runs, ["budget", "method", *several]):
         if budget is not None:
-            for (epochs, reached), _ in cells(group, ["pretrain_epochs", "budget_reached"]):
+            for (epochs, reached, memory), _ in cells(group, ["pretrain_epochs", "budget_reached", "budget_memory"]):
                 who = " ".join(shown(column, name) for column, name in zip(["method", *several], names, strict=True))
-                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({many(epochs, 'epoch')})"] = None
+                takes = "" if memory is None else f", {shown('budget_memory', memory)} a step"
+                by_budget.setdefault(budget, {})[f"{who} {reached:g} % ({many(epochs, 'epoch')}{takes})"] = None
     for budget, reached in by_budget.items():
         yield f"Cost reached of {budget}: {', '.join(reached)}."
+    if any(run.value("budget_memory") is not None for run in runs):
+        yield MEMORY
+    if by_budget:
+        yield UNTUNED
 
 
 def _at_equal_time(

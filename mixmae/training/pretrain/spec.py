@@ -23,8 +23,8 @@ class Budget(Model):
     hours: Annotated[float, Field(gt=0)] | None = None
     """Of steps at the measured speed."""
     measured_on: str | None = None
-    """With hours: the path, from this file's folder, of a record of these steps, which `mixmae bench grid`
-    writes."""
+    """The path, from this file's folder, of a record of these steps, which `mixmae bench grid` writes. Hours need it;
+    of other budgets it tells what memory a step takes."""
 
     @property
     def is_absolute(self) -> bool:
@@ -37,9 +37,8 @@ class Budget(Model):
         if len(said) != 1:
             found = f"found {' and '.join(said)}" if said else "found none"
             raise impossible((), f"expected one of multiply_adds, epochs_of and hours, {found}; write one")
-        if (self.hours is None) != (self.measured_on is None):
-            what = "goes with hours, and hours with it; write both or neither"
-            raise impossible(("measured_on",), what)
+        if self.hours is not None and self.measured_on is None:
+            raise impossible(("measured_on",), "hours need it; write the path of a record, or another budget")
         return self
 
 

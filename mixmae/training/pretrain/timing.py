@@ -1,4 +1,4 @@
-"""How long steps of pretrainings take: the training itself, a few steps at a time and by turns."""
+"""How long steps of pretrainings take, and how much memory: the training itself, a few steps at a time and by turns."""
 
 import io
 import tempfile
@@ -17,6 +17,7 @@ from mixmae.cost.step_records import step_name
 from mixmae.experiment.jobs import PretrainJob
 from mixmae.runs.folder import RunFolder
 from mixmae.tracking.trackers import Trackers
+from mixmae.training.pretrain.memory import peak_allocated
 from mixmae.training.pretrain.run import run
 from mixmae.training.processes import Processes
 from mixmae.training.resources import Resources
@@ -33,7 +34,8 @@ def measured_steps(
 
     In each of `rounds` rounds every job is begun anew and trains for `steps` steps that are timed, after one that is
     not; what comes first changes from round to round. A step is all that the training does between two of them: loading
-    and augmenting images, forward and backward pass, optimiser. told: is told of every round.
+    and augmenting images, forward and backward pass, optimiser. Then each trains for two more, whose memory is counted:
+    in the second the optimiser has its moments. told: is told of every round.
     """
     torch.set_num_threads(resources.threads)
     seconds: list[list[float]] = [[] for _ in jobs]
@@ -42,6 +44,7 @@ def measured_steps(
         for place in (*range(first, len(jobs)), *range(first)):
             seconds[place].append(_seconds(jobs[place], resources, steps))
         told(f"round {number + 1} of {rounds}")
+    peaks = [_peak_memory(job, resources) for job in jobs]
     return {
         "processor": processor(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -49,16 +52,21 @@ def measured_steps(
         "torch": torch.__version__,
         "measured": date.today().isoformat(),
         "steps_a_round": steps,
-        "steps": [_line(job, resources, times) for job, times in zip(jobs, seconds, strict=True)],
+        "peak_memory_is": "bytes that torch had allocated at most: weights, gradients, moments, activations, images",
+        "steps": [_line(job, resources, of, peak) for job, of, peak in zip(jobs, seconds, peaks, strict=True)],
     }
 
 
-def _line(job: PretrainJob, resources: Resources, times: list[float]) -> dict[str, Any]:
+def _line(job: PretrainJob, resources: Resources, times: list[float], peak: int) -> dict[str, Any]:
     assert job.encoder is not None
     recipe: Any = job.recipe
     names = {"method": job.method.name, "encoder": job.encoder.label, "batch": recipe.batch}
     name = step_name(job, resources.of_speed())
-    return {"step": name, **names, "seconds": median(times), "rounds": times}
+    return {"step": name, **names, "seconds": median(times), "rounds": times, "peak_memory": peak}
+
+
+def _peak_memory(job: PretrainJob, resources: Resources) -> int:
+    return peak_allocated(lambda: _seconds(job, resources, steps=1))
 
 
 class _Enough(Exception):

@@ -48,10 +48,12 @@ def steps_an_epoch(job):
     return training_images(DigitsConfig(), Subset()) // job.recipe.batch
 
 
-def written(folder, found, **changed):
-    """Writes a record of the steps of jobs: pairs of a job and the seconds of its rounds."""
+def written(folder, found, peaks=None, **changed):
+    """Writes a record of the steps of jobs: pairs of a job and the seconds of its rounds; peaks: bytes by method."""
     one = Resources().of_speed()
     steps = [{"step": step_name(job, one), "rounds": rounds} for job, rounds in found]
+    for step, (job, _) in zip(steps, found, strict=True):
+        step |= {"peak_memory": peaks[job.method.name]} if peaks else {}
     record = {"processor": "a CPU", "device": "cpu", "measured": "2026-01-01", "load": 0.1}
     (folder / "record.json").write_text(json.dumps({**record, "steps": steps, **changed}))
 
@@ -151,6 +153,7 @@ def test_hours_are_those_of_the_median_step_of_the_record(tmp_path):
         "mae swin_nano 81 epochs (99.3 %), 69 at 0.85 and 93 at 1.15 of the measured speed"
     )
     assert notes[0] == "hours are those of record.json: a CPU, 2026-01-01"
+    assert notes[-1].startswith("record.json does not tell the memory of each step; measure it on the machine that is")
 
 
 # ------------------------------------------------------------------------------------------------ identity and warm-up
@@ -257,6 +260,39 @@ def test_a_table_has_equal_epochs_beside_equal_cost_and_shows_the_cost_reached(t
     assert "Cost reached of 20 epochs of mixmae: MixMAE 100 % (20 epochs), MAE 99.3 % (69 epochs)." in both.notes
     assert [line[0] for line in epochs.text()[1]] == ["MixMAE", "MAE"]
     assert not any("Cost reached" in note for note in epochs.notes)
+    (untuned,) = (note for note in both.notes if note.startswith("A budget changes the length of pretraining alone"))
+    assert untuned not in epochs.notes, "none of its runs has a budget"
+    assert not any(note.startswith("Memory") for note in both.notes), "no record tells it"
+
+
+def test_memory_stands_beside_the_cost_reached(tmp_path, called):
+    plain = jobs(planned(tmp_path, "product: {method: [mixmae, mae]}"))
+    peaks = {"mixmae": 70 * 2**20, "mae": 3 * 2**30}
+    written(tmp_path, [(job, [0.05] * 5) for job in plain.values()], peaks)
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps:\n"
+        "  - name: time\n"
+        "    product: {method: [mixmae, mae]}\n"
+        "    set: {pretrain.budget: {hours: 0.0204, measured_on: record.json}}\n"
+        "tables: [{name: time, rows: [method, budget_memory], stages: [knn]}]\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    made = plan(grid.name, grid.cases, tmp_path / "runs")
+    line, _, *notes = lines(arm for entry in made.entries for arm in entry.arms)
+    assert "mixmae swin_nano 32 epochs (98.0 %), 70 MiB a step, 27 at 0.85" in line
+    assert "mae swin_nano 32 epochs (98.0 %), 3 GiB a step, 27 at 0.85" in line
+    assert notes[-1] == "memory is the most that torch had allocated in a step, by record.json: cpu, 2026-01-01"
+    table = build_table(collect(made.root), grid.spec.tables[0], declare(grid, made))
+    assert table.text()[0][:2] == ["method", "memory a step"]
+    assert [row[:2] for row in table.text()[1]] == [["MixMAE", "70 MiB"], ["MAE", "3 GiB"]]
+    (note,) = (note for note in table.notes if note.startswith("Cost reached"))
+    assert note == (
+        "Cost reached of 0.0204 hours: MixMAE 98 % (32 epochs, 70 MiB a step), MAE 98 % (32 epochs, 3 GiB a step)."
+    )
+    (note,) = (note for note in table.notes if note.startswith("Memory is the most that torch"))
+    out, _ = called("grid", "plan", "grid.yaml", "--json", folder=tmp_path)
+    found = {job["method"]: job["budgets"][0] for job in json.loads(out)["jobs"] if job["stage"] == "pretrain"}
+    assert {method: one["peak_memory"] for method, one in found.items()} == peaks
 
 
 @pytest.mark.parametrize(
@@ -318,7 +354,7 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
             r"pretrain\.budget\.epochs_of: supervised pretrains nothing; write one of mixmae, simmim, mae",
         ),
         ("set: {pretrain.budget: {epochs_of: mixmea}}", r"pretrain\.budget\.epochs_of: .*did you mean mixmae\?"),
-        ("set: {pretrain.budget: {hours: 1}}", r"pretrain\.budget\.measured_on: goes with hours"),
+        ("set: {pretrain.budget: {hours: 1}}", r"pretrain\.budget\.measured_on: hours need it; write the path"),
         ("set: {pretrain.budget: {}}", r"pretrain\.budget: expected one of .*, found none; write one"),
         (
             "set: {pretrain.budget: {hours: 1, epochs_of: mae}}",
@@ -333,6 +369,10 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
         (
             "set: {pretrain.budget: {hours: 1, measured_on: none.json}}",
             r"pretrain\.budget: no file .*none\.json; measure it .*mixmae bench grid FILE --output",
+        ),
+        (
+            "set: {pretrain.budget: {epochs_of: mixmae, measured_on: none.json}}",
+            r"budget: no file .*none\.json; measure",
         ),
     ],
 )
@@ -391,6 +431,10 @@ def test_a_record_is_of_these_resources(tmp_path, resources):
             (5, {"steps": [{"step": "a", "rounds": rounds}]}, r"is no record of steps \(rounds\)")
             for rounds in (5, ["a"] * 5, [0.0] * 5, [float("nan")] * 5)
         ),
+        *(
+            (5, {"steps": [{"step": "a", "rounds": [1.0] * 5, "peak_memory": peak}]}, r"of steps \(peak_memory\)")
+            for peak in (0, 1.5, True, "1 GiB")
+        ),
     ],
 )
 def test_records_that_say_too_little_are_refused(tmp_path, rounds, changed, complaint):
@@ -406,6 +450,24 @@ def test_what_is_to_be_known_of_a_record_is_said(tmp_path):
     made = planned(tmp_path, f"set: {{{BUDGET}}}")
     notes = lines(arm for entry in made.entries for arm in entry.arms)[1:]
     assert notes[1].startswith("record.json is of another processor than this machine's")
+
+
+@pytest.mark.parametrize("budget", ["epochs_of: mixmae", "multiply_adds: 1e14"])
+def test_other_budgets_read_a_record_for_its_memory_alone(tmp_path, budget):
+    product = "product: {method: [mixmae, mae]}"
+    plain = planned(tmp_path, f"{product}, set: {{pretrain.budget: {{{budget}}}}}")
+    (job,) = (job for (method, _), job in jobs(plain).items() if method == "mixmae")
+    written(tmp_path, [(job, [0.05])], {"mixmae": 70 * 2**20}, load=9.0)
+    made = planned(tmp_path, f"{product}, set: {{pretrain.budget: {{{budget}, measured_on: record.json}}}}")
+    assert ids(made) == ids(plain)
+    found = {arm.method: arm.peak_memory for entry in made.entries for arm in entry.arms}
+    assert found == {"mixmae": 70 * 2**20, "mae": None}
+    line, *notes = lines(arm for entry in made.entries for arm in entry.arms)
+    assert "%), 70 MiB a step; mae swin_nano" in line
+    assert line.endswith("%)")
+    assert notes[0] == "memory is the most that torch had allocated in a step, by record.json: cpu, 2026-01-01"
+    assert notes[1].startswith("record.json does not tell the memory of each step")
+    assert len(notes) == 2, "nothing of hours"
 
 
 @pytest.mark.parametrize("budget", ["{multiply_adds: 1e15}", "{hours: 1, measured_on: record.json}"])

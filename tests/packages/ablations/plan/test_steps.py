@@ -6,6 +6,7 @@ import time
 from statistics import median
 
 import pytest
+import torch
 
 from ablations.grid.file import read_grid
 from ablations.plan.plan import plan
@@ -13,7 +14,11 @@ from ablations.plan.steps import to_measure
 from mixmae.cost.step_records import step_name
 from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.subset import Subset, training_images
+from mixmae.encoders.building import build_encoder
+from mixmae.fields.texts import bytes_of
+from mixmae.methods.building import build_method
 from mixmae.training.pretrain import timing
+from mixmae.training.pretrain.memory import peak_allocated
 from mixmae.training.resources import Resources
 
 GRID = """base: digits_nano
@@ -52,6 +57,10 @@ def test_a_record_is_written_and_a_budget_of_hours_comes_to_its_epochs(grid, tmp
     assert (record["load"], record["steps_a_round"], record["resources"]["threads"]) == (0.2, 2, 1)
     assert [len(step["rounds"]) for step in record["steps"]] == [5, 5]
     assert all(step["seconds"] == median(step["rounds"]) > 0 for step in record["steps"])
+    mixmae, mae = (step["peak_memory"] for step in record["steps"])
+    assert mixmae > mae, "it encodes every image whole, and decodes it"
+    assert f"{bytes_of(mae)} of memory" in out
+    assert record["peak_memory_is"].startswith("bytes that torch had allocated at most")
     assert "mixmae swin_nano, batch 8: " in out
     assert "round 5 of 5" in err
     read = read_grid(grid)
@@ -59,6 +68,7 @@ def test_a_record_is_written_and_a_budget_of_hours_comes_to_its_epochs(grid, tmp
     (arm,) = {arm for entry in made.entries for arm in entry.arms}
     epoch = record["steps"][0]["seconds"] * (training_images(DigitsConfig(), Subset()) // 8)
     assert arm.resolution.epochs == int(1800 / epoch)
+    assert arm.peak_memory == mixmae
     assert not any((tmp_path / "runs").glob("pretrain/*")), "what was timed leaves no run"
 
 
@@ -70,10 +80,11 @@ def test_steps_are_taken_by_turns_and_another_comes_first_in_each_round(monkeypa
         return {"a": 1.0, "b": 2.0, "c": 3.0}[job] + len(order) / 100
 
     monkeypatch.setattr(timing, "_seconds", seconds)
-    monkeypatch.setattr(timing, "_line", lambda job, resources, times: (job, [round(value) for value in times]))
+    monkeypatch.setattr(timing, "_peak_memory", lambda job, resources: ord(job))
+    monkeypatch.setattr(timing, "_line", lambda job, resources, times, peak: (job, [round(s) for s in times], peak))
     found = timing.measured_steps(["a", "b", "c"], Resources(), 3, 1, lambda line: None)
     assert order == [*"abc", *"bca", *"cab"]
-    assert found["steps"] == [("a", [1] * 3), ("b", [2] * 3), ("c", [3] * 3)]
+    assert found["steps"] == [("a", [1] * 3, 97), ("b", [2] * 3, 98), ("c", [3] * 3, 99)]
 
 
 def test_the_first_step_is_not_timed_and_all_of_the_others_is(monkeypatch):
@@ -93,6 +104,38 @@ def test_a_slower_step_measures_slower(grid, tmp_path):
     small, slow = timing.measured_steps([mixmae, large], Resources(), 2, 2, lambda line: None)["steps"]
     assert slow["seconds"] > 2 * small["seconds"]
     assert small["step"] == step_name(mixmae, Resources().of_speed()) != slow["step"]
+    assert slow["peak_memory"] > small["peak_memory"]
+
+
+def test_the_memory_of_a_step_holds_at_least_what_training_keeps_and_is_the_same_again(grid, tmp_path):
+    for job in to_measure(read_grid(grid).cases, tmp_path / "runs"):
+        first, second = (timing._peak_memory(job, Resources()) for _ in range(2))
+        model = build_method(job.method, build_encoder(job.encoder, job.image_size, 0.0))
+        weights = sum(parameter.numel() * 4 for parameter in model.parameters() if parameter.requires_grad)
+        assert first > 4 * weights, "weights, gradients and two moments"
+        assert first == pytest.approx(second, rel=0.01)
+
+
+def test_peak_memory_is_the_most_that_is_allocated_at_once():
+    def run():
+        one = torch.empty(1000, 1000)
+        two = torch.empty(500, 1000)
+        del one
+        three = torch.empty(1200, 1000)
+        del two, three
+        torch.empty(10)
+
+    assert 4_000_000 <= peak_allocated(lambda: torch.empty(1000, 1000)) < 4_100_000
+    assert 6_800_000 <= peak_allocated(run) < 6_900_000
+
+
+def test_on_a_gpu_it_is_that_of_torch(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: asked.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: asked.append("asked") or 5)
+    assert peak_allocated(lambda: asked.append("run")) == 5
+    assert asked == ["reset", "run", "asked"]
 
 
 def test_a_machine_that_is_not_idle_measures_nothing(grid, tmp_path, called, load):
