@@ -79,6 +79,7 @@ def mistakes(declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
 def _compared(table: TableSpec) -> Iterator[tuple[FieldPath, str]]:
     """Yields where a table says what it compares, and by which columns."""
     yield from ((("reference", column), column) for column in table.reference)
+    yield from ((("within",), column) for column in table.within)
     for field, against in (("primary", table.primary), ("summary", table.summary)):
         if against:
             yield (field, "of", against.column), against.column

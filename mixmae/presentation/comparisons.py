@@ -30,24 +30,19 @@ def compared_rows(table: TableSpec, columns: Sequence[str], rows: Sequence[Shown
     """What a table compares; None where it declares nothing. rows: a run of each row; `columns` tell them apart. Raises
     NotOneRow."""
     if table.reference:
-        of_reference = _Rows("reference", columns, rows)
-        of_reference.check(table.reference)
-        place = of_reference.only(table.reference, range(len(rows)))
-        return Compared(tuple(None if row == place else place for row in range(len(rows))))
+        found = _Rows("reference", columns, rows)
+        found.check([*table.reference, *table.within])
+        return Compared(found.beside(table.reference, table.within))
     return _primary(table.primary, _Rows("primary", columns, rows)) if table.primary else None
 
 
 def _primary(primary: Primary, rows: "_Rows") -> Compared:
     rows.check([*primary.of, *primary.within])
     rows.check_values(primary)
-    references: dict[int, int] = {}
+    references = rows.beside(primary.of, primary.within)
     decides: set[int] = set()
     for alike in rows.agreeing(primary.within):
-        if not rows.meeting(primary.of, alike):
-            continue
-        reference = rows.only(primary.of, alike)
-        references |= {place: reference for place in alike if place != reference}
-        for value in primary.against:
+        for value in primary.against if rows.meeting(primary.of, alike) else ():
             rival = {primary.column: value}
             if rows.meeting(rival, alike):
                 decides.add(rows.only(rival, alike))
@@ -56,7 +51,7 @@ def _primary(primary: Primary, rows: "_Rows") -> Compared:
         beside = f" in the same {', '.join(map(label, primary.within))}" if primary.within else ""
         what = f"no row has {primary.column} {against} beside {_written(primary.of)}{beside}"
         raise NotOneRow("primary", f"{what}; write values that are swept")
-    return Compared(tuple(references.get(place) for place in range(len(rows.rows))), frozenset(decides))
+    return Compared(references, frozenset(decides))
 
 
 def summarised(summary: Summary, columns: Sequence[str], rows: Sequence[Shown]) -> list[dict[Any, int]]:
@@ -111,10 +106,19 @@ class _Rows:
             raise NotOneRow(self.field, f"no row has {_written(setting)}; write values that are swept")
         differ = [column for column in self.columns if len({self.rows[place].value(column) for place in found}) > 1]
         apart = ", ".join(differ)
-        what = f"show fewer sweeps, or name what tells them apart: {apart}"
+        where = ", here or in within" if self.field == "reference" else ""
+        what = f"show fewer sweeps, or name what tells them apart{where}: {apart}"
         if self.field == "summary":  # which names two columns, and no more
             what = f"show sweeps in which {apart} does not vary"
         raise NotOneRow(self.field, f"{len(found)} rows have {_written(setting)}; {what}")
+
+    def beside(self, setting: Mapping[str, Any], within: Sequence[str]) -> tuple[int | None, ...]:
+        """Of each row, the one with that setting among those that agree with it in the columns `within`; None where
+        that is the row itself, or there is none. Raises NotOneRow where there are several, or none at all."""
+        places = range(len(self.rows))
+        groups = [alike for alike in self.agreeing(within) if self.meeting(setting, alike)] or [list(places)]
+        only = {row: place for alike in groups for place in [self.only(setting, alike)] for row in alike}
+        return tuple(None if only.get(row) == row else only.get(row) for row in places)
 
     def agreeing(self, columns: Sequence[str]) -> list[list[int]]:
         """The rows in groups with equal values in some columns."""

@@ -109,7 +109,9 @@ class TableSpec(Model):
     """What the table decides: only these differences are tested (Holm-corrected), all others stand with an interval.
     Without it the best of each column is tested against all others there."""
     reference: dict[str, Any] = Field({})
-    """Columns and values of the one row that all others are compared with; without `primary`, nothing is decided."""
+    """Columns and values of the one row that all others are compared with; nothing is decided."""
+    within: Listed = ()
+    """Columns in which a row and its `reference` agree, such as encoder: one reference for each of their values."""
     summary: Summary | None = None
     """Make a table of means over families in place of one of rows."""
     lengths: Texts = ()
@@ -132,6 +134,8 @@ class TableSpec(Model):
         if said[1:]:
             what = f"{said[0]} says already what is compared; write only one of them"
             raise impossible((said[1],), what)
+        if self.within and not self.reference:
+            raise impossible(("within",), "goes with reference; write that too (primary has a within of its own)")
         if self.summary and self.across:
             raise impossible(("across",), "a summary has no columns across; leave it out")
         for name in ("lengths", "twins"):

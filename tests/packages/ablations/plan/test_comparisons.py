@@ -37,6 +37,7 @@ def planned(called, tmp_path):
         f"{MAIN}{PRIMARY.replace('linear', 'linear.top1')}}}",
         f"{MAIN}{SUMMARY}}}",
         f"{MAIN}reference: {{method: mixmae, encoder: swin_nano}}}}",
+        f"{MAIN}reference: {{method: mixmae}}, within: encoder}}",
         "  - {name: main, sweeps: [ratios], rows: [ratio], reference: {ratio: 0.5}}",
         "  - {name: main, sweeps: [ratios], rows: [ratio], stages: [knn],"
         " primary: {evaluation: knn, of: {ratio: 0.5}, against: [0.25, 0.75]}}",
@@ -67,8 +68,11 @@ def test_what_can_be_compared_is_planned(planned, table):
         (PRIMARY.replace("within: encoder", "within: encoders"), "primary.within: no case has encoders"),
         (
             "reference: {method: mixmae}",
-            "reference: 2 rows have method mixmae; show fewer sweeps, or name what tells them apart: encoder",
+            "reference: 2 rows have method mixmae; show fewer sweeps, or name what tells them apart, here or in "
+            "within: encoder",
         ),
+        ("reference: {method: mixmae}, within: encodr", "within: no case has encodr; did you mean encoder?"),
+        ("within: encoder", "within: goes with reference; write that too (primary has a within of its own)"),
         ("reference: {method: mae}", "reference: no row has method mae; write values that are swept"),
         (SUMMARY.replace("simmim", "mae"), "summary: no row has method mae; write values that are swept"),
         (SUMMARY.replace("over: encoder", "over: encder"), "summary.over: no case has encder; did you mean encoder?"),

@@ -203,6 +203,19 @@ def test_ablations_are_compared_with_one_row_and_nothing_is_decided(tmp_path):
     assert "**" not in markdown(table)
 
 
+def test_within_families_every_row_is_compared_with_the_reference_of_its_own(made):
+    spec = TableSpec(name="methods", stages=("linear",), reference={"method": "mixmae"}, within="encoder")
+    table = built(made, spec)
+    for (method, encoder), cell in cells(table).items():
+        if method == "mixmae":
+            assert cell.compared is None
+            continue
+        wanted = np.mean(np.subtract(LINEAR[method, encoder], LINEAR["mixmae", encoder]))
+        assert cell.compared.comparison.difference == pytest.approx(wanted)
+        assert not cell.compared.decided
+    assert "none of them decides anything." in " ".join(table.notes)
+
+
 # ------------------------------------------------------------------------------------------------------------ families
 
 
