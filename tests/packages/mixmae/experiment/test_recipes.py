@@ -13,7 +13,9 @@ from mixmae.experiment.reading import read_experiment
 from mixmae.experiment.recipes import headers as recipes
 from mixmae.fields.documents import ConfigError
 
-OFFICIAL = [name for name in recipes.names() if name != "digits_nano"]
+OWN = ["digits_nano", "fashion_nano"]
+"""Sized for a laptop; of them nothing was published."""
+OFFICIAL = [name for name in recipes.names() if name not in OWN]
 LEARNING_RATES = {
     # recipe: absolute learning rates of pretraining and fine-tuning, as published
     "mixmae_swin_base_600ep": (1.2e-3, 2e-3),
@@ -57,8 +59,22 @@ def test_never_runs_on_the_default_data(name, tmp_path):
         read_experiment(file)
 
 
-def test_the_laptop_recipe_needs_no_data(tmp_path):
+def test_the_recipe_of_digits_needs_no_data(tmp_path):
     assert read("digits_nano", tmp_path, "digits").data.name == "digits"
+
+
+def test_the_recipe_of_fashion_says_what_to_fetch_where_its_folder_is_not_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("FASHION_MNIST", raising=False)
+    (tmp_path / "bare.yaml").write_text("base: fashion_nano\n")
+    with pytest.raises(ConfigError, match="FASHION_MNIST is not set, .*'mixmae data fetch FashionMNIST DIR'"):
+        read_experiment(tmp_path / "bare.yaml")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_own_recipes_say_that_nothing_was_published(name):
+    header = recipes.header(name)
+    assert header["reproduces"].startswith("nothing published")
+    assert f"`base: {name}`" in header["run"]
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
