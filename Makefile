@@ -1,5 +1,6 @@
-# Everything from a fresh clone: `make demo`, `make test`, `make lint`, `make soak` and `make soak-slurm`. All make .venv
-# first, once. Tests run against what is installed there (-P), not against this folder.
+# Everything from a fresh clone: `make demo`, `make test`, `make lint`, `make soak` and `make soak-slurm`; `make laptop`,
+# `make tune` and `make twins` take hours, and go on where they were stopped. All make .venv first, once. Tests run
+# against what is installed there (-P), not against this folder.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -7,10 +8,25 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 COMPILE = -@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib
 SOURCES := cli.py $(shell find mixmae baselines ablations results -name '*.py' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
-.PHONY: demo test lint soak soak-slurm clean
+.PHONY: demo laptop tune twins test lint soak soak-slurm clean
 
 demo: $(VENV)/project
 	$(VENV)/bin/mixmae demo
+
+# Of FashionMNIST, in the folder FASHION_MNIST; runs lie in runs/.
+laptop: $(VENV)/project
+	$(VENV)/bin/mixmae grid run ablations/laptop.yaml
+	$(VENV)/bin/mixmae results report ablations/laptop.yaml
+
+tune: $(VENV)/project
+	$(VENV)/bin/mixmae grid run ablations/tuning.yaml
+	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by linear --sweep pretraining
+	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by linear --sweep again
+	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by finetune --sweep finetuning
+
+twins: $(VENV)/project
+	$(VENV)/bin/mixmae grid run ablations/twins.yaml
+	$(VENV)/bin/mixmae results report ablations/twins.yaml
 
 test: lint $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest -n 3 $(PYTEST_ARGS)

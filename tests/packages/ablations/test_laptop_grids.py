@@ -1,0 +1,56 @@
+"""The grids of the laptop's tables, of the trials that chose its values and of twins: nothing that chose is shown."""
+
+from pathlib import Path
+
+import pytest
+
+import ablations
+from ablations.grid.file import read_grid
+from mixmae.data.torchvision_sets.fetch import fetch
+from support.torchvision_sets import DEBIAN, needs_debian
+
+FOLDER = Path(ablations.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    """The folder of the real set."""
+    needs_debian()
+    folder = tmp_path_factory.mktemp("sets")
+    fetch("FashionMNIST", folder, DEBIAN, lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def cases(fashion, monkeypatch):
+    monkeypatch.setenv("FASHION_MNIST", str(fashion))
+    return lambda name: read_grid(FOLDER / f"{name}.yaml").cases
+
+
+def test_no_value_was_chosen_by_images_or_seeds_of_a_table(cases):
+    tuning, laptop = cases("tuning"), cases("laptop")
+    assert {case.experiment.data.tuning for case in (*tuning, *laptop)} == {0.1}
+    for some, split in ((tuning, "tuning"), (laptop, "val")):
+        assert {entry.recipe.measure for case in some for entry in case.experiment.evaluations} == {split}
+    assert not {case.experiment.seed for case in tuning} & {case.experiment.seed for case in laptop}
+
+
+def test_every_method_was_given_the_same_trials(cases):
+    trials = {}
+    for case in cases("tuning"):
+        if case.sweep == "pretraining":
+            one = case.experiment
+            trials.setdefault(one.method.name, set()).add((one.pretrain.base_lr, one.method.ratio))
+    assert len({frozenset(tried) for tried in trials.values()}) == 1
+    assert all(len(tried) == 8 for tried in trials.values())
+    for case in cases("laptop"):
+        one = case.experiment
+        if case.sweep in ("time", "epochs", "cost"):
+            assert (one.pretrain.base_lr, one.method.ratio) in trials[one.method.name]
+
+
+@pytest.mark.parametrize("name", ["tuning", "laptop", "twins"])
+def test_they_plan(name, fashion, monkeypatch, called, tmp_path):
+    monkeypatch.setenv("FASHION_MNIST", str(fashion))
+    out, _ = called("grid", "plan", str(FOLDER / f"{name}.yaml"), folder=tmp_path)
+    assert " experiments, " in out
