@@ -131,7 +131,8 @@ def _arm(case: Case, experiment: Experiment, fingerprint: str, root: Path, is_he
         return arm
     peak = record.peak_memory(job, case.resources.of_speed())
     of_hours = () if seconds is None else record.of_hours()
-    return replace(arm, notes=(*of_hours, record.of_memory(peak)), peak_memory=peak)
+    of_memory = () if peak is None and case.full else (record.of_memory(peak),)  # at a scale nothing is measured
+    return replace(arm, notes=(*of_hours, *of_memory), peak_memory=peak)
 
 
 def pretraining(experiment: Experiment) -> Any:

@@ -62,7 +62,7 @@ def _within(budget: tuple[float, str], epoch: tuple[float, Any], least: str) -> 
     (size, of), (an_epoch, job) = budget, epoch
     if size / an_epoch > MOST_EPOCHS:
         what = f"comes to {size / an_epoch:.3g} epochs of {job.method.name} on {job.encoder.label}"
-        raise OutOfBudget(f"{what}, and at most {MOST_EPOCHS:,} are taken for meant; write less ({least} is one epoch)")
+        raise OutOfBudget(f"{what}, and at most {MOST_EPOCHS:,} are taken for meant; write less")
     if epochs := _whole(size, an_epoch):
         return Resolution(epochs, 100 * epochs * an_epoch / size, of)
     what = f"an epoch of {job.method.name} on {job.encoder.label} takes {an_epoch / size:.3g} times as much"

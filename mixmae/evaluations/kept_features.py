@@ -37,7 +37,7 @@ Features = tuple[torch.Tensor, torch.Tensor]
 LARGEST = 10**9
 """Bytes of features that are kept: those of ImageNet's val split are 0.2 GB at a width of 1024, of a tenth of its train
 split 0.5 GB; all of it would be 5.2 GB for every encoder."""
-NO_MATTER = {"host", "workers", "track", "earlier", "schema", "commit"}
+OF_NO_BITS = {"host", "workers", "track", "earlier", "schema", "commit"}
 """What environment.json says that changes no bits, or less surely than the code itself."""
 SEAL = "sha256"
 
@@ -93,7 +93,7 @@ def _identity(session: Session, job: EvaluationJob, encoder: Encoder) -> str | N
         image_size=job.image_size,
         eval_crop=recipe.eval_crop,
         weights=_sha256(encoder.state_dict()).hex(),
-        environment={name: value for name, value in environment.items() if name not in NO_MATTER},
+        environment={name: value for name, value in environment.items() if name not in OF_NO_BITS},
         code=_code(),
     )
 

@@ -52,6 +52,9 @@ ALIASES: dict[str, Alias] = {
 }
 """Aliases by their short names, in the order in which they are preferred to tell runs apart."""
 
+BUDGET = ALIASES["budget"].path
+"""How the paths of a budget's columns begin; what it came to are epochs."""
+
 _SHORT = {alias.path: name for name, alias in ALIASES.items()}
 
 

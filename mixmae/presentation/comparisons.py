@@ -31,8 +31,12 @@ def compared_rows(table: TableSpec, columns: Sequence[str], rows: Sequence[Shown
     NotOneRow."""
     if table.reference:
         found = _Rows("reference", columns, rows)
-        found.check([*table.reference, *table.within])
-        return Compared(found.beside(table.reference, table.within))
+        found.check(table.reference)
+        _Rows("within", columns, rows).check(table.within)
+        references = found.beside(table.reference, table.within)
+        if not any(reference is not None for reference in references):
+            raise NotOneRow("reference", "no row is compared with another; write values that single rows have")
+        return Compared(references)
     return _primary(table.primary, _Rows("primary", columns, rows)) if table.primary else None
 
 

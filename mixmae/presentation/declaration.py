@@ -13,7 +13,7 @@ from mixmae.experiment.metric import Metric
 from mixmae.experiment.stages import evaluation_names, stages
 from mixmae.fields.identity import Key, canonical
 from mixmae.fields.model import FileName, Model, NotNegative, impossible
-from mixmae.presentation.columns import ALIASES, value
+from mixmae.presentation.columns import BUDGET, value
 from mixmae.presentation.columns import canonical as canonical_column
 from mixmae.presentation.plots import PlotModel
 from mixmae.presentation.row import Flat, stage_label
@@ -115,8 +115,8 @@ class TableSpec(Model):
     summary: Summary | None = None
     """Make a table of means over families in place of one of rows."""
     lengths: Texts = ()
-    """Names of sweeps that have the same evaluations with other `epochs`: a cell that twice its epochs would change by
-    0.5 points or more is marked."""
+    """Names of sweeps that have the same evaluations with several `epochs`, the table's own among them: a cell that
+    twice its epochs would change by 0.5 points or more is marked; at full scale only."""
     twins: Texts = ()
     """Names of sweeps that have the same runs with several `perturb`: the deviation over them stands beside that over
     seeds."""
@@ -312,8 +312,7 @@ class Declaration:
 
 def _of_budget(case: Flat) -> Flat:
     """What a case says of its budget, which its run does not know."""
-    path = ALIASES["budget"].path
-    return {name: item for name, item in case.items() if name.startswith(path)}
+    return {name: item for name, item in case.items() if name.startswith(BUDGET)}
 
 
 def _declared_too(config: str, case: Flat) -> str:

@@ -67,7 +67,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         )
         for label, line, of in zip(labels, parts, groups, strict=True)
     )
-    if spec.lengths:
+    if spec.lengths and not declaration.scale:
         others = all_runs(frame, declaration, spec.lengths, {one.name for one in declaration.selected()})
         table, body = _with_lengths(table, body, parts, others)
     if spec.twins:
@@ -112,7 +112,7 @@ def _with_lengths(
     """The table with how lengths were judged by `others`, and its rows with what is said of each cell."""
     metrics = [column.of.metric for column in table.figures]
     said = [[unconverged(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
-    told = note([mark for line in said for mark in line if mark is not None], others)
+    told = note([mark for line in said for mark in line if mark is not None])
     marks = [[mark or "" for mark in line] for line in said]
     rows = tuple(_changed(row, "unconverged", line) for row, line in zip(body, marks, strict=True))
     return replace(table, notes=(*table.notes, *told)), rows
@@ -124,7 +124,8 @@ def _with_twins(
     metrics = [column.of.metric for column in table.figures]
     found = [[twins_of(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
     rows = tuple(_changed(row, "twins", line) for row, line in zip(body, found, strict=True))
-    return replace(table, notes=(*table.notes, OF_TWINS)), rows
+    told = (OF_TWINS,) if any(one for line in found for one in line) else ()
+    return replace(table, notes=(*table.notes, *told)), rows
 
 
 def _changed(row: Row, field: str, values: Sequence[Any]) -> Row:

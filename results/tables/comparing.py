@@ -113,7 +113,8 @@ def _single(asked: Compares, place: tuple[int, int]) -> Single:
 
 
 def _said(asked: Compares, found: Sequence[Sequence[Difference | None]], decide: Sequence[tuple[int, int]]) -> str:
-    what = f"Differences are a row's figure minus that of {asked.minus}, paired over seeds, with {INTERVALS}"
+    within = _within(asked.spec.within)
+    what = f"Differences are a row's figure minus that of {asked.minus}{within}, paired over seeds, with {INTERVALS}"
     if asked.spec.primary is None:
         return f"{what}; none of them decides anything."
     stars = [found[row][column] for row, column in decide]
@@ -140,8 +141,11 @@ def _declared(primary: Primary, asked: Compares) -> str:
     """ "linear, MixMAE against SimMIM and MAE within each encoder"."""
     runs = [next(run for part in asked.parts[row] for run in part) for row in sorted(asked.compared.primary)]
     names = dict.fromkeys(label_of(canonical(primary.column), [run]).named() for run in runs)
-    within = f" within each {' and '.join(label(column) for column in primary.within)}" if primary.within else ""
-    return f"{primary.evaluation}, {asked.minus} against {' and '.join(names)}{within}"
+    return f"{primary.evaluation}, {asked.minus} against {' and '.join(names)}{_within(primary.within)}"
+
+
+def _within(columns: Sequence[str]) -> str:
+    return f" within each {' and '.join(map(label, columns))}" if columns else ""
 
 
 def _detectable(tested: Sequence[Comparison], family: int) -> str:

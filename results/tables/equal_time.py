@@ -9,7 +9,7 @@ from typing import Any
 
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
-from mixmae.presentation.columns import ALIASES, shown
+from mixmae.presentation.columns import ALIASES, BUDGET, shown
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.shown import Shown, cells
 
@@ -109,7 +109,7 @@ def _of_method(column: str) -> bool:
 
 
 def _of_length(column: str) -> bool:
-    return _path(column) in LENGTHS or _path(column).startswith(ALIASES["budget"].path)
+    return _path(column) in LENGTHS or _path(column).startswith(BUDGET)
 
 
 def _setting(

@@ -230,7 +230,7 @@ def numeric(table: Table) -> pd.DataFrame:
             numbers = _numbers(cell, table.has_published(place))
             numbers |= _compared_numbers(cell.compared) if table.has_compared(place) else {}
             numbers |= _of_twins(cell.twins) if table.has_twins(place) else {}
-            numbers |= {"unconverged": cell.unconverged or None} if table.has_unconverged(place) else {}
+            numbers |= {"unconverged": cell.unconverged} if table.has_unconverged(place) else {}
             line |= {f"{_prefix(figures)}_{name}": number for name, number in numbers.items()}
         for estimated, found in zip(table.estimates, row.estimates, strict=True):
             bounds = (found.value, found.low, found.high) if found else (None, None, None)

@@ -191,6 +191,7 @@ class Table:
         return any(cell.unconverged for cell in self._column(place))
 
     def has_twins(self, place: int) -> bool:
+        """Whether some row has twins there."""
         return any(cell.twins for cell in self._column(place))
 
     def _column(self, place: int) -> Iterator[Cell]:

@@ -5,7 +5,7 @@ from math import sqrt
 from statistics import variance
 
 from mixmae.experiment.metric import Metric
-from mixmae.presentation.columns import ALIASES
+from mixmae.presentation.columns import BUDGET
 from mixmae.presentation.shown import Shown
 from results.tables.table import Twins
 
@@ -33,4 +33,4 @@ def twins_of(runs: Sequence[Shown], others: Iterable[Shown], metric: Metric) -> 
 
 
 def _not_of_setting(path: str) -> bool:
-    return path in ("seed", "perturb") or path.startswith(ALIASES["budget"].path)
+    return path in ("seed", "perturb") or path.startswith(BUDGET)

@@ -16,21 +16,21 @@ def peak_allocated(run: Callable[[], object]) -> int:
     """Bytes: the most that torch has allocated at once while `run()` runs, on the GPU where there is one, else on the
     CPU.
 
-    On a GPU it is torch.cuda.max_memory_allocated. On a CPU torch's profiler tells of every allocation of `run`, so
-    that the figure is the same each time; the peak resident set differs by up to a tenth between fresh processes, and
-    counts torch's own code, too. Left out is what Python, NumPy and the libraries of kernels allocate for themselves,
-    and other processes, such as those that load images.
+    Counted from what there was before: on a GPU by torch.cuda.max_memory_allocated, on a CPU by torch's profiler, which
+    tells of every allocation of `run`, so that the figure is the same each time; the peak resident set differs by up to
+    a tenth between fresh processes, and counts torch's own code, too. Left out is what Python, NumPy and the libraries
+    of kernels allocate for themselves, and other processes, such as those that load images.
     """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         run()
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated() - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler writes to the terminal when it starts and stops
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         run()
-        gc.collect()
-    return max(accumulate(_changes(profiled)))
+    return max(accumulate(_changes(profiled)), default=0)
 
 
 def _changes(profiled: profile) -> list[int]:

@@ -363,7 +363,7 @@ def test_a_table_at_equal_time_says_whether_its_ranking_holds_at_other_speeds(tm
         (
             "set: {pretrain.budget: {multiply_adds: 1e300}}",
             r"pretrain\.budget: comes to 1\.07e\+289 epochs of mixmae on swin_nano, and at most 1,000,000 are taken "
-            r"for meant; write less \(multiply_adds: 9\.36\de\+10 is one epoch\)$",
+            r"for meant; write less$",
         ),
         ("set: {pretrain.budget: {multiply_adds: 0}}", r"pretrain\.budget\.multiply_adds: "),
         (

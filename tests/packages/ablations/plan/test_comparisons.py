@@ -72,6 +72,11 @@ def test_what_can_be_compared_is_planned(planned, table):
             "within: encoder",
         ),
         ("reference: {method: mixmae}, within: encodr", "within: no case has encodr; did you mean encoder?"),
+        (
+            "reference: {method: mixmae}, within: [encoder, method]",
+            "reference: no row is compared with another; write values that single rows have",
+        ),
+        ("reference: {method: mixmae}, within: ratio", "within: ratio is no column of the table's rows; write it in"),
         ("within: encoder", "within: goes with reference; write that too (primary has a within of its own)"),
         ("reference: {method: mae}", "reference: no row has method mae; write values that are swept"),
         (SUMMARY.replace("simmim", "mae"), "summary: no row has method mae; write values that are swept"),

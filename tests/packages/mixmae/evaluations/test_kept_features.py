@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from mixmae.data.sources import sources
 from mixmae.encoders.families import families
 from mixmae.evaluations import kept_features
 from mixmae.runs.folder import RunFolder
@@ -160,6 +161,16 @@ def test_what_sees_something_else_extracts_it(tmp_path, known, change):
     assert files(alone).items() <= files(root).items()
 
 
+@pytest.mark.parametrize("change", [{"encoder": {"heads": (2, 4)}}, {"image_size": (48, 48)}])
+def test_the_same_weights_in_another_encoder_or_at_another_size_see_something_else(tmp_path, change):
+    """Of PVT's random weights neither changes a shape."""
+    one = experiment("supervised", "pvt", evaluations=KNN)
+    other = {name: one.encoder.model_copy(update=of) if name == "encoder" else of for name, of in change.items()}
+    evaluate(tmp_path, one)
+    evaluate(tmp_path, one.model_copy(update=other))
+    assert len(files(tmp_path)) == 4
+
+
 def test_val_and_what_is_set_aside_of_train_are_not_confused(tmp_path):
     data = {"name": "digits", "tuning": 0.2}
     for split in ("val", "tuning"):
@@ -192,8 +203,9 @@ def test_the_environment_counts_but_for_where_and_how_fast(tmp_path, known, monk
     evaluate(root, of_recipe(k=4), Resources(workers=1))
 
 
-def test_features_by_the_code_of_a_plug_in_are_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(families, "is_plugged_in", lambda name: name == "swin")
+@pytest.mark.parametrize(("specs", "own"), [(families, "swin"), (sources, "digits")])
+def test_features_by_the_code_of_a_plug_in_are_not_kept(tmp_path, monkeypatch, specs, own):
+    monkeypatch.setattr(specs, "is_plugged_in", lambda name: name == own)
     assert "were kept" not in (evaluate(tmp_path, experiment(**DIGITS)).path / "log.txt").read_text()
     assert files(tmp_path) == {}
 
