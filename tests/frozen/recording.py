@@ -56,8 +56,9 @@ def ids(folder: Path) -> dict[str, list[str]]:
     small already cannot be planned at the laptop's scale: then what is said of it."""
     grids = [grid["name"] for grid in json.loads(ask("grid", "list", "--json")[1])["grids"]]
     asked = {name: [name] for name in grids} | {f"{name} at laptop": [name, "--scale", "laptop"] for name in grids}
-    demo = str(OWN / "demo_of_digits.yaml")  # the demo is another since
-    asked |= {"demo": [demo], "demo at laptop": [demo, "--scale", "laptop"]}
+    for name in ("demo", "laptop"):  # which are others since
+        own = str(OWN / f"{name}_of_digits.yaml")
+        asked |= {name: [own], f"{name} at laptop": [own, "--scale", "laptop"]}
     asked["every field"] = [str(OWN / "every_field.yaml")]
     found = {}
     for name, words in asked.items():

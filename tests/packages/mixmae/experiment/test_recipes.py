@@ -63,11 +63,11 @@ def test_the_recipe_of_digits_needs_no_data(tmp_path):
     assert read("digits_nano", tmp_path, "digits").data.name == "digits"
 
 
-def test_the_recipe_of_fashion_says_what_to_fetch_where_its_folder_is_not_named(tmp_path, monkeypatch):
+def test_the_recipe_of_fashion_says_what_to_fetch_where_its_folder_is_not_named(tmp_path, monkeypatch, called):
     monkeypatch.delenv("FASHION_MNIST", raising=False)
-    (tmp_path / "bare.yaml").write_text("base: fashion_nano\n")
-    with pytest.raises(ConfigError, match="FASHION_MNIST is not set, .*'mixmae data fetch FashionMNIST DIR'"):
-        read_experiment(tmp_path / "bare.yaml")
+    (tmp_path / "grid.yaml").write_text("base: fashion_nano\nsweeps: [{name: all}]\n")
+    _, said = called("grid", "plan", "grid.yaml", folder=tmp_path, check=2)
+    assert re.search("FASHION_MNIST is not set, .*'mixmae data fetch FashionMNIST DIR'", said)
 
 
 @pytest.mark.parametrize("name", OWN)
