@@ -62,9 +62,23 @@ class Shown:
         """As it was run."""
         return self.name if column == "name" else value(self.ran, column, self.names)
 
-    def setting(self, but_for: Callable[[str], bool]) -> str:
-        """All that it is declared with, but for the paths that are `but_for`: equal for runs of one setting."""
-        return canonical({path: value for path, value in self.declared.items() if not but_for(path)})
+    def setting(self, but_for: Callable[[str], bool]) -> tuple[str, str]:
+        """Its stage and all that it is declared with, but for the paths that are `but_for`: equal for runs of one
+        setting."""
+        return self.key[0], canonical({path: value for path, value in self.declared.items() if not but_for(path)})
+
+
+BySetting = Mapping[tuple[str, str], Sequence[Shown]]
+"""Runs by `Shown.setting`."""
+
+
+def by_setting(runs: Iterable[Shown], but_for: Callable[[str], bool]) -> BySetting:
+    """Those that are done."""
+    groups: dict[tuple[str, str], list[Shown]] = {}
+    for run in runs:
+        if run.done:
+            groups.setdefault(run.setting(but_for), []).append(run)
+    return groups
 
 
 def cells(runs: Sequence[Shown], columns: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Shown]]]:

@@ -16,24 +16,26 @@ from mixmae.presentation.columns import ALIASES, SCORED, canonical, named, of_pr
 from mixmae.presentation.comparisons import Compared, compared_rows
 from mixmae.presentation.declaration import Declaration, Selected, TableSpec
 from mixmae.presentation.row import references
-from mixmae.presentation.shown import NO_RUN, Shown, cells, varying
+from mixmae.presentation.shown import NO_RUN, BySetting, Shown, by_setting, cells, varying
 from results.published import Published, comparable, differences, named_by, published_for, taken_for
 from results.rows.machines import computed_on
 from results.rows.shown import all_runs, shown_runs
 from results.tables.comparing import Compares, Comparing, compare
 from results.tables.controls import Beside, standing, standings
-from results.tables.convergence import note, unconverged
+from results.tables.convergence import Lengths, lengths_of, note, unconverged
 from results.tables.equal_time import SLOWER, of_time, sentence
 from results.tables.families import Families, over_all_families
 from results.tables.significance import Scored, significance
 from results.tables.table import SCALED, Cell, Figures, Row, Standing, Table, label_of
-from results.tables.twins import OF_TWINS, twins_of
+from results.tables.twins import OF_TWINS, of_no_setting, twins_of
 
 MEMORY = "Memory is the most that torch had allocated in a step of pretraining, as mixmae bench grid counts it."
 UNTUNED = (
     "A budget changes the length of pretraining alone: in every arm rates and batch are those of the grid, "
     "not tuned anew for that length."
 )
+Parts = Sequence[Sequence[Sequence[Shown]]]
+"""Runs by row and column of figures."""
 NAMED = 8
 """Runs that a note names; more are counted."""
 
@@ -68,10 +70,12 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
         for label, line, of in zip(labels, parts, groups, strict=True)
     )
     if spec.lengths and not declaration.scale:
-        others = all_runs(frame, declaration, spec.lengths, {one.name for one in declaration.selected()})
-        table, body = _with_lengths(table, body, parts, others)
+        longer = all_runs(frame, declaration, spec.lengths, {one.name for one in declaration.selected()})
+        table, body = _with_lengths(table, body, parts, lengths_of(longer))
     if spec.twins:
-        table, body = _with_twins(table, body, parts, shown_runs(frame, declaration, spec.twins))
+        table, body = _with_twins(
+            table, body, parts, by_setting(shown_runs(frame, declaration, spec.twins), of_no_setting)
+        )
     names = [", ".join(label.named() for label in line if label.value not in (None, "-")) for line in labels]
     beside = Beside(columns, names, figures, parts)
     table = replace(table, rows=body, notes=(*table.notes, *beside.notes()))
@@ -106,21 +110,18 @@ def _summary(table: Table, found: Families, runs: Sequence[Shown], costs: Sequen
     return replace(table, notes=(*table.notes, *notes), folded=(*found.folded, *_uncounted(runs), *computed_on(runs)))
 
 
-def _with_lengths(
-    table: Table, body: Sequence[Row], parts: Sequence[Sequence[Sequence[Shown]]], others: Sequence[Shown]
-) -> tuple[Table, tuple[Row, ...]]:
-    """The table with how lengths were judged by `others`, and its rows with what is said of each cell."""
+def _with_lengths(table: Table, body: Sequence[Row], parts: Parts, lengths: Lengths) -> tuple[Table, tuple[Row, ...]]:
+    """The table with how lengths were judged, and its rows with what is said of each cell."""
     metrics = [column.of.metric for column in table.figures]
-    said = [[unconverged(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
+    said = [[unconverged(part, lengths, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
     told = note([mark for line in said for mark in line if mark is not None])
     marks = [[mark or "" for mark in line] for line in said]
     rows = tuple(_changed(row, "unconverged", line) for row, line in zip(body, marks, strict=True))
     return replace(table, notes=(*table.notes, *told)), rows
 
 
-def _with_twins(
-    table: Table, body: Sequence[Row], parts: Sequence[Sequence[Sequence[Shown]]], others: Sequence[Shown]
-) -> tuple[Table, tuple[Row, ...]]:
+def _with_twins(table: Table, body: Sequence[Row], parts: Parts, others: BySetting) -> tuple[Table, tuple[Row, ...]]:
+    """The table with what twins are, and its rows with those of each cell."""
     metrics = [column.of.metric for column in table.figures]
     found = [[twins_of(part, others, metric) for part, metric in zip(line, metrics, strict=True)] for line in parts]
     rows = tuple(_changed(row, "twins", line) for row, line in zip(body, found, strict=True))

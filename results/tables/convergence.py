@@ -1,6 +1,6 @@
 """Whether the trainings behind a table's figures are long enough: what twice their epochs change (no torch)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from mixmae.experiment.metric import Metric
 from mixmae.fields.texts import many
 from mixmae.presentation.columns import BUDGET, SCORED
-from mixmae.presentation.shown import Shown
+from mixmae.presentation.shown import BySetting, Shown, by_setting
 
 CONVERGED = 0.5
 """Points: a length is converged where twice its epochs change the mean by less."""
@@ -42,21 +42,29 @@ def last_doubling(curve: Mapping[int, Figures], epochs: int) -> Doubling | None:
     return None
 
 
-def unconverged(runs: Sequence[Shown], others: Iterable[Shown], metric: Metric) -> str | None:
+@dataclass(frozen=True)
+class Lengths:
+    """Runs of several lengths: the stages that they are of, and those that are done, by their setting."""
+
+    stages: frozenset[str]
+    done: BySetting
+
+
+def lengths_of(runs: Sequence[Shown]) -> Lengths:
+    return Lengths(frozenset(run.key[0] for run in runs), by_setting(runs, _of_no_setting))
+
+
+def unconverged(runs: Sequence[Shown], lengths: Lengths, metric: Metric) -> str | None:
     """What is to be said of a cell of `runs` whose training is not known to be long enough; "" where it is. None where
-    they train nothing, where their figure has no points, or where no run of their evaluation is among `others`, those
-    of several lengths."""
+    they train nothing, where their figure has no points, or where no run of several lengths is of their stage."""
     epochs = runs[0].value(LENGTH) if runs else None
-    alike = [run for run in others if runs and run.key[0] == runs[0].key[0]]
-    if not epochs or not alike or metric.difference_unit != "points":
+    if not epochs or runs[0].key[0] not in lengths.stages or metric.difference_unit != "points":
         return None
-    setting = runs[0].setting(_not_of_setting)
     curve: dict[int, dict[Any, float]] = {}
-    for run in alike:
-        if run.done and run.setting(_not_of_setting) == setting:
-            curve.setdefault(run.value(LENGTH), {})[run.seed, run.value(SCORED)] = run.figures[metric.name]
+    for run in lengths.done.get(runs[0].setting(_of_no_setting), ()):
+        curve.setdefault(run.value(LENGTH), {})[run.seed, run.value(SCORED)] = run.figures[metric.name]
     found = last_doubling(curve, epochs)
-    unknown = f"whether {many(epochs, 'epoch')} are enough is not known"
+    unknown = f"not known to have converged after {many(epochs, 'epoch')}"
     if found is None:
         return f"{unknown}: no run of this setting has them, and one twice as many"
     gain = metric.text(found.gain) if found.gain < 0 else f"+{metric.text(found.gain)}"
@@ -75,5 +83,5 @@ def note(marks: Sequence[str]) -> Iterator[str]:
         yield f"Training is converged where {what}; {which}."
 
 
-def _not_of_setting(path: str) -> bool:
+def _of_no_setting(path: str) -> bool:
     return path in _OF_NO_SETTING or path.startswith(BUDGET)

@@ -11,7 +11,7 @@ from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.columns import ALIASES, BUDGET, shown
 from mixmae.presentation.declaration import Declaration
-from mixmae.presentation.shown import Shown, cells
+from mixmae.presentation.shown import BySetting, Shown, by_setting, cells
 
 SLOWER, FASTER = "pretrain.budget_slower", "pretrain.budget_faster"
 """Columns of runs with a budget in hours: the epochs that it would come to at 85 and at 115 % of the measured speed."""
@@ -85,9 +85,9 @@ def of_time(
     timed = [run for run in runs if run.done and run.value(SLOWER) is not None]
     apart = [column for column in columns if not _of_method(column) and not _of_length(column)]
     own = [column for column in columns if _of_method(column)]
-    lines = []
+    by_length, lines = by_setting(every, _of_no_setting), []
     for (budget, *values), group in cells(timed, ["budget", *apart]):
-        settings = [_setting(names, own, alike, every, metric) for names, alike in cells(group, own)]
+        settings = [_setting(names, own, alike, by_length, metric) for names, alike in cells(group, own)]
         if len(settings) > 1:
             where = ", ".join(shown(column, value) for column, value in zip(apart, values, strict=True))
             lines.append(f"{text} at {budget}{f' ({where})' if where else ''}: {verdict(settings)}")
@@ -113,19 +113,17 @@ def _of_length(column: str) -> bool:
 
 
 def _setting(
-    names: Sequence[Any], own: Sequence[str], alike: Sequence[Shown], every: Sequence[Shown], metric: Metric
+    names: Sequence[Any], own: Sequence[str], alike: Sequence[Shown], by_length: BySetting, metric: Metric
 ) -> Setting:
-    kind = alike[0].name, alike[0].setting(_not_of_setting)
     by_epochs: dict[int, dict[Any, float]] = {}
-    for run in every:
-        if run.done and (run.name, run.setting(_not_of_setting)) == kind:
-            by_epochs.setdefault(run.value("pretrain_epochs"), {})[run.key] = metric.better(run.figures[metric.name])
+    for run in by_length.get(alike[0].setting(_of_no_setting), ()):
+        by_epochs.setdefault(run.value("pretrain_epochs"), {})[run.key] = metric.better(run.figures[metric.name])
     curve = {epochs: fmean(figures.values()) for epochs, figures in by_epochs.items()}
     name = " ".join(shown(column, value) for column, value in zip(own, names, strict=True))
     mean = fmean(metric.better(run.figures[metric.name]) for run in alike)
     return Setting(name, mean, alike[0].value(SLOWER), alike[0].value(FASTER), curve)
 
 
-def _not_of_setting(path: str) -> bool:
+def _of_no_setting(path: str) -> bool:
     """Whether it is the seed or the length of the pretraining."""
     return path == "seed" or _of_length(path)

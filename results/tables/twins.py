@@ -1,12 +1,12 @@
 """How far a figure moves where nothing but the last bit of the initial weights is another (no torch)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import sqrt
 from statistics import variance
 
 from mixmae.experiment.metric import Metric
 from mixmae.presentation.columns import BUDGET
-from mixmae.presentation.shown import Shown
+from mixmae.presentation.shown import BySetting, Shown
 from results.tables.table import Twins
 
 OF_TWINS = (
@@ -15,15 +15,12 @@ OF_TWINS = (
 )
 
 
-def twins_of(runs: Sequence[Shown], others: Iterable[Shown], metric: Metric) -> Twins | None:
-    """The twins among `others` of a cell of `runs`; None where no seed has two that are done."""
-    if not runs:
-        return None
-    setting = runs[0].key[0], runs[0].setting(_not_of_setting)
+def twins_of(runs: Sequence[Shown], others: BySetting, metric: Metric) -> Twins | None:
+    """The twins of a cell of `runs`; None where no seed has two. others: those that are done, by their setting but for
+    what is `of_no_setting`."""
     by_seed: dict[int, dict[str, float]] = {}
-    for run in others:
-        if run.done and (run.key[0], run.setting(_not_of_setting)) == setting:
-            by_seed.setdefault(run.seed, {})[run.key[1]] = run.figures[metric.name]
+    for run in others.get(runs[0].setting(of_no_setting), ()) if runs else ():
+        by_seed.setdefault(run.seed, {})[run.key[1]] = run.figures[metric.name]
     several = [list(figures.values()) for figures in by_seed.values() if len(figures) > 1]
     if not several:
         return None
@@ -32,5 +29,5 @@ def twins_of(runs: Sequence[Shown], others: Iterable[Shown], metric: Metric) -> 
     return Twins(sqrt(pooled), sum(map(len, several)))
 
 
-def _not_of_setting(path: str) -> bool:
+def of_no_setting(path: str) -> bool:
     return path in ("seed", "perturb") or path.startswith(BUDGET)

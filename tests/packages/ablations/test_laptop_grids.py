@@ -49,6 +49,15 @@ def test_every_method_was_given_the_same_trials(cases):
             assert (one.pretrain.base_lr, one.method.ratio) in trials[one.method.name]
 
 
+def test_twins_are_those_of_the_demo_but_for_pixels(cases):
+    """Its settings stand in both files."""
+    twins = [case.experiment for case in cases("twins")]
+    demo = [case.experiment for case in cases("demo") if case.sweep != "pixels"]
+    assert [one for one in twins if not one.perturb] == demo
+    moved = [one.model_copy(update={"perturb": n}) for one in demo for n in range(6)]
+    assert all(one in moved for one in twins) and all(one in twins for one in moved)
+
+
 @pytest.mark.parametrize("name", ["tuning", "laptop", "twins"])
 def test_they_plan(name, fashion, monkeypatch, called, tmp_path):
     monkeypatch.setenv("FASHION_MNIST", str(fashion))

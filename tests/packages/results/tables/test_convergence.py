@@ -10,7 +10,7 @@ from mixmae.presentation.declaration import TableSpec
 from mixmae.presentation.shown import Shown
 from results.rows.collect import collect
 from results.tables import build_table, html, latex, markdown
-from results.tables.convergence import Doubling, last_doubling, note, unconverged
+from results.tables.convergence import Doubling, last_doubling, lengths_of, note, unconverged
 from results.tables.forms import numeric
 from support.made_runs import FINETUNE, Made, declared, experiment
 
@@ -47,10 +47,14 @@ def lengths(*means, **more):
     ]
 
 
+def judged(runs, others, metric):
+    return unconverged(runs, lengths_of(others), metric)
+
+
 CELL = [run(50, 0, 70.0, **{"pretrain.budget": "1 hour"}), run(50, 1, 71.0)]
 
 
-UNKNOWN = "whether 50 epochs are enough is not known: no run of this setting has them, and one twice as many"
+UNKNOWN = "not known to have converged after 50 epochs: no run of this setting has them, and one twice as many"
 
 
 @pytest.mark.parametrize(
@@ -65,41 +69,41 @@ UNKNOWN = "whether 50 epochs are enough is not known: no run of this setting has
     ],
 )
 def test_a_cell_is_marked_where_twice_its_epochs_change_half_a_point(means, said):
-    assert unconverged(CELL, lengths(*means), TOP1) == said
+    assert judged(CELL, lengths(*means), TOP1) == said
 
 
 def test_only_runs_of_the_same_setting_say_so():
     same = lengths(60.0, 60.1)
     other = lengths(60.0, 70.0, **{"evaluation.base_lr": 1.0})
-    assert unconverged(CELL, [*other, *same], TOP1) == ""
-    assert unconverged(CELL, other, TOP1).startswith("whether 50 epochs are enough is not known")
+    assert judged(CELL, [*other, *same], TOP1) == ""
+    assert judged(CELL, other, TOP1).startswith("not known to have converged after 50 epochs")
 
 
 def test_the_longest_length_is_not_converged_where_twice_its_epochs_were_not_run():
-    said = unconverged([run(100, 0, 70.0)], lengths(60.0, 60.25), TOP1)
+    said = judged([run(100, 0, 70.0)], lengths(60.0, 60.25), TOP1)
     what = "100 in place of 50 epochs change it by +0.25 points (3 seeds)"
-    assert said == f"whether 100 epochs are enough is not known: twice as many were not run; {what}"
+    assert said == f"not known to have converged after 100 epochs: twice as many were not run; {what}"
 
 
 def test_figures_of_two_splits_are_not_taken_for_one_another():
     on_val = [run(50, seed, 80.0) for seed in (100, 101, 102)]
-    assert unconverged(CELL, [*lengths(60.0, 60.25), *on_val], TOP1) == ""
+    assert judged(CELL, [*lengths(60.0, 60.25), *on_val], TOP1) == ""
 
 
 def test_a_longer_warmup_and_rarer_evaluation_make_no_other_setting():
     other = {"evaluation.evaluate_every": 100, "evaluation.warmup_steps": 7, "evaluation.decay_epochs": 9}
-    assert unconverged(CELL, lengths(60.0, 60.25, **other), TOP1) == ""
+    assert judged(CELL, lengths(60.0, 60.25, **other), TOP1) == ""
 
 
 def test_nothing_is_said_of_a_figure_without_points():
     losses = [replace(one, figures={"loss": 1.0}) for one in lengths(60.0, 70.0)]
-    assert unconverged(CELL, losses, LOSS) is None
+    assert judged(CELL, losses, LOSS) is None
 
 
 def test_nothing_is_said_of_what_trains_nothing():
-    assert unconverged([], lengths(60.0, 70.0), TOP1) is None
-    assert unconverged([run(None, 0, 70.0)], lengths(60.0, 70.0), TOP1) is None
-    assert unconverged(CELL, [], TOP1) is None
+    assert judged([], lengths(60.0, 70.0), TOP1) is None
+    assert judged([run(None, 0, 70.0)], lengths(60.0, 70.0), TOP1) is None
+    assert judged(CELL, [], TOP1) is None
     assert list(note([])) == []
     (told,) = note(["", "not converged"])
     assert told == (

@@ -5,12 +5,12 @@ import pytest
 
 from mixmae.experiment.metric import TOP1
 from mixmae.presentation.declaration import TableSpec
-from mixmae.presentation.shown import Shown
+from mixmae.presentation.shown import Shown, by_setting
 from mixmae.runs.folder import RunFolder
 from results.rows.collect import collect
 from results.tables import build_table, markdown
 from results.tables.forms import numeric
-from results.tables.twins import OF_TWINS, twins_of
+from results.tables.twins import OF_TWINS, of_no_setting, twins_of
 from support.made_runs import Made, declared, experiment, write_state
 
 FIGURES = {0: (70.0, 71.0, 73.0), 1: (60.0, 60.5), 2: (99.0,)}
@@ -69,5 +69,6 @@ def test_twins_of_a_budget_are_those_of_its_epochs():
         row = {"method": "mae", "seed": 0, "perturb": perturb, "pretrain.epochs": 20, "pretrain.budget": budget}
         return Shown(("knn", f"{perturb}"), row, "", "done", {"top1": figure}, name="knn", declared=row)
 
-    twins = twins_of([run(0, 1.0, "1 hour")], [run(1, 50.0, None), run(2, 52.0, "2 hours")], TOP1)
+    others = by_setting([run(1, 50.0, None), run(2, 52.0, "2 hours")], of_no_setting)
+    twins = twins_of([run(0, 1.0, "1 hour")], others, TOP1)
     assert twins.std == pytest.approx(np.std([50, 52], ddof=1)) and twins.n == 2
