@@ -7,7 +7,8 @@ after the costs of a method have been counted anew, and also where its images ar
 import errno
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from mixmae.cost.budgets import (
     SPEEDS,
     OutOfBudget,
     Resolution,
+    epoch_hours,
     epochs_in_words,
     hours_in_words,
     of_epochs,
     of_hours,
     of_multiply_adds,
 )
-from mixmae.cost.step_records import NoRecord, read_step_record
+from mixmae.cost.step_records import NoRecord, StepRecord, read_step_record
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import StageJob, stage_jobs
 from mixmae.fields.documents import mark_of
@@ -31,6 +33,7 @@ from mixmae.fields.identity import canonical, computed
 from mixmae.fields.texts import bytes_of, many
 from mixmae.files.records import Damaged, read_json, write_json
 from mixmae.presentation.columns import ALIASES
+from mixmae.presentation.declaration import StepHours
 from mixmae.presentation.row import Flat
 
 log = logging.getLogger(__name__)
@@ -139,6 +142,33 @@ def pretraining(experiment: Experiment) -> Any:
     """The job of its pretraining for the epochs that are written."""
     jobs = stage_jobs(without_budget(experiment), lambda data: "")
     return next(planned.job for planned in jobs if planned.job.trained_by is not None)
+
+
+def step_records(cases: Iterable[Case]) -> list[StepRecord]:
+    """The records that budgets of the cases name, in the order of the cases. What cannot be read is left out: a case
+    that needs it is refused."""
+    records: dict[Path, StepRecord] = {}
+    for case in cases:
+        recipe: Any = case.experiment.pretrain
+        if recipe is None or recipe.budget is None or recipe.budget.measured_on is None:
+            continue
+        path = _beside(case, recipe.budget.measured_on)
+        if path not in records:
+            with suppress(NoRecord):
+                records[path] = read_step_record(path)
+    return list(records.values())
+
+
+def step_hours(job: Any, resources: Mapping[str, Any], records: Sequence[StepRecord]) -> StepHours | None:
+    """What the steps of a pretraining's job take with such resources by the first of the records that has them; None
+    where none has."""
+    for record in records:
+        try:
+            hours = job.recipe.epochs * epoch_hours(record.seconds(job, resources), job)
+        except NoRecord:
+            continue
+        return StepHours(hours, record.of_hours()[0])
+    return None
 
 
 def _counts(job: StageJob) -> dict[str, Any]:

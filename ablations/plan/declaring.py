@@ -32,6 +32,7 @@ def declare(grid: Grid, plan: Plan, commands: tuple[str, ...] = ()) -> Declarati
         cases={entry.key: entry.cases for entry in plan.entries if entry.cases},
         swept={column: str(mark) for column, mark in _swept(grid.document)},
         macs={key: step for key, step in steps if step},
+        hours=plan.hours,
     )
 
 

@@ -1,7 +1,7 @@
 """What a grid amounts to: its stage jobs once each, what they wait for and how they stand (no torch)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 
 from ablations.grid.file import Case, shipped
 from ablations.grid.scale import scale_names
-from ablations.plan.budgets import Arm, within_budget, without_budget
+from ablations.plan.budgets import Arm, step_hours, step_records, within_budget, without_budget
 from ablations.plan.launched import launched_by
+from mixmae.cost.step_records import StepRecord
 from mixmae.data.sources import DataModel, DataNotHere, sources
 from mixmae.experiment.experiment import Experiment, too_few_images
 from mixmae.experiment.jobs import PlannedJob, StageJob, stage_jobs
@@ -18,6 +19,7 @@ from mixmae.fields.documents import ConfigError, mark_of
 from mixmae.fields.identity import Key
 from mixmae.files.records import sha256
 from mixmae.presentation.columns import value
+from mixmae.presentation.declaration import StepHours
 from mixmae.presentation.row import Flat, chain_of, computed_of, row_of, stage_label
 from mixmae.runs.folder import RunFolder
 from mixmae.runs.state import RunState, run_state
@@ -89,6 +91,8 @@ class Plan:
     entries: tuple[Entry, ...]
     outside: tuple[RunFolder, ...]
     """Runs that this grid once launched and no longer names."""
+    hours: dict[Key, StepHours] = field(default_factory=dict)
+    """What the steps of pretrainings take, by the records that budgets name."""
 
     @property
     def members(self) -> dict[str, set[Key]]:
@@ -116,6 +120,8 @@ class _Draft:
     arms: dict[Arm, None] = field(default_factory=dict)
     cases: list[tuple[str, Flat]] = field(default_factory=list)
     at_a_scale: bool = False
+    of_speed: Mapping[str, Any] = field(default_factory=dict)
+    """The resources on which the time of a step depends."""
 
 
 def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = None) -> Plan:
@@ -125,6 +131,7 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
     prints: dict[DataModel, str] = {}
     drafts: dict[Key, _Draft] = {}
     experiments = set()
+    cases = list(cases)
     for case in cases:
         experiment, is_here = placed(case, elsewhere)
         data = experiment.data
@@ -138,7 +145,7 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
         rows = _rows(jobs)
         declared = _rows(stage_jobs(without_budget(case.full), lambda data: "")) if case.full else rows
         for planned, (row, config), (as_declared, _) in zip(jobs, rows, declared, strict=True):
-            draft = drafts.setdefault(planned.key, _Draft(planned, row, config))
+            draft = drafts.setdefault(planned.key, _Draft(planned, row, config, of_speed=case.resources.of_speed()))
             draft.sweeps[case.sweep] = None
             within = arm.columns if arm and "pretrain.epochs" in row else {}
             draft.cases.append((case.sweep, as_declared | within))
@@ -160,7 +167,14 @@ def plan(name: str, cases: Iterable[Case], root: Path, elsewhere: str | None = N
         )
         for key, draft in drafts.items()
     )
-    return Plan(name, root, len(experiments), entries, _outside(root, name, set(drafts)))
+    hours = _hours(drafts.values(), step_records(cases))
+    return Plan(name, root, len(experiments), entries, _outside(root, name, set(drafts)), hours)
+
+
+def _hours(drafts: Iterable[_Draft], records: Sequence[StepRecord]) -> dict[Key, StepHours]:
+    pretrainings = [draft for draft in drafts if draft.planned.job.trained_by is not None] if records else []
+    found = {one.planned.key: step_hours(one.planned.job, one.of_speed, records) for one in pretrainings}
+    return {key: hours for key, hours in found.items() if hours}
 
 
 def _any_budget(draft: _Draft) -> bool:

@@ -71,10 +71,15 @@ def _within(budget: tuple[float, str], epoch: tuple[float, Any], least: str) -> 
 
 def of_hours(budget: float, seconds: float, job: Any) -> Resolution:
     """The epochs that so many hours come to. seconds: of a step."""
-    an_epoch = seconds * _steps(job) / HOUR
+    an_epoch = epoch_hours(seconds, job)
     found = _within((budget, hours_in_words(budget)), (an_epoch, job), f"hours: {_up(an_epoch):.4g}")
     slower, faster = (_whole(budget * speed, an_epoch) for speed in SPEEDS)
     return replace(found, between=(slower, faster))
+
+
+def epoch_hours(seconds: float, job: Any) -> float:
+    """The hours of an epoch's steps. seconds: of a step."""
+    return seconds * _steps(job) / HOUR
 
 
 def epoch_multiply_adds(job: Any) -> int | None:

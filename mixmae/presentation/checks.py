@@ -26,7 +26,7 @@ def table_columns(runs: Sequence[Shown], table: TableSpec, declaration: Declarat
 def additions(declaration: Declaration) -> Iterator[str]:
     """Yields in words which columns tables gain beside those they name, and where the grid sweeps them."""
     for table in declaration.tables:
-        names = {selected.name for selected in declaration.selected(table.stages)}
+        names = {selected.name for selected in declaration.selected(table.stages, table.sweeps)}
         runs = [run for run in declaration.absent(table.sweeps) if run.name in names]
         try:
             columns = table_columns(runs, table, declaration)
@@ -91,7 +91,7 @@ def _compared(table: TableSpec) -> Iterator[tuple[FieldPath, str]]:
 
 def _incomparable(table: TableSpec, declaration: Declaration) -> Iterator[tuple[FieldPath, str]]:
     """Yields what of a table could not be compared."""
-    selected = declaration.selected(table.stages)
+    selected = declaration.selected(table.stages, table.sweeps)
     if primary := table.primary:
         decides = declaration.select(primary.evaluation)
         if decides.figure not in [one.figure for one in selected]:

@@ -104,7 +104,7 @@ class TableSpec(Model):
     """A column of figures for each value of this, too."""
     stages: Texts = ()
     """A column each: the name of an evaluation, or NAME.METRIC for another figure than its main one; default: all
-    evaluations of the grid."""
+    evaluations of its sweeps."""
     primary: Primary | None = None
     """What the table decides: only these differences are tested (Holm-corrected), all others stand with an interval.
     Without it the best of each column is tested against all others there."""
@@ -221,6 +221,14 @@ class Selected:
 
 
 @dataclass(frozen=True)
+class StepHours:
+    """Hours that all steps of a pretraining take. source: by which record, and where that was measured."""
+
+    hours: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A grid as it declares its runs and what they are shown as; nothing of how they are run.
 
@@ -228,6 +236,7 @@ class Declaration:
     cases: at a scale, and of each run that some case has a budget for, the sweep of every case that it stands for and
     the row as the grid file declares it. names: what the grid calls a run. swept: the columns that the grid sweeps, in
     the order written, and where. macs: multiply-adds of pretrainings for each image that they train on, once an epoch.
+    hours: of the steps of pretrainings whose step a record has that a budget of the grid names.
     """
 
     name: str
@@ -245,6 +254,7 @@ class Declaration:
     names: dict[Key, tuple[str, ...]] = field(default_factory=dict)
     swept: dict[str, str] = field(default_factory=dict)
     macs: dict[Key, int] = field(default_factory=dict)
+    hours: dict[Key, StepHours] = field(default_factory=dict)
 
     # -------------------------------------------------------------------------------------------------- evaluations
 
@@ -256,10 +266,12 @@ class Declaration:
         order = evaluation_names()
         return dict(sorted(kinds.items(), key=lambda entry: order.index(entry[1]) if entry[1] in order else len(order)))
 
-    def selected(self, texts: Sequence[str] = ()) -> list[Selected]:
-        """What `stages` names; nothing named is every evaluation. Raises ValueError."""
+    def selected(self, texts: Sequence[str] = (), sweeps: Collection[str] = ()) -> list[Selected]:
+        """What `stages` names; nothing named is every evaluation of `sweeps`, which are all where it is empty. Raises
+        ValueError."""
         own = [spec.name for spec in stages if spec.measures and not stages.is_plugged_in(spec.name)]
-        every = self.evaluations or own
+        measured = {name for key in self.ids(sweeps) for name in self.names.get(key, ())} if sweeps else None
+        every = [name for name in self.evaluations if measured is None or name in measured] or own
         return [self.select(text) for text in texts or every]
 
     def select(self, text: str) -> Selected:

@@ -52,7 +52,7 @@ class EvaluationPlot(PlotModel):
 
     stages: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """A panel each: the name of an evaluation, or NAME.METRIC for another figure than its main one; default: all
-    evaluations of the grid."""
+    evaluations of its sweeps."""
 
     @property
     def selects(self) -> tuple[str, ...] | None:

@@ -21,6 +21,8 @@ POINT_COLUMNS = ["panel", "method", "encoder", "line", "rest", "series", "x", "y
 HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "markeredgewidth": 1.1, "linestyle": "none"}
 """How their markers differ from ours."""
 EPOCHS = "pretrain_epochs"
+OF_A_MACHINE = ("pretrain_hours", "pretrain_step_hours")
+"""What published numbers are not compared along."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def published_points(
     compares.
     """
     points: list[tuple] = []
-    if declaration.scale is None and (along is None or along.x != "pretrain_hours"):
+    if declaration.scale is None and (along is None or along.x not in OF_A_MACHINE):
         for evaluation in selected:
             here = [run for run in runs if run.name == evaluation.name]
             points += _of_runs(here, evaluation, differing, along)

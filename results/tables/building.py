@@ -38,6 +38,8 @@ Parts = Sequence[Sequence[Sequence[Shown]]]
 """Runs by row and column of figures."""
 NAMED = 8
 """Runs that a note names; more are counted."""
+NAMED_COLUMNS = 2
+"""Columns of a reference by which the heading of its differences names it; one of more is named below the table."""
 
 
 def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) -> Table:
@@ -51,7 +53,7 @@ def build_table(frame: pd.DataFrame, spec: TableSpec, declaration: Declaration) 
     """
     if spec.across in spec.rows:
         raise ValueError(f"table {spec.name}: {spec.across} is among the rows and across; leave one of them out")
-    selected = declaration.selected(spec.stages)
+    selected = declaration.selected(spec.stages, spec.sweeps)
     runs = all_runs(frame, declaration, spec.sweeps, {evaluation.name for evaluation in selected})
     figures, columns = _figures(runs, selected, spec), table_columns(runs, spec, declaration)
     groups = [group for _, group in cells(runs, columns)]
@@ -100,7 +102,7 @@ def _comparing(table: Table, asked: Compares, found: Comparing, runs: Sequence[S
         rows=tuple(_changed(row, "compared", line) for row, line in zip(table.rows, found.differences, strict=True)),
         notes=(*table.notes, *notes),
         folded=(*found.folded, *_of_published(table, runs), *_uncounted(runs), *computed_on(runs)),
-        minus=asked.minus,
+        minus=asked.minus if len(asked.spec.reference) <= NAMED_COLUMNS else "the reference",
     )
 
 

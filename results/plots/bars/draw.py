@@ -56,7 +56,7 @@ class Bar:
 
 def draw(frame: pd.DataFrame, plot: BarsPlot, declaration: Declaration, title: str) -> "Figure":
     """Draws means over seeds with std, which a single seed does not have, and published numbers as hollow diamonds."""
-    selected = declaration.selected(plot.stages)
+    selected = declaration.selected(plot.stages, plot.sweeps)
     runs = shown_runs(frame, declaration, plot.sweeps, [evaluation.name for evaluation in selected], as_run=True)
     columns = separating(runs, ("method", "encoder"), ("name",), tuple(declaration.swept))
     differing = {pair: list(columns[2:]) for pair, _ in cells(runs, ("method", "encoder"))}

@@ -10,7 +10,7 @@ from mixmae.fields.texts import prefix
 from mixmae.presentation.columns import ALIASES, axis_label, canonical
 from mixmae.presentation.declaration import Declaration, Selected
 from mixmae.presentation.shown import Shown, separating
-from results.plots.curve.costs import device_labels, macs_of
+from results.plots.curve.costs import device_labels, macs_of, step_hours_of, step_hours_sources
 from results.plots.curve.spec import COSTS, CurvePlot
 from results.plots.layout import compose, few_round_ticks, panels, say_in, thin_tick_labels
 from results.plots.lines import (
@@ -37,7 +37,7 @@ ROW = ["panel", "line", "method", "rest", "setting", "along", "state", "trained"
 def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: str) -> "Figure":
     """Draws means over seeds with std as bars. What has no x, as training from scratch has no pretraining, is drawn as
     a horizontal level."""
-    selected, x = declaration.selected(plot.stages), canonical(plot.x)
+    selected, x = declaration.selected(plot.stages, plot.sweeps), canonical(plot.x)
     runs = shown_runs(frame, declaration, plot.sweeps, [evaluation.name for evaluation in selected], as_run=True)
     columns = separating(runs, ("method", "encoder"), ("name", _along(x)), tuple(declaration.swept))
     differing = differing_columns(runs, columns)
@@ -52,6 +52,8 @@ def draw(frame: pd.DataFrame, plot: CurvePlot, declaration: Declaration, title: 
     if x == "pretrain_hours":
         notes = [*notes, "Hours as they were measured, whatever else the machines did."]
         points = _at_mean_hours(done[done["x"].notna()])
+    if x == "pretrain_step_hours":
+        notes = [*notes, *(f"Of the steps alone; {source}." for source in step_hours_sources(runs, declaration))]
     points = points.sort_values("along", kind="stable")  # more epochs may have been measured to take less time
     devices = sorted(points["device"].unique()) or [""]
     styles = styles_of(pd.concat([rows[rows["line"].isin({*done["line"], *published["line"]})], published]))
@@ -122,6 +124,8 @@ def _along(x: str) -> str:
 def _x(run: Shown, x: str, declaration: Declaration) -> float | None:
     if x == "pretrain_macs":
         return macs_of(run, declaration)
+    if x == "pretrain_step_hours":
+        return step_hours_of(run, declaration)
     return run.costs.get(x) if x in COSTS else run.value(x)
 
 
@@ -129,7 +133,7 @@ def _with_known_x(done: pd.DataFrame, x: str) -> tuple[pd.DataFrame, list[str]]:
     """Leaves out the rows that were pretrained at an unknown cost; returns the others, and a note of how many were left
     out."""
     lost = done["x"].isna() & done["trained"] & (x in COSTS)
-    what = {"pretrain_macs": "multiply-adds", "pretrain_hours": "hours"}.get(x)
+    what = {"pretrain_macs": "multiply-adds"}.get(x, "hours")
     notes = [f"Left out, of unknown {what} of pretraining: {lost.sum()} of {len(done)} runs."] if lost.any() else []
     return done[~lost], notes
 
@@ -174,6 +178,8 @@ def _x_label(x: str, unit: str, device: str) -> str:
         return f"pretraining ({unit} multiply-adds)"
     if x == "pretrain_hours":
         return f"pretraining ({device} hours)".replace("( ", "(")
+    if x == "pretrain_step_hours":
+        return "pretraining (hours of steps)"
     return axis_label(x)
 
 

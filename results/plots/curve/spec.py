@@ -6,8 +6,8 @@ from typing import Literal
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.plots import EvaluationPlot, PlotSpec
 
-COSTS = ("pretrain_macs", "pretrain_hours")
-"""What a pretraining costs, as x: multiply-adds, or measured hours of its processes."""
+COSTS = ("pretrain_macs", "pretrain_hours", "pretrain_step_hours")
+"""What a pretraining costs, as x: multiply-adds, measured hours of its processes, or hours of its steps by a record."""
 
 
 class CurvePlot(EvaluationPlot):
@@ -15,8 +15,9 @@ class CurvePlot(EvaluationPlot):
 
     kind: Literal["curve"] = "curve"
     x: str = "pretrain_epochs"
-    """A column of numbers, or pretrain_macs (multiply-adds of the pretraining) or pretrain_hours (measured hours of its
-    processes)."""
+    """A column of numbers, or pretrain_macs (multiply-adds of the pretraining), pretrain_hours (measured hours of its
+    processes, whatever else ran beside them) or pretrain_step_hours (hours of its steps, by the record that a budget of
+    the grid names)."""
 
     @property
     def paths(self) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -30,7 +31,10 @@ class Curve(PlotSpec):
     draw = "results.plots.curve.draw:draw"
 
     def mistakes(self, plot: CurvePlot, declaration: Declaration) -> Iterator[str]:
-        """Yields that x holds what is no number."""
+        """Yields that x holds what is no number, or is hours by a record that the grid does not name."""
+        if plot.x == "pretrain_step_hours" and not declaration.hours:
+            what = "no pretraining has a step in a record that a budget of the grid names"
+            yield f"plot {plot.name}: x: {what}; write pretrain_hours, or pretrain.budget.measured_on"
         if plot.x in COSTS:
             return
         values = [run.value(plot.x) for run in declaration.absent(plot.sweeps)]

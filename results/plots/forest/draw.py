@@ -39,7 +39,7 @@ def draw(frame: pd.DataFrame, plot: ForestPlot, declaration: Declaration, title:
 
     Raises ValueError where `reference` does not name exactly one setting.
     """
-    selected = declaration.selected(plot.stages)
+    selected = declaration.selected(plot.stages, plot.sweeps)
     runs = shown_runs(frame, declaration, plot.sweeps, [of.name for of in selected], as_run=True)
     settings = settings_of(plot, declaration, runs)
     reference = reference_of(settings, plot)

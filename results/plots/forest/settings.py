@@ -46,7 +46,7 @@ def settings_of(plot: ForestPlot, declaration: Declaration, started: Sequence[Sh
 
     started: runs that have a folder. Raises MixedCell where no column tells two of them apart.
     """
-    names = {evaluation.name for evaluation in declaration.selected(plot.stages)}
+    names = {evaluation.name for evaluation in declaration.selected(plot.stages, plot.sweeps)}
     cases = [run for run in declaration.absent(plot.sweeps) if run.name in names]
     columns = separating(cases, ("method", "encoder"), ("name",), tuple(declaration.swept))
     alike = {name: {column for column in columns if own(column) and _values(cases, name, column) < 2} for name in names}

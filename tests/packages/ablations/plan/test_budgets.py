@@ -18,6 +18,7 @@ from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.subset import Subset, training_images
 from mixmae.fields.documents import ConfigError
 from mixmae.files.records import read_json, write_json
+from mixmae.presentation.checks import mistakes
 from mixmae.presentation.columns import MISSING
 from mixmae.training.resources import Resources
 from results.rows.collect import collect
@@ -154,6 +155,42 @@ def test_hours_are_those_of_the_median_step_of_the_record(tmp_path):
     )
     assert notes[0] == "hours are those of record.json: a CPU, 2026-01-01"
     assert notes[-1].startswith("record.json does not tell the memory of each step; measure it on the machine that is")
+
+
+def test_the_hours_of_steps_are_known_of_every_pretraining_that_the_record_has(tmp_path):
+    plain = jobs(planned(tmp_path, "product: {method: [mixmae, mae, simmim]}"))
+    seconds = {"mixmae": 0.05, "mae": 0.02}
+    written(tmp_path, [(job, [seconds[key[0]]] * 5) for key, job in plain.items() if key[0] in seconds])
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps:\n"
+        "  - {name: plain, product: {method: [mixmae, mae, simmim]}}\n"
+        "  - name: time\n"
+        "    list: [{method: mae}, {method: supervised}]\n"
+        "    set: {pretrain.budget: {hours: 0.0204, measured_on: record.json}}\n"
+        "plots: [{name: hours, kind: curve, x: pretrain_step_hours}]\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    made = plan(grid.name, grid.cases, tmp_path / "runs")
+    declaration = declare(grid, made)
+    pretrainings = {entry.key: entry.job for entry in made.entries if entry.stage == "pretrain"}
+    timed = {key: job for key, job in pretrainings.items() if job.method.name in seconds}
+    assert {key: found.hours for key, found in declaration.hours.items()} == {
+        key: pytest.approx(job.recipe.epochs * 45 * seconds[job.method.name] / 3600) for key, job in timed.items()
+    }
+    assert len(declaration.hours) == 3, "MAE's twice, at 20 and 81 epochs"
+    sources = {found.source for found in declaration.hours.values()}
+    assert sources == {"hours are those of record.json: a CPU, 2026-01-01"}
+    assert not list(mistakes(declaration))
+
+
+def test_a_plot_against_the_hours_of_steps_needs_a_record(tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        f"{HEAD}sweeps: [{{name: plain}}]\nplots: [{{name: hours, kind: curve, x: pretrain_step_hours}}]\n"
+    )
+    grid = read_grid(tmp_path / "grid.yaml")
+    ((path, what),) = mistakes(declare(grid, plan(grid.name, grid.cases, tmp_path / "runs")))
+    assert path == ("plots", 0)
+    assert what.endswith("write pretrain_hours, or pretrain.budget.measured_on")
 
 
 # ------------------------------------------------------------------------------------------------ identity and warm-up

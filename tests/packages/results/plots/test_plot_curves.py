@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from mixmae.experiment.experiment import Experiment
 from mixmae.experiment.jobs import stage_jobs
 from mixmae.fields.texts import prefix
-from mixmae.presentation.declaration import Expected, PublishedRow
+from mixmae.presentation.declaration import Expected, PublishedRow, StepHours
 from mixmae.presentation.shown import MixedCell
 from mixmae.runs.folder import RunFolder
 from results.plots.curve.costs import device_labels
@@ -19,6 +19,7 @@ from support.plotted import Shown, shown, texts_of
 EPOCHS = CurvePlot(name="epochs", x="pretrain_epochs", stages=("linear",))
 MACS = EPOCHS.model_copy(update={"x": "pretrain_macs"})
 HOURS = EPOCHS.model_copy(update={"x": "pretrain_hours"})
+STEP_HOURS = EPOCHS.model_copy(update={"x": "pretrain_step_hours"})
 
 
 @pytest.fixture
@@ -172,6 +173,21 @@ def test_hours_of_several_devices_are_panels_of_their_own(made):
     assert [[0.5, 62.25], [1, 63.5], [2, 66], [8, 81]] in lines_of(gpu)
 
 
+def test_hours_of_steps_are_those_of_the_record_whatever_the_processes_took(made):
+    runs = shown(made)
+    source = "hours are those of steps.json: a CPU, 2026-01-01"
+    epochs = {("pretrain", row.id): row.pretrain_epochs for row in runs.frame.itertuples() if row.stage == "pretrain"}
+    took = {key: StepHours(of / 20, source) for key, of in epochs.items() if of != 80}
+    figure = runs.changed(hours=took).draw(STEP_HOURS)
+    (ax,) = figure.axes
+    assert [[0.25, 61.75], [0.5, 63.0], [1.0, 65.5]] in lines_of(ax)
+    assert ax.get_xlabel() == "pretraining (hours of steps)" and ax.get_xscale() == "log"
+    notes = " ".join(texts_of(figure))
+    assert f"Of the steps alone; {source}." in notes
+    assert "Left out, of unknown hours of pretraining: 2 of 12 runs." in notes
+    assert "Hours as they were measured" not in notes
+
+
 @pytest.mark.parametrize(
     ("smallest", "letter"),
     [(5e7, "G"), (1e9, "G"), (9.99e11, "G"), (1e12, "T"), (3e16, "P"), (2e19, "E"), (9e24, "E"), (float("nan"), "G")],
@@ -247,8 +263,11 @@ def test_published_numbers_stand_at_multiply_adds_in_proportion_to_their_epochs(
 
 
 def test_published_numbers_have_no_hours_and_no_place_at_a_scale(full):
+    keys = [("pretrain", id) for id in full.frame[full.frame["stage"] == "pretrain"]["id"]]
+    timed = full.changed(hours={key: StepHours(2.0, "by a record") for key in keys})
     hours = full.draw(FULL.model_copy(update={"x": "pretrain_hours"}))
-    for figure in (hours, full.changed(scale="laptop").draw(FULL)):
+    step_hours = timed.draw(FULL.model_copy(update={"x": "pretrain_step_hours"}))
+    for figure in (hours, step_hours, full.changed(scale="laptop").draw(FULL)):
         assert hollow_of(figure) == [[]]
         assert not any("published" in text for text in texts_of(figure))
 

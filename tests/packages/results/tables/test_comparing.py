@@ -203,6 +203,17 @@ def test_ablations_are_compared_with_one_row_and_nothing_is_decided(tmp_path):
     assert "**" not in markdown(table)
 
 
+def test_a_reference_of_many_columns_is_named_below_the_table_and_not_in_its_headings(tmp_path):
+    made = Made(tmp_path / "runs")
+    for ratio in (0.25, 0.5):
+        for seed in range(2):
+            made.add(experiment({"name": "mixmae", "ratio": ratio}, seed=seed), linear=60 + ratio + seed)
+    reference = {"ratio": 0.5, "dual": True, "images": 2}
+    table = built(made, TableSpec(name="ablation", rows=tuple(reference), stages=("linear",), reference=reference))
+    assert "| linear | linear, minus the reference |" in markdown(table)
+    assert "minus that of ratio 0.5, dual yes, images 2, paired" in " ".join(table.notes)
+
+
 def test_within_families_every_row_is_compared_with_the_reference_of_its_own(made):
     spec = TableSpec(name="methods", stages=("linear",), reference={"method": "mixmae"}, within="encoder")
     table = built(made, spec)

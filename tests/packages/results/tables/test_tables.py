@@ -44,6 +44,17 @@ def test_a_plug_in_that_is_known_adds_no_column_where_no_grid_declares_it(made, 
     assert markdown(built(made)) == before
 
 
+def test_evaluations_that_no_run_of_its_sweeps_has_are_no_columns(tmp_path):
+    made = Made(tmp_path / "runs")
+    made.add(experiment(), sweep="probed", linear=60.0)
+    made.add(experiment("simmim"), sweep="neighbours", knn=50.0)
+    names = {key: (key[0],) for of_sweep in made.members.values() for key in of_sweep}
+    every = built(made, names=names)
+    assert [column.text() for column in every.figures] == ["linear", "kNN"]
+    probed = built(made, TABLE.model_copy(update={"sweeps": ("probed",)}), names=names)
+    assert [column.text() for column in probed.figures] == ["linear"]
+
+
 def cell(table, row, column=0):
     return table.rows[row].cells[column]
 
