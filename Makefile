@@ -16,13 +16,15 @@ demo: $(VENV)/project
 # Of FashionMNIST, in the folder FASHION_MNIST; runs lie in runs/.
 laptop: $(VENV)/project
 	$(VENV)/bin/mixmae grid run ablations/laptop.yaml
-	$(VENV)/bin/mixmae results report ablations/laptop.yaml
+	$(VENV)/bin/mixmae grid run ablations/laptop_labels.yaml
+	$(VENV)/bin/mixmae results report ablations/laptop.yaml ablations/laptop_labels.yaml
 
 tune: $(VENV)/project
 	$(VENV)/bin/mixmae grid run ablations/tuning.yaml
 	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by linear --sweep pretraining
 	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by linear --sweep again
 	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by finetune --sweep finetuning
+	$(VENV)/bin/mixmae results best ablations/tuning.yaml --by finetune --sweep finetuning_again
 
 twins: $(VENV)/project
 	$(VENV)/bin/mixmae grid run ablations/twins.yaml

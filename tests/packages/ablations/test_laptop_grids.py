@@ -10,6 +10,8 @@ from mixmae.data.torchvision_sets.fetch import fetch
 from support.torchvision_sets import DEBIAN, needs_debian
 
 FOLDER = Path(ablations.__file__).parent
+LENGTHS = ("few_lengths", "all_lengths")
+"""Sweeps of laptop_labels.yaml that say how long to fine-tune."""
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,27 @@ def cases(fashion, monkeypatch):
 
 
 def test_no_value_was_chosen_by_images_or_seeds_of_a_table(cases):
-    tuning, laptop = cases("tuning"), cases("laptop")
-    assert {case.experiment.data.tuning for case in (*tuning, *laptop)} == {0.1}
-    for some, split in ((tuning, "tuning"), (laptop, "val")):
+    labels = cases("laptop_labels")
+    lengths = [case for case in labels if case.sweep in LENGTHS]
+    choosing = [*cases("tuning"), *lengths]
+    shown = [*cases("laptop"), *(case for case in labels if case.sweep not in LENGTHS)]
+    assert {case.experiment.data.tuning for case in (*choosing, *shown)} == {0.1}
+    for some, split in ((choosing, "tuning"), (shown, "val")):
         assert {entry.recipe.measure for case in some for entry in case.experiment.evaluations} == {split}
-    assert not {case.experiment.seed for case in tuning} & {case.experiment.seed for case in laptop}
+    assert not {case.experiment.seed for case in choosing} & {case.experiment.seed for case in shown}
+
+
+def test_lengths_are_shown_in_no_table_and_are_of_what_tables_show(cases):
+    document = read_grid(FOLDER / "laptop_labels.yaml").spec
+    assert {sweep for table in document.tables for sweep in table.sweeps} == {"few", "all"}
+    found = {sweep: set() for sweep in ("few", "all", *LENGTHS)}
+    for case in cases("laptop_labels"):
+        (evaluation,) = case.experiment.evaluations
+        recipe, pretrain = evaluation.recipe, case.experiment.pretrain
+        plain = recipe.model_copy(update={"measure": "val", "epochs": 0, "warmup_epochs": 0})
+        assert recipe.warmup_epochs == recipe.epochs / 10
+        found[case.sweep].add((case.experiment.method, pretrain, plain))
+    assert all(found[name] == found[f"{name}_lengths"] and len(found[name]) == 4 for name in ("few", "all"))
 
 
 def test_every_method_was_given_the_same_trials(cases):
@@ -58,7 +76,7 @@ def test_twins_are_those_of_the_demo_but_for_pixels(cases):
     assert all(one in moved for one in twins) and all(one in twins for one in moved)
 
 
-@pytest.mark.parametrize("name", ["tuning", "laptop", "twins"])
+@pytest.mark.parametrize("name", ["tuning", "laptop", "laptop_labels", "twins"])
 def test_they_plan(name, fashion, monkeypatch, called, tmp_path):
     monkeypatch.setenv("FASHION_MNIST", str(fashion))
     out, _ = called("grid", "plan", str(FOLDER / f"{name}.yaml"), folder=tmp_path)
