@@ -28,7 +28,8 @@ tune: $(VENV)/project
 
 twins: $(VENV)/project
 	$(VENV)/bin/mixmae grid run ablations/twins.yaml
-	$(VENV)/bin/mixmae results report ablations/twins.yaml
+	$(VENV)/bin/mixmae grid run ablations/laptop_twins.yaml
+	$(VENV)/bin/mixmae results report ablations/twins.yaml ablations/laptop_twins.yaml
 
 test: lint $(VENV)/project $(VENV)/test-extra
 	$(VENV)/bin/python -P -m pytest -n 3 $(PYTEST_ARGS)

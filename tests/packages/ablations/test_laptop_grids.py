@@ -67,16 +67,20 @@ def test_every_method_was_given_the_same_trials(cases):
             assert (one.pretrain.base_lr, one.method.ratio) in trials[one.method.name]
 
 
-def test_twins_are_those_of_the_demo_but_for_pixels(cases):
+@pytest.mark.parametrize(
+    ("twins", "of", "sweeps"),
+    [("twins", "demo", {"methods", "cost", "random"}), ("laptop_twins", "laptop", {"time", "random"})],
+)
+def test_twins_are_those_of_what_is_shown_but_for_pixels(cases, twins, of, sweeps):
     """Its settings stand in both files."""
-    twins = [case.experiment for case in cases("twins")]
-    demo = [case.experiment for case in cases("demo") if case.sweep != "pixels"]
-    assert [one for one in twins if not one.perturb] == demo
-    moved = [one.model_copy(update={"perturb": n}) for one in demo for n in range(6)]
-    assert all(one in moved for one in twins) and all(one in twins for one in moved)
+    found = [case.experiment for case in cases(twins)]
+    shown = [case.experiment for case in cases(of) if case.sweep in sweeps]
+    assert [one for one in found if not one.perturb] == shown
+    moved = [one.model_copy(update={"perturb": n}) for one in shown if not one.seed for n in range(1, 6)]
+    assert {one for one in found if one.perturb} == set(moved)
 
 
-@pytest.mark.parametrize("name", ["tuning", "laptop", "laptop_labels", "twins"])
+@pytest.mark.parametrize("name", ["tuning", "laptop", "laptop_labels", "twins", "laptop_twins"])
 def test_they_plan(name, fashion, monkeypatch, called, tmp_path):
     monkeypatch.setenv("FASHION_MNIST", str(fashion))
     out, _ = called("grid", "plan", str(FOLDER / f"{name}.yaml"), folder=tmp_path)
