@@ -368,7 +368,7 @@ def bench_grid(
     """Time the steps of a grid's pretrainings, by turns, for budgets in hours, and count their memory. The machine has
     to be idle."""
     from ablations.grid.file import grid_path, read_grid
-    from ablations.plan.steps import to_measure
+    from ablations.plan.steps import to_measure, told_apart
     from mixmae.cost.step_records import idle_load, write_step_record
     from mixmae.fields.texts import bytes_of
 
@@ -381,9 +381,8 @@ def bench_grid(
 
     found = measured_steps(jobs, shared, rounds, steps, lambda line: print(line, file=sys.stderr, flush=True))
     write_step_record(output, {**found, "load": load})
-    for step in found["steps"]:
+    for what, step in zip(told_apart(jobs), found["steps"], strict=True):
         spread = f"{min(step['rounds']):.4g} to {max(step['rounds']):.4g} over {rounds} rounds"
-        what = f"{step['method']} {step['encoder']}, batch {step['batch']}"
         print(f"{what}: {step['seconds']:.4g} s a step, {spread}; {bytes_of(step['peak_memory'])} of memory")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ablations.grid.file import read_grid
 from ablations.plan.plan import plan
-from ablations.plan.steps import to_measure
+from ablations.plan.steps import to_measure, told_apart
 from mixmae.cost.step_records import step_name
 from mixmae.data.digits.spec import DigitsConfig
 from mixmae.data.subset import Subset, training_images
@@ -48,6 +48,22 @@ def test_a_grids_steps_are_measured_once_each_whatever_their_epochs_rates_and_se
     found = to_measure(read_grid(grid).cases, tmp_path / "runs")
     assert [job.method.name for job in found] == ["mixmae", "mae"]
     assert all(job.recipe.budget is None for job in found)
+
+
+def test_steps_of_one_method_are_told_apart_by_what_differs(tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "base: digits_nano\n"
+        "sweeps:\n"
+        "  - {name: ratios, list: [{}, {method.ratio: 0.25}, {method.dual: false}]}\n"
+        "  - {name: mae, set: {method: mae}}\n"
+    )
+    jobs = to_measure(read_grid(tmp_path / "grid.yaml").cases, tmp_path / "runs")
+    assert told_apart(jobs) == [
+        "mixmae swin_nano, batch 32, ratio 0.5, dual yes",
+        "mixmae swin_nano, batch 32, ratio 0.25, dual yes",
+        "mixmae swin_nano, batch 32, ratio 0.5, dual no",
+        "mae swin_nano, batch 32",
+    ]
 
 
 def test_a_record_is_written_and_a_budget_of_hours_comes_to_its_epochs(grid, tmp_path, called, load):
