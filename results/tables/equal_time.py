@@ -7,30 +7,31 @@ from math import log
 from statistics import fmean
 from typing import Any
 
+from mixmae.cost.budgets import SPEEDS
 from mixmae.experiment.metric import Metric
 from mixmae.fields.identity import Key
 from mixmae.presentation.columns import ALIASES, BUDGET, shown
 from mixmae.presentation.declaration import Declaration
 from mixmae.presentation.shown import BySetting, Shown, by_setting, cells
 
-SLOWER, FASTER = "pretrain.budget_slower", "pretrain.budget_faster"
-"""Columns of runs with a budget in hours: the epochs that it would come to at 85 and at 115 % of the measured speed."""
+SLOWER = "pretrain.budget_slower"
+"""A column of runs with a budget in hours: the epochs that it would come to at the lower of SPEEDS."""
 LENGTHS = ("pretrain.epochs", "pretrain.warmup_epochs", "pretrain.warmup_steps", "pretrain.decay_epochs")
 _HOW = (
-    "Ranking at equal time if the ratio of two methods' speeds were 15 % lower or higher, each pretraining's figure "
-    "interpolated over the logarithm of its epochs between the runs of the grid"
+    "Ranking at equal time if the ratio of two methods' speeds were 15 % lower or higher, whichever of them is the "
+    "slower or faster one: figures are interpolated over the logarithm of the epochs, not rounded to whole ones, "
+    "between the runs of the grid"
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One that was given equal time. mean: higher is better. slower, faster: its epochs at other speeds. curve: the
-    means by epochs of all runs that differ from it in length alone."""
+    """One that was given equal time. mean: higher is better. epochs: that its budget comes to before they are rounded
+    down. curve: the means by epochs of all runs that differ from it in length alone."""
 
     name: str
     mean: float
-    slower: int
-    faster: int
+    epochs: float
     curve: Mapping[int, float]
 
 
@@ -39,11 +40,11 @@ def has_hours(declaration: Declaration, keys: Iterable[Key]) -> bool:
     return any(SLOWER in case for key in keys for _, case in declaration.cases.get(key, ()))
 
 
-def at(curve: Mapping[int, float], epochs: int) -> float | None:
+def at(curve: Mapping[int, float], epochs: float) -> float | None:
     """The figure after so many epochs: as measured, or on the line between its neighbours over the logarithm of the
     epochs. None beyond what was measured."""
     if epochs in curve:
-        return curve[epochs]
+        return curve[int(epochs)]
     below, above = [e for e in curve if e < epochs], [e for e in curve if e > epochs]
     if not below or not above:
         return None
@@ -53,15 +54,17 @@ def at(curve: Mapping[int, float], epochs: int) -> float | None:
 
 
 def holds(ahead: Setting, behind: Setting) -> bool | None:
-    """Whether `ahead` stays ahead when the other's speed is 15 % lower or higher; where that is not known, when its own
-    is; None where neither is."""
-    theirs = [at(behind.curve, epochs) for epochs in (behind.slower, behind.faster)]
-    if None not in theirs:
-        return all(figure < ahead.mean for figure in theirs if figure is not None)
-    own = [at(ahead.curve, epochs) for epochs in (ahead.slower, ahead.faster)]
-    if None not in own:
-        return all(figure > behind.mean for figure in own if figure is not None)
-    return None
+    """Whether `ahead` stays ahead when either of them is given 15 % less or more of the time; None where that is not
+    known of either. A place that is seen to be lost is lost, whatever else is not known."""
+    theirs = [None if figure is None else figure < ahead.mean for figure in _at_other_speeds(behind)]
+    own = [None if figure is None else figure > behind.mean for figure in _at_other_speeds(ahead)]
+    if False in (*theirs, *own):
+        return False
+    return True if None not in theirs or None not in own else None
+
+
+def _at_other_speeds(setting: Setting) -> list[float | None]:
+    return [at(setting.curve, setting.epochs * speed) for speed in SPEEDS]
 
 
 def verdict(settings: Sequence[Setting]) -> str:
@@ -121,7 +124,8 @@ def _setting(
     curve = {epochs: fmean(figures.values()) for epochs, figures in by_epochs.items()}
     name = " ".join(shown(column, value) for column, value in zip(own, names, strict=True))
     mean = fmean(metric.better(run.figures[metric.name]) for run in alike)
-    return Setting(name, mean, alike[0].value(SLOWER), alike[0].value(FASTER), curve)
+    epochs = alike[0].value("pretrain_epochs") / (alike[0].value("budget_reached") / 100)
+    return Setting(name, mean, epochs, curve)
 
 
 def _of_no_setting(path: str) -> bool:

@@ -33,8 +33,10 @@ class Curve(PlotSpec):
     def mistakes(self, plot: CurvePlot, declaration: Declaration) -> Iterator[str]:
         """Yields that x holds what is no number, or is hours by a record that the grid does not name."""
         if plot.x == "pretrain_step_hours" and not declaration.hours:
-            what = "no pretraining has a step in a record that a budget of the grid names"
-            yield f"plot {plot.name}: x: {what}; write pretrain_hours, or pretrain.budget.measured_on"
+            what = "no budget of this grid names a record that has the steps of its pretrainings"
+            record = "measure them by mixmae bench grid FILE --output RECORD"
+            budget = "give a case pretrain.budget: {hours: …, measured_on: RECORD}"
+            yield f"plot {plot.name}: x: {what}; {record} and {budget}, or write x: pretrain_hours"
         if plot.x in COSTS:
             return
         values = [run.value(plot.x) for run in declaration.absent(plot.sweeps)]

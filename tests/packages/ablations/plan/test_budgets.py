@@ -190,7 +190,8 @@ def test_a_plot_against_the_hours_of_steps_needs_a_record(tmp_path):
     grid = read_grid(tmp_path / "grid.yaml")
     ((path, what),) = mistakes(declare(grid, plan(grid.name, grid.cases, tmp_path / "runs")))
     assert path == ("plots", 0)
-    assert what.endswith("write pretrain_hours, or pretrain.budget.measured_on")
+    assert "mixmae bench grid FILE --output RECORD" in what
+    assert what.endswith("{hours: …, measured_on: RECORD}, or write x: pretrain_hours")
 
 
 # ------------------------------------------------------------------------------------------------ identity and warm-up

@@ -11,8 +11,8 @@ from results.tables.equal_time import Setting, at, holds, of_time, sentence, ver
 METRIC = SimpleNamespace(name="top1", better=lambda figure: figure)
 
 
-def setting(name, mean, curve=None, span=(85, 115)):
-    return Setting(name, mean, *span, curve or {})
+def setting(name, mean, curve=None, epochs=100.0):
+    return Setting(name, mean, epochs, curve or {})
 
 
 def test_figures_lie_on_lines_over_the_logarithm_of_epochs():
@@ -41,6 +41,13 @@ def test_who_is_ahead_stays_so_if_the_other_is_faster_or_slower(curve, expected)
 @pytest.mark.parametrize(("low", "expected"), [(71.0, True), (65.0, False)])
 def test_where_the_others_lengths_are_missing_ones_own_are_taken(low, expected):
     assert holds(setting("a", 73.0, {80: low, 100: 73.0, 120: 74.0}), setting("b", 70.0)) is expected
+
+
+def test_a_lead_is_lost_where_less_time_for_who_has_it_turns_it_though_more_for_the_other_does_not():
+    """As a short budget comes to the same whole epochs of the other at any speed that was tried."""
+    flat, steep = {80: 64.0, 120: 64.8}, {80: 62.0, 100: 64.9, 120: 66.0}
+    assert holds(setting("mae", 64.9, steep), setting("mixmae", 64.8, flat)) is False
+    assert holds(setting("mae", 64.9, {80: 62.0, 100: 64.9}), setting("mixmae", 64.8)) is False, "seen, if not both"
 
 
 def test_a_verdict_names_pairs():
